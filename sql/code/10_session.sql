@@ -1,0 +1,40 @@
+
+-- Session: who acts, when, in which programme. C, see src/session.c.
+
+CREATE FUNCTION prm.now() RETURNS timestamptz
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_now';
+COMMENT ON FUNCTION prm.now() IS
+'The present moment for every engine: the time at which the transaction began, or the setting prm.clock where it is given and the session''s user is a superuser or owns schema prm.';
+
+CREATE FUNCTION prm.current_program() RETURNS bigint
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_current_program';
+COMMENT ON FUNCTION prm.current_program() IS
+'The programme in force: the setting prm.program_id, else the only programme there is. Errors: 55000 where there is none, or several and none is chosen.';
+
+CREATE FUNCTION prm.current_partner() RETURNS bigint
+LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_current_partner';
+COMMENT ON FUNCTION prm.current_partner() IS
+'The partner on whose behalf the session acts: that of its role (prm.partner_login); for applications, the owner and superusers the setting prm.partner_id, else the claim partner_id of request.jwt.claims. NULL means the vendor''s staff.';
+
+CREATE FUNCTION prm.current_actor() RETURNS text
+LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_current_actor';
+COMMENT ON FUNCTION prm.current_actor() IS
+'Who acts, as text for the history: the setting prm.actor, else the name of the current role.';
+
+CREATE FUNCTION prm._program(program_id bigint) RETURNS bigint
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_program_argument';
+COMMENT ON FUNCTION prm._program(bigint) IS
+'First call of every API function: returns the programme given, or the one in force for NULL. Errors: 55000 where the model is missing or of another version, 42704 where the programme does not exist.';
+
+CREATE FUNCTION prm._program_currency(program_id bigint) RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_program_currency';
+COMMENT ON FUNCTION prm._program_currency(bigint) IS 'The currency of a programme (ISO 4217), from the session''s cache. Error 42704 where it does not exist.';
+
+CREATE FUNCTION prm._program_time_zone(program_id bigint) RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_program_time_zone';
+COMMENT ON FUNCTION prm._program_time_zone(bigint) IS 'The time zone of a programme, in which its business dates are taken, from the session''s cache. Error 42704 where it does not exist.';
+
+CREATE FUNCTION prm.definition_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'prm_definition_changed';
+COMMENT ON FUNCTION prm.definition_changed() IS
+'Statement trigger of the definition tables: tells every backend, at commit, that what it caches of them is out of date.';
