@@ -1,0 +1,154 @@
+
+-- Templates: what a new programme begins with, as data. Every row may be changed afterwards.
+
+CREATE FUNCTION prm._template(template text) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  -- Every programme has these: without them no partner, lead or deal could be stored.
+  the_basis constant jsonb := $template${
+    "machine": {
+      "partner": {"initial": "applicant", "states": {
+        "applicant": {"on": {"admit": {"target": "onboarding", "actor": "vendor"},
+                             "reject": {"target": "rejected", "actor": "vendor", "reason": true}}},
+        "onboarding": {"on": {"activate": {"target": "active", "actor": "vendor"},
+                              "offboard": {"target": "offboarding", "actor": "vendor", "reason": true}}},
+        "active": {"on": {"suspend": {"target": "suspended", "actor": "vendor"},
+                          "offboard": {"target": "offboarding", "actor": "vendor", "reason": true}}},
+        "suspended": {"on": {"resume": {"target": "active", "actor": "vendor"},
+                             "offboard": {"target": "offboarding", "actor": "vendor", "reason": true}}},
+        "offboarding": {"on": {"terminate": {"target": "terminated", "actor": "vendor"}}},
+        "terminated": {"type": "final", "category": "lost"},
+        "rejected": {"type": "final", "category": "lost"}}},
+      "lead": {"initial": "new", "states": {
+        "new": {"on": {"qualify": {"target": "partner_qualified", "actor": "partner",
+                                   "required": ["company", "need", "budget", "timeline_on", "decision_maker"]},
+                       "disqualify": {"target": "disqualified", "reason": true}}},
+        "partner_qualified": {"on": {"return": {"target": "returned", "actor": "vendor", "reason": true},
+                                     "approve": {"target": "approved", "actor": "vendor"},
+                                     "disqualify": {"target": "disqualified", "reason": true}}},
+        "returned": {"on": {"qualify": {"target": "partner_qualified", "actor": "partner",
+                                        "required": ["company", "need", "budget", "timeline_on", "decision_maker"]},
+                            "disqualify": {"target": "disqualified", "reason": true}}},
+        "approved": {"on": {"deepen": {"target": "vendor_qualified", "actor": "vendor"},
+                            "convert": {"target": "converted", "creates": "deal"},
+                            "disqualify": {"target": "disqualified", "reason": true}}},
+        "vendor_qualified": {"on": {"convert": {"target": "converted", "creates": "deal"},
+                                    "disqualify": {"target": "disqualified", "reason": true}}},
+        "converted": {"type": "final", "category": "won"},
+        "disqualified": {"type": "final", "category": "lost"}}},
+      "deal": {"initial": "prospecting", "states": {
+        "prospecting": {"on": {"propose": {"target": "proposal"},
+                               "win": {"target": "won", "required": ["amount"]}, "lose": {"target": "lost"}}},
+        "proposal": {"on": {"negotiate": {"target": "negotiation"},
+                            "win": {"target": "won", "required": ["amount"]}, "lose": {"target": "lost"}}},
+        "negotiation": {"on": {"win": {"target": "won", "required": ["amount"]}, "lose": {"target": "lost"}}},
+        "won": {"type": "final", "category": "won"},
+        "lost": {"type": "final", "category": "lost"}}}
+    },
+    "partner_kind": [
+      {"kind": "reseller", "label": "Reseller", "prospects": true, "sells": true, "supports": true},
+      {"kind": "affiliate", "label": "Affiliate", "prospects": true},
+      {"kind": "influencer", "label": "Influencer", "prospects": true},
+      {"kind": "consultant", "label": "Consultant", "prospects": true, "implements": true},
+      {"kind": "hub", "label": "Hub of partners", "sells": true},
+      {"kind": "franchisee", "label": "Franchisee", "prospects": true, "sells": true, "implements": true, "supports": true},
+      {"kind": "integrator", "label": "Integrator", "sells": true, "implements": true, "supports": true},
+      {"kind": "distributor", "label": "Distributor", "sells": true},
+      {"kind": "referrer", "label": "Referrer", "prospects": true},
+      {"kind": "accountant", "label": "Accounting firm", "prospects": true}
+    ],
+    "earning_kind": [
+      {"kind": "lead", "label": "A qualified lead"}, {"kind": "signup", "label": "A sign-up"},
+      {"kind": "booked", "label": "A won deal"}, {"kind": "invoiced", "label": "An invoice"},
+      {"kind": "collected", "label": "A payment by the customer"}, {"kind": "refunded", "label": "A refund"},
+      {"kind": "sell_in", "label": "A sale to the partner"}, {"kind": "sell_out", "label": "A sale by the partner"},
+      {"kind": "click", "label": "A click"}
+    ],
+    "ladder": [{"ladder": "main", "label": "Partner tiers"}],
+    "metric": [
+      {"metric": "revenue_12m", "label": "Won revenue, last 12 months", "unit": "money", "source": "built_in", "window_kind": "rolling_12_months"},
+      {"metric": "deals_won_12m", "label": "Deals won, last 12 months", "unit": "count", "source": "built_in", "window_kind": "rolling_12_months"},
+      {"metric": "win_rate", "label": "Share of closed deals that were won, last 12 months", "unit": "ratio", "source": "built_in", "window_kind": "rolling_12_months"},
+      {"metric": "average_deal", "label": "Average won deal, last 12 months", "unit": "money", "source": "built_in", "window_kind": "rolling_12_months"},
+      {"metric": "open_pipeline", "label": "Amount of open deals", "unit": "money", "source": "built_in", "window_kind": "point"},
+      {"metric": "return_rate", "label": "Share of qualified leads that the vendor returned, last 12 months", "unit": "ratio", "higher_is_better": false, "source": "built_in", "window_kind": "rolling_12_months"},
+      {"metric": "response_hours", "label": "Median hours until a lead is qualified, last 12 months", "unit": "hours", "higher_is_better": false, "source": "built_in", "window_kind": "rolling_12_months"},
+      {"metric": "certified_people", "label": "People with a valid certificate", "unit": "people", "source": "built_in", "window_kind": "point"},
+      {"metric": "logins_30d", "label": "Logins, last 30 days", "unit": "count", "source": "pushed", "window_kind": "point"},
+      {"metric": "nps", "label": "Net promoter score of its customers", "unit": "points", "source": "pushed", "window_kind": "point"}
+    ]
+  }$template$;
+  the_reseller constant jsonb := $template${
+    "tier": [
+      {"tier": "registered", "rank": 1, "label": "Registered"}, {"tier": "certified", "rank": 2, "label": "Certified"},
+      {"tier": "silver", "rank": 3, "label": "Silver"}, {"tier": "gold", "rank": 4, "label": "Gold"},
+      {"tier": "platinum", "rank": 5, "label": "Platinum"}
+    ],
+    "tier_policy": [{"ladder": "main", "mode": "all", "promotion": "at_once", "entry_tier": "registered"}],
+    "certification": [
+      {"certification": "sales", "label": "Sales certificate", "valid_months": 24},
+      {"certification": "technical", "label": "Technical certificate", "valid_months": 24}
+    ],
+    "tier_requirement": [
+      {"tier": "certified", "metric": "certified_people", "threshold": 1},
+      {"tier": "silver", "metric": "certified_people", "threshold": 1},
+      {"tier": "silver", "metric": "revenue_12m", "threshold": 25000, "keep_threshold": 20000},
+      {"tier": "gold", "metric": "certified_people", "threshold": 2},
+      {"tier": "gold", "metric": "revenue_12m", "threshold": 100000, "keep_threshold": 80000},
+      {"tier": "gold", "metric": "deals_won_12m", "threshold": 5},
+      {"tier": "platinum", "metric": "certified_people", "threshold": 4},
+      {"tier": "platinum", "metric": "revenue_12m", "threshold": 250000, "keep_threshold": 200000},
+      {"tier": "platinum", "metric": "deals_won_12m", "threshold": 10}
+    ],
+    "benefit": [
+      {"tier": "registered", "benefit": "discount_percent", "value": "5", "label": "Discount on list prices"},
+      {"tier": "certified", "benefit": "discount_percent", "value": "10", "label": "Discount on list prices"},
+      {"tier": "silver", "benefit": "discount_percent", "value": "15", "label": "Discount on list prices"},
+      {"tier": "silver", "benefit": "support_level", "value": "business hours", "label": "Technical support"},
+      {"tier": "gold", "benefit": "discount_percent", "value": "20", "label": "Discount on list prices"},
+      {"tier": "gold", "benefit": "support_level", "value": "dedicated", "label": "Technical support"},
+      {"tier": "gold", "benefit": "mdf_percent", "value": "1", "label": "Marketing funds, share of revenue"},
+      {"tier": "platinum", "benefit": "discount_percent", "value": "25", "label": "Discount on list prices"},
+      {"tier": "platinum", "benefit": "support_level", "value": "dedicated", "label": "Technical support"},
+      {"tier": "platinum", "benefit": "mdf_percent", "value": "2", "label": "Marketing funds, share of revenue"}
+    ],
+    "health_model": [{"model": "standard", "label": "Standard health"}],
+    "health_metric": [
+      {"model": "standard", "metric": "revenue_12m", "group_name": "performance", "group_weight": 60, "weight": 40, "how": "linear", "low": 0, "high": 100000},
+      {"model": "standard", "metric": "win_rate", "group_name": "performance", "group_weight": 60, "weight": 30, "how": "linear", "low": 0, "high": 0.7},
+      {"model": "standard", "metric": "response_hours", "group_name": "performance", "group_weight": 60, "weight": 30, "how": "inverse", "low": 0, "high": 96},
+      {"model": "standard", "metric": "certified_people", "group_name": "relationship", "group_weight": 40, "weight": 40, "how": "linear", "low": 0, "high": 4},
+      {"model": "standard", "metric": "logins_30d", "group_name": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": 0, "high": 20},
+      {"model": "standard", "metric": "nps", "group_name": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": -100, "high": 100}
+    ],
+    "health_band": [
+      {"model": "standard", "band": "red", "lower": 0, "rank": 1}, {"model": "standard", "band": "yellow", "lower": 40, "rank": 2},
+      {"model": "standard", "band": "green", "lower": 70, "rank": 3}
+    ],
+    "commission_plan": [{"name": "Reseller commission", "earn_on": "booked", "pay_on": "earned", "hold_days": 30, "clawback_days": 180}],
+    "commission_rule": [
+      {"plan": "Reseller commission", "label": "Everybody", "schedule": "marginal 0: 5%, 10000: 6%, 50000: 8%"},
+      {"plan": "Reseller commission", "label": "Silver", "tier": "silver", "schedule": "marginal 0: 6%, 10000: 7%, 50000: 9%"},
+      {"plan": "Reseller commission", "label": "Gold", "tier": "gold", "schedule": "marginal 0: 8%, 10000: 9%, 50000: 10%"},
+      {"plan": "Reseller commission", "label": "Platinum", "tier": "platinum", "schedule": "10%"},
+      {"plan": "Reseller commission", "label": "Renewals", "deal_kind": "renewal", "schedule": "3%"}
+    ],
+    "outbox_rule": [
+      {"source": "lead", "event": "return", "event_type": "lead.returned", "fields": ["company", "contact_name", "partner_id"]},
+      {"source": "lead", "event": "approve", "event_type": "lead.approved", "fields": ["company", "contact_name", "partner_id"]},
+      {"source": "deal", "to_state": "won", "event_type": "deal.won", "fields": ["name", "partner_id", "customer_id", "amount", "currency"]},
+      {"source": "tier", "event_type": "tier.changed", "fields": ["partner_id", "ladder", "from_tier", "to_tier", "reason"]}
+    ]
+  }$template$;
+BEGIN
+  IF _template.template = 'blank' THEN
+    RETURN the_basis;
+  ELSIF _template.template = 'reseller' THEN
+    RETURN the_basis || the_reseller;
+  END IF;
+  RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('there is no template "%s"', _template.template),
+    DETAIL = 'The templates are reseller and blank.', HINT = 'SELECT prm.create_program(''My channel'', ''reseller'').';
+END
+$prm$;
+COMMENT ON FUNCTION prm._template(text) IS 'The configuration that create_program() begins with: blank (machines, kinds, metrics) or reseller (tiers, benefits, health, commission plan and messages as well). Error 22023 for another name.';
