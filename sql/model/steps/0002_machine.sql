@@ -31,6 +31,7 @@ CREATE TABLE prm.machine_state (
     REFERENCES prm.machine (program_id, machine, version) ON DELETE CASCADE,
   CONSTRAINT machine_state_name_check CHECK (btrim(state) <> '')
 );
+CREATE UNIQUE INDEX machine_state_initial_key ON prm.machine_state (program_id, machine, version) WHERE is_initial;
 
 CREATE TABLE prm.machine_transition (
   program_id bigint NOT NULL,

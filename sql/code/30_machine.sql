@@ -1,0 +1,206 @@
+
+-- Machines: defining what may happen next. The trigger that holds everybody to it is C, see src/machine*.c.
+
+CREATE FUNCTION prm._machine_shape(machine text, definition jsonb) RETURNS SETOF text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  IF _machine_shape.definition IS NULL OR jsonb_typeof(_machine_shape.definition) <> 'object' THEN
+    RETURN NEXT 'the definition is no JSON object';
+    RETURN;
+  END IF;
+  RETURN QUERY SELECT format('unknown key "%s" at the top', k) FROM jsonb_object_keys(_machine_shape.definition) k
+    WHERE k NOT IN ('initial', 'states', 'label') ORDER BY k;
+  IF _machine_shape.definition -> 'initial' IS NULL THEN
+    RETURN NEXT 'there is no initial state: key "initial" is missing';
+  ELSIF jsonb_typeof(_machine_shape.definition -> 'initial') = 'array' THEN
+    RETURN NEXT format('exactly one initial state is needed, "initial" lists %s', jsonb_array_length(_machine_shape.definition -> 'initial'));
+  ELSIF jsonb_typeof(_machine_shape.definition -> 'initial') <> 'string' THEN
+    RETURN NEXT 'key "initial" is no text';
+  END IF;
+  IF coalesce(jsonb_typeof(_machine_shape.definition -> 'states'), '') <> 'object' OR _machine_shape.definition -> 'states' = '{}' THEN
+    RETURN NEXT 'there are no states: key "states" is missing, empty or no object';
+    RETURN;
+  END IF;
+  RETURN QUERY
+    WITH state AS (
+      SELECT s.key AS name, s.value AS body FROM jsonb_each(_machine_shape.definition -> 'states') s
+    ), problem AS (
+      SELECT s.name, 'its name is blank or longer than 63 characters' AS what FROM state s WHERE btrim(s.name) = '' OR length(s.name) > 63
+      UNION ALL
+      SELECT s.name, 'it is no JSON object' FROM state s WHERE jsonb_typeof(s.body) <> 'object'
+      UNION ALL
+      SELECT s.name, format('unknown key "%s"', k) FROM state s, jsonb_object_keys(CASE jsonb_typeof(s.body) WHEN 'object' THEN s.body ELSE '{}' END) k
+        WHERE k NOT IN ('on', 'type', 'category', 'label', 'after')
+      UNION ALL
+      SELECT s.name, format('unknown type %s, the only one is "final"', s.body -> 'type') FROM state s WHERE s.body -> 'type' <> '"final"'
+      UNION ALL
+      SELECT s.name, format('key "%s" is no text', k) FROM state s, unnest(ARRAY['category', 'label']) k WHERE jsonb_typeof(s.body -> k) <> 'string'
+      UNION ALL
+      SELECT s.name, 'key "on" is no JSON object' FROM state s WHERE jsonb_typeof(s.body -> 'on') <> 'object'
+    )
+    SELECT format('state "%s": %s', p.name, p.what) FROM problem p ORDER BY p.name, p.what;
+  RETURN QUERY
+    WITH transition AS (
+      SELECT s.key AS state, e.key AS event, e.value AS body
+      FROM jsonb_each(_machine_shape.definition -> 'states') s,
+        LATERAL jsonb_each(CASE jsonb_typeof(s.value -> 'on') WHEN 'object' THEN s.value -> 'on' ELSE '{}' END) e
+    ), problem AS (
+      SELECT t.state, t.event, 'its name is blank or longer than 63 characters' AS what FROM transition t WHERE btrim(t.event) = '' OR length(t.event) > 63
+      UNION ALL
+      SELECT t.state, t.event, 'it is no JSON object' FROM transition t WHERE jsonb_typeof(t.body) <> 'object'
+      UNION ALL
+      SELECT t.state, t.event, format('unknown key "%s"', k)
+        FROM transition t, jsonb_object_keys(CASE jsonb_typeof(t.body) WHEN 'object' THEN t.body ELSE '{}' END) k
+        WHERE k NOT IN ('target', 'actor', 'required', 'guard', 'reason', 'creates')
+      UNION ALL
+      SELECT t.state, t.event, 'key "target" is missing or no text' FROM transition t
+        WHERE jsonb_typeof(t.body) = 'object' AND coalesce(jsonb_typeof(t.body -> 'target'), '') <> 'string'
+      UNION ALL
+      SELECT t.state, t.event, format('unknown actor %s, they are partner, vendor, system and any', t.body -> 'actor') FROM transition t
+        WHERE t.body -> 'actor' NOT IN ('"partner"', '"vendor"', '"system"', '"any"')
+      UNION ALL
+      SELECT t.state, t.event, 'key "required" is no list of column names' FROM transition t
+        WHERE t.body ? 'required' AND (jsonb_typeof(t.body -> 'required') <> 'array'
+          OR jsonb_path_exists(t.body -> 'required', 'strict $[*] ? (@.type() != "string" || @ == "")'))
+      UNION ALL
+      SELECT t.state, t.event, 'key "guard" is no text' FROM transition t WHERE jsonb_typeof(t.body -> 'guard') <> 'string'
+      UNION ALL
+      SELECT t.state, t.event, 'key "reason" is neither true nor false' FROM transition t WHERE jsonb_typeof(t.body -> 'reason') <> 'boolean'
+      UNION ALL
+      SELECT t.state, t.event, 'key "creates" can only be "deal", and only in the machine lead' FROM transition t
+        WHERE t.body ? 'creates' AND (t.body -> 'creates' <> '"deal"' OR _machine_shape.machine <> 'lead')
+    )
+    SELECT format('state "%s", event "%s": %s', p.state, p.event, p.what) FROM problem p ORDER BY p.state, p.event, p.what;
+END
+$prm$;
+COMMENT ON FUNCTION prm._machine_shape(text, jsonb) IS
+'What is wrong with the form of a machine''s definition (unknown keys, wrong types, unknown actors), one text per fault with its place.';
+
+CREATE FUNCTION prm._machine_faults(machine text, definition jsonb) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_states constant jsonb := _machine_faults.definition -> 'states';
+  the_initial constant text := _machine_faults.definition ->> 'initial';
+  transition record;
+BEGIN
+  IF NOT the_states ? the_initial THEN
+    RETURN NEXT format('the initial state "%s" is not among the states', the_initial);
+  END IF;
+  RETURN QUERY SELECT format('state "%s", event "%s": unknown target "%s"', s.key, e.key, e.value ->> 'target')
+    FROM jsonb_each(the_states) s, LATERAL jsonb_each(coalesce(s.value -> 'on', '{}')) e
+    WHERE NOT the_states ? (e.value ->> 'target') ORDER BY s.key, e.key;
+  RETURN QUERY SELECT format('state "%s" is final, but event "%s" leaves it', s.key, e.key)
+    FROM jsonb_each(the_states) s, LATERAL jsonb_each(coalesce(s.value -> 'on', '{}')) e
+    WHERE s.value ->> 'type' = 'final' ORDER BY s.key, e.key;
+  RETURN QUERY
+    WITH RECURSIVE reached(state) AS (
+      SELECT the_initial
+      UNION
+      SELECT e.value ->> 'target' FROM reached r, LATERAL jsonb_each(coalesce(the_states -> r.state -> 'on', '{}')) e
+    )
+    SELECT format('state "%s" cannot be reached from the initial state "%s"', s, the_initial) FROM jsonb_object_keys(the_states) s
+    WHERE the_states ? the_initial AND NOT EXISTS (SELECT 1 FROM reached r WHERE r.state = s) ORDER BY s;
+  RETURN QUERY
+    WITH RECURSIVE step AS (
+      SELECT s.key AS source, e.value ->> 'target' AS target
+      FROM jsonb_each(the_states) s, LATERAL jsonb_each(coalesce(s.value -> 'on', '{}')) e
+    ), ending(state) AS (
+      SELECT s.key FROM jsonb_each(the_states) s WHERE s.value ->> 'type' = 'final'
+      UNION
+      SELECT t.source FROM ending e JOIN step t ON t.target = e.state
+    )
+    SELECT format('state "%s" is a trap: no final state can be reached from it', s) FROM jsonb_object_keys(the_states) s
+    WHERE EXISTS (SELECT 1 FROM ending) AND NOT EXISTS (SELECT 1 FROM ending e WHERE e.state = s) ORDER BY s;
+
+  -- Only the model's own tables are known here; attach_machine() checks the columns of the user's.
+  IF _machine_faults.machine IN ('lead', 'deal', 'partner') THEN
+    RETURN QUERY SELECT format('state "%s", event "%s": required column "%s" is not in table prm.%s', s.key, e.key, f, _machine_faults.machine)
+      FROM jsonb_each(the_states) s, LATERAL jsonb_each(coalesce(s.value -> 'on', '{}')) e,
+        LATERAL jsonb_array_elements_text(coalesce(e.value -> 'required', '[]')) f
+      WHERE f !~ '^attributes\..' AND NOT EXISTS (SELECT 1 FROM pg_attribute a
+        WHERE a.attrelid = to_regclass('prm.' || _machine_faults.machine) AND a.attname = f AND a.attnum > 0 AND NOT a.attisdropped)
+      ORDER BY s.key, e.key, f;
+  END IF;
+  FOR transition IN
+    SELECT s.key AS state, e.key AS event, e.value ->> 'guard' AS guard
+    FROM jsonb_each(the_states) s, LATERAL jsonb_each(coalesce(s.value -> 'on', '{}')) e
+    WHERE e.value ? 'guard' ORDER BY s.key, e.key
+  LOOP
+    BEGIN
+      PERFORM transition.guard::jsonpath;
+    EXCEPTION WHEN syntax_error OR data_exception OR invalid_regular_expression THEN
+      RETURN NEXT format('state "%s", event "%s": guard %s is no jsonpath (%s)', transition.state, transition.event, transition.guard, SQLERRM);
+    END;
+  END LOOP;
+END
+$prm$;
+COMMENT ON FUNCTION prm._machine_faults(text, jsonb) IS
+'What is wrong with the meaning of a machine''s definition of right form (unknown targets, unreachable states, traps, columns, guards), one text per fault with its place.';
+
+CREATE FUNCTION prm.define_machine(machine text, definition jsonb, program_id bigint DEFAULT prm.current_program()) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._program(define_machine.program_id);
+  the_version integer;
+  the_faults text[];
+  the_place text;
+BEGIN
+  IF define_machine.machine IS NULL OR define_machine.machine !~ '^[a-z][a-z0-9_]{0,62}$' THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is no name for a machine', define_machine.machine),
+      DETAIL = 'A name begins with a small letter and has only small letters, digits and underscores, 63 at most.',
+      HINT = 'Use a name like lead, deal or support_case.';
+  END IF;
+  SELECT array_agg(f) INTO the_faults FROM prm._machine_shape(define_machine.machine, define_machine.definition) f;
+  IF the_faults IS NULL THEN
+    SELECT s.key INTO the_place FROM jsonb_each(define_machine.definition -> 'states') s WHERE s.value ? 'after' ORDER BY s.key LIMIT 1;
+    IF the_place IS NOT NULL THEN
+      RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = format('machine "%s": state "%s": deadlines are not supported', define_machine.machine, the_place),
+        DETAIL = 'This version of prm has no timers, so key "after" would never fire.',
+        HINT = 'Leave the key out.';
+    END IF;
+    SELECT array_agg(f) INTO the_faults FROM prm._machine_faults(define_machine.machine, define_machine.definition) f;
+  END IF;
+  IF the_faults IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('machine "%s": %s', define_machine.machine, the_faults[1]),
+      DETAIL = CASE WHEN cardinality(the_faults) = 1 THEN 'It is the only fault; no version was made.'
+               ELSE format('All %s faults: %s. No version was made.', cardinality(the_faults), array_to_string(the_faults, '; ')) END,
+      HINT = format('Correct the definition; SELECT prm.machine_json(''%s'') shows one that is in force.', coalesce(
+        (SELECT m.machine FROM prm.machine m WHERE m.program_id = the_program AND m.is_current
+         ORDER BY m.machine <> define_machine.machine, m.machine LIMIT 1), 'lead'));
+  END IF;
+
+  -- Versions are numbered without a gap, also when two sessions define at once.
+  PERFORM pg_advisory_xact_lock(7239211, 3);
+  SELECT coalesce(max(m.version), 0) + 1 INTO the_version FROM prm.machine m
+    WHERE m.program_id = the_program AND m.machine = define_machine.machine;
+  UPDATE prm.machine m SET is_current = false
+    WHERE m.program_id = the_program AND m.machine = define_machine.machine AND m.is_current;
+  INSERT INTO prm.machine (program_id, machine, version, definition, is_current)
+    VALUES (the_program, define_machine.machine, the_version, define_machine.definition, true);
+  -- JSON objects have no order of their own; the distance from the initial state is what people read.
+  WITH RECURSIVE reached(state, distance) AS (
+    SELECT define_machine.definition ->> 'initial', 0
+    UNION
+    SELECT e.value ->> 'target', r.distance + 1
+    FROM reached r, LATERAL jsonb_each(coalesce(define_machine.definition -> 'states' -> r.state -> 'on', '{}')) e
+    WHERE r.distance < (SELECT count(*) FROM jsonb_object_keys(define_machine.definition -> 'states'))
+  )
+  INSERT INTO prm.machine_state (program_id, machine, version, state, is_initial, is_final, category, label, position)
+    SELECT the_program, define_machine.machine, the_version, s.key, s.key = define_machine.definition ->> 'initial',
+      coalesce(s.value ->> 'type' = 'final', false), s.value ->> 'category', s.value ->> 'label',
+      row_number() OVER (ORDER BY (s.value ->> 'type') IS NOT NULL,
+        (SELECT min(r.distance) FROM reached r WHERE r.state = s.key), s.key)
+    FROM jsonb_each(define_machine.definition -> 'states') s;
+  INSERT INTO prm.machine_transition (program_id, machine, version, from_state, event, to_state, actor, required, guard, needs_reason, creates)
+    SELECT the_program, define_machine.machine, the_version, s.key, e.key, e.value ->> 'target', coalesce(e.value ->> 'actor', 'any'),
+      ARRAY(SELECT f.value FROM jsonb_array_elements_text(coalesce(e.value -> 'required', '[]')) WITH ORDINALITY f ORDER BY f.ordinality),
+      e.value ->> 'guard', coalesce((e.value ->> 'reason')::boolean, false), e.value ->> 'creates'
+    FROM jsonb_each(define_machine.definition -> 'states') s, LATERAL jsonb_each(coalesce(s.value -> 'on', '{}')) e;
+  RETURN the_version;
+END
+$prm$;
+COMMENT ON FUNCTION prm.define_machine(text, jsonb, bigint) IS
+'Makes a new version of a machine and puts it in force; returns its number. definition: {"initial": "new", "states": {"new": {"on": {"qualify": {"target": ..., "actor": "partner|vendor|system|any", "required": [columns or attributes.x], "guard": jsonpath, "reason": true}}}, "won": {"type": "final", "category": "won"}}}. Errors: 22023 names the place of each fault, 0A000 deadlines (after), 42704 no such programme.';
