@@ -2,12 +2,12 @@
 -- Demonstration: a programme of 24 months that was lived through the engines themselves, with the clock moved from step to
 -- step. Everything in it is drawn from the seed, so that one seed gives one programme.
 
-CREATE FUNCTION prm._draw(seed bigint, what text, number bigint) RETURNS double precision
+CREATE FUNCTION prm._draw(seed bigint, what text, key text) RETURNS double precision
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
-  SELECT ('x' || substr(md5(_draw.seed || ':' || _draw.what || ':' || _draw.number), 1, 8))::bit(32)::bigint / 4294967296.0
+  SELECT ('x' || substr(md5(_draw.seed || ':' || _draw.what || ':' || _draw.key), 1, 8))::bit(32)::bigint / 4294967296.0
 $prm$;
-COMMENT ON FUNCTION prm._draw(bigint, text, bigint) IS
-'A number from 0 up to but not including 1, always the same for the same seed, name and number; for demo().';
+COMMENT ON FUNCTION prm._draw(bigint, text, text) IS
+'A number from 0 up to but not including 1, always the same for the same seed, name and key; for demo(). Keys are external references, never ids, which differ from database to database.';
 
 CREATE FUNCTION prm._demo_clock(moment timestamptz, partner_id bigint DEFAULT NULL, reason text DEFAULT '') RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -42,7 +42,7 @@ BEGIN
     (ARRAY['reseller', 'reseller', 'integrator', 'reseller', 'consultant', 'franchisee'])[1 + (n - 1) % 6],
     (ARRAY['US', 'BR', 'DE'])[1 + n % 3], (ARRAY['Americas North', 'Americas South', 'Europe'])[1 + n % 3],
     'channel@partner' || n || '.example', 'partner' || n || '.example',
-    (_demo_partners.start_at - make_interval(days => (prm._draw(_demo_partners.seed, 'joined', n) * 700)::integer))::date,
+    (_demo_partners.start_at - make_interval(days => (prm._draw(_demo_partners.seed, 'joined', n::text) * 700)::integer))::date,
     _demo_partners.start_at, 'P' || lpad(n::text, 4, '0'),
     jsonb_build_object('quality', round((1 - (n - 0.5) / _demo_partners.partners)::numeric, 3))
   FROM generate_series(1, _demo_partners.partners) n;
@@ -55,7 +55,7 @@ BEGIN
 
   PERFORM prm._demo_clock(_demo_partners.start_at + interval '1 day');
   UPDATE prm.partner SET state = 'onboarding' WHERE program_id = _demo_partners.program_id AND state = 'applicant'
-    AND prm._draw(_demo_partners.seed, 'admit', partner_id) < 0.97;
+    AND prm._draw(_demo_partners.seed, 'admit', external_ref) < 0.97;
   PERFORM prm._demo_clock(_demo_partners.start_at + interval '2 days', NULL, 'no business in our markets');
   UPDATE prm.partner SET state = 'rejected' WHERE program_id = _demo_partners.program_id AND state = 'applicant'
     AND (attributes ->> 'quality')::numeric < 0.2;
@@ -75,9 +75,9 @@ BEGIN
   FROM prm.partner_user u
   JOIN prm.partner p ON p.program_id = u.program_id AND p.partner_id = u.partner_id
   CROSS JOIN LATERAL (SELECT (_demo_partners.start_at + make_interval(days =>
-    (prm._draw(_demo_partners.seed, 'exam', u.partner_user_id) * 640 - 30)::integer))::date AS issued_on) d
+    (prm._draw(_demo_partners.seed, 'exam', u.external_ref) * 640 - 30)::integer))::date AS issued_on) d
   WHERE u.program_id = _demo_partners.program_id AND u.role <> 'owner'
-    AND prm._draw(_demo_partners.seed, 'certified', u.partner_user_id) < 0.4 + (p.attributes ->> 'quality')::numeric / 2;
+    AND prm._draw(_demo_partners.seed, 'certified', u.external_ref) < 0.4 + (p.attributes ->> 'quality')::numeric / 2;
 END
 $prm$;
 COMMENT ON FUNCTION prm._demo_partners(bigint, bigint, integer, timestamptz) IS 'The products, partners, people and certificates of demo().';
@@ -95,16 +95,16 @@ BEGIN
   PERFORM prm._demo_clock(_demo_leads.month_at + interval '1 day');
   INSERT INTO prm.lead (program_id, partner_id, company, contact_name, email, country, region, source, campaign, product_family, created_at, external_ref)
   SELECT p.program_id, p.partner_id, c.company, 'Contact ' || c.number, 'contact@customer' || c.number || '.example', p.country, p.region,
-    (ARRAY['web', 'event', 'referral', 'campaign'])[1 + (prm._draw(_demo_leads.seed, 'source', c.number) * 4)::integer % 4],
+    (ARRAY['web', 'event', 'referral', 'campaign'])[1 + (prm._draw(_demo_leads.seed, 'source', c.number::text) * 4)::integer % 4],
     CASE WHEN c.number % 5 = 0 THEN 'spring tour' END,
-    (ARRAY['ledger', 'payroll', 'commerce'])[1 + (prm._draw(_demo_leads.seed, 'family', c.number) * 3)::integer % 3],
+    (ARRAY['ledger', 'payroll', 'commerce'])[1 + (prm._draw(_demo_leads.seed, 'family', c.number::text) * 3)::integer % 3],
     _demo_leads.month_at + interval '1 day', 'L' || lpad(c.number::text, 6, '0')
   FROM (SELECT _demo_leads.month_no * 100000 + n AS number,
                (ARRAY['Acorn', 'Brook', 'Cobalt', 'Dune', 'Elm', 'Fjord', 'Grove', 'Heron', 'Inlet', 'Jade', 'Knoll', 'Lark'])[1 + n % 12] || ' ' ||
                (ARRAY['Foods', 'Clinic', 'Motors', 'School', 'Logistics', 'Books', 'Textiles'])[1 + n % 7] || ' ' || _demo_leads.month_no || '-' || n AS company
         FROM generate_series(1, _demo_leads.leads) n) c
   JOIN prm.partner p ON p.program_id = _demo_leads.program_id
-    AND p.partner_id = the_partners[1 + floor(power(prm._draw(_demo_leads.seed, 'partner', c.number), 1.8) * cardinality(the_partners))::integer];
+    AND p.partner_id = the_partners[1 + floor(power(prm._draw(_demo_leads.seed, 'partner', c.number::text), 1.8) * cardinality(the_partners))::integer];
 
   -- Step 1, by each partner: qualify by the vendor's criteria. Good partners answer within hours, weak ones within days.
   FOR partner IN
@@ -114,11 +114,11 @@ BEGIN
     PERFORM prm._demo_clock(_demo_leads.month_at + interval '1 day' + make_interval(hours => 2 + ((1 - partner.quality) * 90)::integer), partner.partner_id);
     UPDATE prm.lead SET state = 'partner_qualified',
         need = 'Replace ' || product_family || ' on spreadsheets',
-        budget = 10 * round(((100 + 3600 * power(prm._draw(_demo_leads.seed, 'budget', lead_id), 3)) * (0.4 + partner.quality))::numeric),
+        budget = 10 * round(((100 + 3600 * power(prm._draw(_demo_leads.seed, 'budget', external_ref), 3)) * (0.4 + partner.quality))::numeric),
         currency = 'USD', timeline_on = (_demo_leads.month_at + interval '60 days')::date,
         decision_maker = 'Owner of ' || company
       WHERE program_id = _demo_leads.program_id AND partner_id = partner.partner_id
-        AND (state = 'returned' OR state = 'new' AND prm._draw(_demo_leads.seed, 'qualify', lead_id) < 0.5 + partner.quality / 3);
+        AND (state = 'returned' OR state = 'new' AND prm._draw(_demo_leads.seed, 'qualify', external_ref) < 0.5 + partner.quality / 3);
   END LOOP;
 
   -- Step 2, by the vendor: return what is thin, approve the rest.
@@ -126,19 +126,19 @@ BEGIN
   UPDATE prm.lead l SET state = 'returned' FROM prm.partner p
     WHERE l.program_id = _demo_leads.program_id AND p.program_id = _demo_leads.program_id AND p.partner_id = l.partner_id
       AND l.state = 'partner_qualified'
-      AND prm._draw(_demo_leads.seed, 'return' || _demo_leads.month_no, l.lead_id) < 0.3 - (p.attributes ->> 'quality')::numeric / 4;
+      AND prm._draw(_demo_leads.seed, 'return' || _demo_leads.month_no, l.external_ref) < 0.3 - (p.attributes ->> 'quality')::numeric / 4;
   PERFORM prm._demo_clock(_demo_leads.month_at + interval '8 days');
   UPDATE prm.lead SET state = 'approved' WHERE program_id = _demo_leads.program_id AND state = 'partner_qualified';
   -- Step 3: the vendor deepens some, and what stands the test becomes a deal.
   PERFORM prm._demo_clock(_demo_leads.month_at + interval '11 days');
   UPDATE prm.lead SET state = 'vendor_qualified' WHERE program_id = _demo_leads.program_id AND state = 'approved'
-    AND prm._draw(_demo_leads.seed, 'deepen', lead_id) < 0.4;
+    AND prm._draw(_demo_leads.seed, 'deepen', external_ref) < 0.4;
   PERFORM prm._demo_clock(_demo_leads.month_at + interval '14 days');
   UPDATE prm.lead SET state = 'converted' WHERE program_id = _demo_leads.program_id AND state IN ('approved', 'vendor_qualified')
-    AND prm._draw(_demo_leads.seed, 'convert', lead_id) < 0.65;
+    AND prm._draw(_demo_leads.seed, 'convert', external_ref) < 0.65;
   PERFORM prm._demo_clock(_demo_leads.month_at + interval '15 days', NULL, 'no project this year');
   UPDATE prm.lead SET state = 'disqualified' WHERE program_id = _demo_leads.program_id AND state IN ('new', 'approved', 'vendor_qualified')
-    AND prm._draw(_demo_leads.seed, 'lost' || _demo_leads.month_no, lead_id) < 0.3;
+    AND prm._draw(_demo_leads.seed, 'lost' || _demo_leads.month_no, external_ref) < 0.3;
 END
 $prm$;
 COMMENT ON FUNCTION prm._demo_leads(bigint, bigint, integer, integer, timestamptz) IS 'One month of lead qualification of demo(), in the three steps.';
@@ -154,39 +154,43 @@ BEGIN
   SELECT array_agg(p.partner_id ORDER BY (p.attributes ->> 'quality')::numeric DESC, p.partner_id) INTO the_partners
     FROM prm.partner p WHERE p.program_id = _demo_deals.program_id AND p.state = 'active';
 
+  -- What a conversion created is known by its lead from now on.
+  UPDATE prm.deal d SET external_ref = 'D' || l.external_ref, name = 'First project of ' || l.company FROM prm.lead l
+    WHERE d.program_id = _demo_deals.program_id AND l.program_id = _demo_deals.program_id AND l.lead_id = d.lead_id AND d.external_ref IS NULL;
+
   -- Besides the converted leads, partners sell again to the customers they have, and find some by themselves.
   PERFORM prm._demo_clock(_demo_deals.month_at + interval '16 days');
   INSERT INTO prm.deal (program_id, partner_id, customer_id, name, product, product_family, kind, amount, expected_close_on, external_ref, created_at)
   SELECT _demo_deals.program_id, p.partner_id, c.customer_id,
     CASE WHEN c.customer_id IS NULL THEN 'Project ' || n.number ELSE (ARRAY['Renewal', 'Upsell'])[1 + n.number::integer % 2] || ' ' || c.name END,
     v.product, v.family, CASE WHEN c.customer_id IS NULL THEN 'new' WHEN n.number % 2 = 0 THEN 'renewal' ELSE 'upsell' END,
-    10 * round(((80 + 2600 * power(prm._draw(_demo_deals.seed, 'amount', n.number), 3)) * (0.4 + (p.attributes ->> 'quality')::numeric))::numeric),
+    10 * round(((80 + 2600 * power(prm._draw(_demo_deals.seed, 'amount', n.number::text), 3)) * (0.4 + (p.attributes ->> 'quality')::numeric))::numeric),
     (_demo_deals.month_at + interval '75 days')::date, 'D' || lpad(n.number::text, 6, '0'), _demo_deals.month_at + interval '16 days'
   FROM (SELECT (_demo_deals.month_no * 100000 + g)::bigint AS number FROM generate_series(1, greatest(_demo_deals.target - the_count, 0)) g) n
   JOIN prm.partner p ON p.program_id = _demo_deals.program_id
-    AND p.partner_id = the_partners[1 + floor(power(prm._draw(_demo_deals.seed, 'seller', n.number), 1.8) * cardinality(the_partners))::integer]
+    AND p.partner_id = the_partners[1 + floor(power(prm._draw(_demo_deals.seed, 'seller', n.number::text), 1.8) * cardinality(the_partners))::integer]
   JOIN prm.product v ON v.program_id = _demo_deals.program_id
-    AND v.product = (ARRAY['ledger-basic', 'ledger-pro', 'payroll', 'store-front'])[1 + (prm._draw(_demo_deals.seed, 'product', n.number) * 4)::integer % 4]
+    AND v.product = (ARRAY['ledger-basic', 'ledger-pro', 'payroll', 'store-front'])[1 + (prm._draw(_demo_deals.seed, 'product', n.number::text) * 4)::integer % 4]
   LEFT JOIN LATERAL (
     SELECT e.customer_id, k.name FROM prm.deal e
     JOIN prm.customer k ON k.program_id = e.program_id AND k.customer_id = e.customer_id
     WHERE e.program_id = _demo_deals.program_id AND e.partner_id = p.partner_id AND e.state = 'won'
-    ORDER BY prm._draw(_demo_deals.seed, 'again', e.deal_id + n.number) LIMIT 1) c ON n.number % 4 <> 0;
+    ORDER BY prm._draw(_demo_deals.seed, 'again' || n.number, e.external_ref) LIMIT 1) c ON n.number % 4 <> 0;
 
   PERFORM prm._demo_clock(_demo_deals.month_at + interval '18 days');
   UPDATE prm.deal SET state = 'proposal' WHERE program_id = _demo_deals.program_id AND state = 'prospecting'
-    AND prm._draw(_demo_deals.seed, 'propose' || _demo_deals.month_no, deal_id) < 0.9;
+    AND prm._draw(_demo_deals.seed, 'propose' || _demo_deals.month_no, external_ref) < 0.9;
   PERFORM prm._demo_clock(_demo_deals.month_at + interval '21 days');
   UPDATE prm.deal SET state = 'negotiation' WHERE program_id = _demo_deals.program_id AND state = 'proposal'
-    AND prm._draw(_demo_deals.seed, 'negotiate' || _demo_deals.month_no, deal_id) < 0.7;
+    AND prm._draw(_demo_deals.seed, 'negotiate' || _demo_deals.month_no, external_ref) < 0.7;
   FOR day_no IN 22..26 LOOP
     PERFORM prm._demo_clock(_demo_deals.month_at + make_interval(days => day_no, hours => 9));
     UPDATE prm.deal d SET state = 'won' FROM prm.partner p
       WHERE d.program_id = _demo_deals.program_id AND p.program_id = _demo_deals.program_id AND p.partner_id = d.partner_id
-        AND d.state IN ('proposal', 'negotiation') AND d.deal_id % 5 = day_no - 22
-        AND prm._draw(_demo_deals.seed, 'win' || _demo_deals.month_no, d.deal_id) < 0.2 + (p.attributes ->> 'quality')::numeric * 0.45;
+        AND d.state IN ('proposal', 'negotiation') AND floor(prm._draw(_demo_deals.seed, 'day', d.external_ref) * 5) = day_no - 22
+        AND prm._draw(_demo_deals.seed, 'win' || _demo_deals.month_no, d.external_ref) < 0.2 + (p.attributes ->> 'quality')::numeric * 0.45;
     UPDATE prm.deal SET state = 'lost' WHERE program_id = _demo_deals.program_id AND state IN ('proposal', 'negotiation')
-      AND deal_id % 5 = day_no - 22 AND prm._draw(_demo_deals.seed, 'lose' || _demo_deals.month_no, deal_id) < 0.35;
+      AND floor(prm._draw(_demo_deals.seed, 'day', external_ref) * 5) = day_no - 22 AND prm._draw(_demo_deals.seed, 'lose' || _demo_deals.month_no, external_ref) < 0.35;
   END LOOP;
 END
 $prm$;
@@ -234,10 +238,10 @@ BEGIN
     IF month_no IN (11, 17, 20) THEN
       INSERT INTO prm.metric_value (program_id, partner_id, metric, observed_at, value)
       SELECT p.program_id, p.partner_id, m.metric, the_month + interval '26 days',
-        CASE m.metric WHEN 'nps' THEN round((prm._draw(demo.seed, 'nps' || month_no, p.partner_id) * 60 - 20)::numeric + (p.attributes ->> 'quality')::numeric * 50)
-        ELSE round((prm._draw(demo.seed, 'logins' || month_no, p.partner_id) * 10)::numeric + (p.attributes ->> 'quality')::numeric * 15) END
+        CASE m.metric WHEN 'nps' THEN round((prm._draw(demo.seed, 'nps' || month_no, p.external_ref) * 60 - 20)::numeric + (p.attributes ->> 'quality')::numeric * 50)
+        ELSE round((prm._draw(demo.seed, 'logins' || month_no, p.external_ref) * 10)::numeric + (p.attributes ->> 'quality')::numeric * 15) END
       FROM prm.partner p CROSS JOIN (VALUES ('nps'), ('logins_30d')) m(metric)
-      WHERE p.program_id = the_program AND p.state = 'active' AND prm._draw(demo.seed, 'measured', p.partner_id) < 0.9;
+      WHERE p.program_id = the_program AND p.state = 'active' AND prm._draw(demo.seed, 'measured', p.external_ref) < 0.9;
       PERFORM prm.refresh_health(program_id => the_program);
     END IF;
   END LOOP;
