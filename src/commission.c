@@ -18,8 +18,7 @@
 
 #define EXCERPT 80 /* bytes of a long text that an error repeats */
 
-/* ---- packing
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- packing ----------------------------------------------------------------------------------------- */
 
 static PrmSchedule *
 new_schedule(int count)
@@ -32,7 +31,7 @@ packed(const PrmSchedule *schedule)
 {
 	Size room = PRM_PACKED_MAX(schedule->count);
 	bytea *result = palloc(VARHDRSZ + room);
-	Size length = prm_schedule_pack(schedule, (unsigned char *)VARDATA(result), room);
+	Size length = prm_schedule_pack(schedule, (unsigned char *)VARDATA(result));
 
 	SET_VARSIZE(result, VARHDRSZ + length);
 	return PointerGetDatum(result);
@@ -48,7 +47,7 @@ prm_schedule_unpack_datum(Datum value, PrmSchedule *schedule)
 	if (!prm_schedule_unpack((unsigned char *)VARDATA_ANY(stored), VARSIZE_ANY_EXHDR(stored), schedule,
 							 &fault))
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored commission schedule is damaged"),
-						errdetail("%s at byte %zu.", fault.what, fault.offset),
+						errdetail("At byte %zu: %s.", fault.offset, fault.what),
 						errhint("Restore the value from a backup.")));
 }
 
@@ -63,9 +62,7 @@ unpacked(bytea *stored)
 	return schedule;
 }
 
-/* ---- text
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- text -------------------------------------------------------------------------------------------- */
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_commission_schedule_in);
 
@@ -87,7 +84,7 @@ prm_commission_schedule_in(PG_FUNCTION_ARGS)
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 			 errmsg("invalid input syntax for type %s: \"%.*s%s\"", "commission_schedule", shown, text,
 					shown < length ? "..." : ""),
-			 errdetail("%s at character %d.", fault.what, pg_mbstrlen_with_len(text, (int)fault.offset) + 1),
+			 errdetail("At character %d: %s.", pg_mbstrlen_with_len(text, (int)fault.offset) + 1, fault.what),
 			 errhint("%s", fault.hint)));
 	}
 	result = packed(schedule);
@@ -108,8 +105,7 @@ prm_commission_schedule_out(PG_FUNCTION_ARGS)
 	PG_RETURN_CSTRING(text);
 }
 
-/* ---- binary
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- binary ------------------------------------------------------------------------------------------ */
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_commission_schedule_recv);
 
@@ -130,10 +126,10 @@ prm_commission_schedule_recv(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
 					 errmsg("invalid binary form of type %s", "commission_schedule"),
-					 errdetail("%s in bracket %d.", fault.what, fault.bracket), errhint("%s", fault.hint)));
+					 errdetail("In bracket %d: %s.", fault.bracket, fault.what), errhint("%s", fault.hint)));
 		ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
 						errmsg("invalid binary form of type %s", "commission_schedule"),
-						errdetail("%s at byte %zu.", fault.what, fault.offset), errhint("%s", fault.hint)));
+						errdetail("At byte %zu: %s.", fault.offset, fault.what), errhint("%s", fault.hint)));
 	}
 	PG_RETURN_DATUM(packed(schedule));
 }
@@ -152,8 +148,7 @@ prm_commission_schedule_send(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&message));
 }
 
-/* ---- equality, order, hash
- * ----------------------------------------------------------------------------------------- */
+/* ---- equality, order, hash --------------------------------------------------------------------------- */
 
 static bool
 same_bytes(bytea *a, bytea *b)
@@ -252,9 +247,7 @@ prm_commission_schedule_hash_extended(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(hash);
 }
 
-/* ---- jsonb
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- jsonb ------------------------------------------------------------------------------------------- */
 
 static const char *const json_hint =
 	"Write {\"mode\": \"marginal\", \"brackets\": [{\"from\": 0, \"rate\": 0.01}]} or {\"mode\": "
@@ -498,8 +491,8 @@ prm_commission_schedule_from_jsonb(PG_FUNCTION_ARGS)
 	if (!prm_schedule_check(schedule, &fault))
 	{
 		if (fault.bracket > 0)
-			JSON_FAULT("%s in bracket %d.", fault.what, fault.bracket);
-		JSON_FAULT("%s.", fault.what);
+			JSON_FAULT("In bracket %d: %s.", fault.bracket, fault.what);
+		JSON_FAULT("The schedule: %s.", fault.what);
 	}
 	PG_RETURN_DATUM(packed(schedule));
 }

@@ -22,8 +22,7 @@
 #define CACHE_ENTRIES 8192
 #define CACHE_BYTES (32 * 1024 * 1024)
 
-/* ---- the cache
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- the cache --------------------------------------------------------------------------------------- */
 
 PrmScheduleCache *
 prm_cache_make(FmgrInfo *flinfo)
@@ -132,8 +131,7 @@ prm_cache_search(PrmScheduleCache *cache, Datum value)
 	return compiled;
 }
 
-/* ---- the exact path
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the exact path ---------------------------------------------------------------------------------- */
 
 static Datum
 number_numeric(PrmNumber number, int further_places)
@@ -299,8 +297,7 @@ prm_exact_eval(PrmCompiled *compiled, Datum amount)
 	return sign < 0 ? prm_numeric_negative(result) : result;
 }
 
-/* ---- for the explanation
- * ------------------------------------------------------------------------------------------- */
+/* ---- for the explanation ----------------------------------------------------------------------------- */
 
 int
 prm_exact_bracket(PrmCompiled *compiled, Datum size)
@@ -323,8 +320,7 @@ prm_exact_rate(PrmCompiled *compiled, int number)
 	return bracket->endless ? endless_slice(prm_numeric_int(1), bracket) : bracket->rate;
 }
 
-/* ---- prm.commission()
- * ---------------------------------------------------------------------------------------------- */
+/* ---- prm.commission() -------------------------------------------------------------------------------- */
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_commission);
 

@@ -190,8 +190,7 @@ prm_units_round(PrmWide units, int digits, bool half_even)
 	return units < 0 ? -(PrmWide)size : (PrmWide)size;
 }
 
-/* ---- numeric's own functions, for the exact path
- * ------------------------------------------------------------------- */
+/* ---- numeric's own functions, for the exact path ----------------------------------------------------- */
 
 #define PRM_NUMERIC_2(name, function)                                                                        \
 	static inline Datum name(Datum a, Datum b)                                                               \

@@ -14,8 +14,7 @@
 
 #define MAX_DIGITS 12
 
-/* ---- checks shared by money and commissions
- * ------------------------------------------------------------------------ */
+/* ---- checks shared by money and commissions ---------------------------------------------------------- */
 
 void
 prm_refuse_special(Numeric value, const char *what)
@@ -35,8 +34,7 @@ prm_check_digits(int digits)
 						errhint("Pass the minor unit of the currency: 2 for USD, 0 for JPY, 3 for KWD.")));
 }
 
-/* ---- rounding
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- rounding ---------------------------------------------------------------------------------------- */
 
 static Datum
 core_round(Datum value, int digits)
@@ -109,8 +107,7 @@ prm_round_digits(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(prm_numeric_round(amount, digits, half_even));
 }
 
-/* ---- currencies
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- currencies -------------------------------------------------------------------------------------- */
 
 /*
  * ISO 4217: the codes in use, and those withdrawn since 2000, because a ledger keeps its past. Codes without
@@ -191,8 +188,7 @@ prm_round_money(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(prm_numeric_round(amount, digits, half_even));
 }
 
-/* ---- sharing
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- sharing ----------------------------------------------------------------------------------------- */
 
 typedef struct Share
 {

@@ -1,14 +1,11 @@
 /*
- * schedule.c: the forms of a commission schedule: text, binary, and the rules that both obey. Plain C, no
+ * schedule.c: the text form of a commission schedule, and the rules that every form obeys. Plain C, no
  * server: it allocates nothing and reports faults by value, so that the server can raise them softly and the
- * fuzzer can run it alone.
+ * fuzzer can run it alone. The binary form is in schedule_binary.c, the evaluation in schedule_eval.c.
  *
- * Text:    10%  |  MODE BOUND: VALUE, BOUND: VALUE ... [ties low]
- *          MODE is marginal, slab or interpolated; VALUE is 5%, 5 each or 5. Words in any case; the canonical
- * form is what prm_schedule_write writes, and it reads back to the same bytes. Binary:  version, mode (+ 0x80
- * for ties low), number of brackets, then for each bracket kind, bound, value. A number is one byte of scale
- * (+ 0x80 when negative) and its digits in groups of seven bits, low group first. It is also the stored form.
- * Every schedule has exactly one binary form, so equality is equality of bytes.
+ * Text:  10%  |  MODE BOUND: VALUE, BOUND: VALUE ... [ties low]
+ *        MODE is marginal, slab or interpolated; VALUE is 5%, 5 each or 5; words in any case. The canonical
+ * form is what prm_schedule_write writes, and it reads back to the same bytes.
  */
 #include "schedule.h"
 
@@ -16,15 +13,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DIGITS_LIMIT INT64_C(1000000000000000000)
-
 static const char *const mode_names[] = {NULL, "percent", "marginal", "slab", "interpolated"};
 
-static bool fail(PrmFault *fault, const char *hint, const char *what, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static bool
-fail(PrmFault *fault, const char *hint, const char *what, ...)
+/* Fills the fault and returns false, so that a check can end with it. */
+bool
+prm_fault(PrmFault *fault, const char *hint, const char *what, ...)
 {
 	va_list arguments;
 
@@ -35,8 +28,7 @@ fail(PrmFault *fault, const char *hint, const char *what, ...)
 	return false;
 }
 
-/* ---- numbers
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------------------- */
 
 static void
 make_canonical(PrmNumber *number)
@@ -104,7 +96,7 @@ scan_number(const char *text, size_t length, PrmNumber *number, bool *fits)
 	{
 		if (text[i] == '.')
 			continue;
-		if (number->digits >= DIGITS_LIMIT / 10 ||
+		if (number->digits >= PRM_DIGITS_LIMIT / 10 ||
 			(has_point && i > point && number->scale == PRM_MAX_DIGITS))
 		{
 			*fits = false;
@@ -161,9 +153,7 @@ prm_number_write(PrmNumber number, char *buffer, size_t size)
 	return length;
 }
 
-/* ---- modes
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- modes ------------------------------------------------------------------------------------------- */
 
 const char *
 prm_mode_name(PrmMode mode)
@@ -204,23 +194,13 @@ prm_mode_from_name(const char *name, size_t length, PrmMode *mode)
 	return false;
 }
 
-/* ---- what every schedule obeys
- * ------------------------------------------------------------------------------------- */
+/* ---- what every schedule obeys ----------------------------------------------------------------------- */
 
 typedef enum Place
 {
 	PLACE_BOUND,
 	PLACE_VALUE
 } Place;
-
-static bool
-check_number(PrmNumber number)
-{
-	if (number.scale < 0 || number.scale > PRM_MAX_DIGITS || number.digits >= DIGITS_LIMIT ||
-		number.digits <= -DIGITS_LIMIT)
-		return false;
-	return number.scale == 0 || number.digits % 10 != 0;
-}
 
 /* Checks bracket i against the one before it; *place says which of its two numbers is at fault. */
 static bool
@@ -232,55 +212,57 @@ check_bracket(const PrmSchedule *schedule, int i, Place *place, PrmFault *fault)
 	fault->bracket = i + 1;
 	*place = PLACE_BOUND;
 	if (bracket->from.digits < 0)
-		return fail(fault,
-					"Bounds begin at 0; amounts below zero earn the same as above, with the sign reversed.",
-					"The bound is negative");
+		return prm_fault(
+			fault, "Bounds begin at 0; amounts below zero earn the same as above, with the sign reversed.",
+			"the bound is negative");
 	if (i > 0)
 	{
 		int order = prm_number_compare(bracket->from, bracket[-1].from);
 
 		if (order == 0)
-			return fail(fault, "Each bound may stand once; it ends the bracket before it.",
-						"The bound repeats the one before it");
+			return prm_fault(fault, "Each bound may stand once; it ends the bracket before it.",
+							 "the bound repeats the one before it");
 		if (order < 0)
-			return fail(fault, "Write the brackets in ascending order.",
-						"The bound is below the one before it");
+			return prm_fault(fault, "Write the brackets in ascending order.",
+							 "the bound is below the one before it");
 	}
 	*place = PLACE_VALUE;
 	if (bracket->kind == PRM_KIND_PERCENT)
 	{
 		if (bracket->value.digits < 0)
-			return fail(fault, "Percentages lie between 0% and 100%.", "The percentage is negative");
+			return prm_fault(fault, "Percentages lie between 0% and 100%.", "the percentage is negative");
 		if (prm_number_compare(bracket->value, hundred) > 0)
-			return fail(fault,
-						"Percentages lie between 0% and 100%; a factor above one is written \"1.25 each\".",
-						"The percentage is above 100");
+			return prm_fault(
+				fault, "Percentages lie between 0% and 100%; a factor above one is written \"1.25 each\".",
+				"the percentage is above 100");
 	}
 	switch (schedule->mode)
 	{
 		case PRM_MODE_PERCENT:
 			if (bracket->kind != PRM_KIND_PERCENT)
-				return fail(fault, "A schedule of one rate is a percentage, such as 10%.",
-							"The rate is no percentage");
+				return prm_fault(fault, "A schedule of one rate is a percentage, such as 10%.",
+								 "the rate is no percentage");
 			break;
 		case PRM_MODE_MARGINAL:
 			if (bracket->kind == PRM_KIND_FIXED)
-				return fail(fault,
-							"marginal takes rates: \"5%\" or \"5 each\". Fixed amounts belong to slab or "
-							"interpolated.",
-							"The value has no unit, but marginal takes %% or each");
+				return prm_fault(
+					fault,
+					"marginal takes rates: \"5%\" or \"5 each\". Fixed amounts belong to slab or "
+					"interpolated.",
+					"the value has no unit, but marginal takes %% or each");
 			break;
 		case PRM_MODE_SLAB:
 			break;
 		case PRM_MODE_INTERPOLATED:
 			if (bracket->kind != PRM_KIND_FIXED)
-				return fail(fault,
-							"interpolated joins fixed amounts by straight lines, such as \"interpolated 0: "
-							"0, 1000: 10\".",
-							"The value has a unit, but interpolated takes plain numbers");
+				return prm_fault(
+					fault,
+					"interpolated joins fixed amounts by straight lines, such as \"interpolated 0: "
+					"0, 1000: 10\".",
+					"the value has a unit, but interpolated takes plain numbers");
 			if (i == 0 && bracket->value.digits != 0)
-				return fail(fault, "Begin with 0, such as \"interpolated 0: 0, 1000: 10\".",
-							"The first amount of interpolated is not 0");
+				return prm_fault(fault, "Begin with 0, such as \"interpolated 0: 0, 1000: 10\".",
+								 "the first amount of interpolated is not 0");
 			break;
 	}
 	return true;
@@ -295,11 +277,11 @@ prm_schedule_check(const PrmSchedule *schedule, PrmFault *fault)
 	fault->offset = 0;
 	fault->bracket = 0;
 	if (schedule->count < 1)
-		return fail(fault, "A schedule has at least one bracket.", "There is no bracket");
+		return prm_fault(fault, "A schedule has at least one bracket.", "there is no bracket");
 	if (schedule->mode == PRM_MODE_PERCENT &&
 		(schedule->count != 1 || schedule->ties_low || schedule->bracket[0].from.digits != 0))
-		return fail(fault, "A schedule of one rate has no bounds and no ties.",
-					"The mode percent has bounds or ties");
+		return prm_fault(fault, "A schedule of one rate has no bounds and no ties.",
+						 "the mode percent has bounds or ties");
 	for (int i = 0; i < schedule->count; i++)
 	{
 		if (!check_bracket(schedule, i, &place, fault))
@@ -308,9 +290,7 @@ prm_schedule_check(const PrmSchedule *schedule, PrmFault *fault)
 	return true;
 }
 
-/* ---- text
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- text -------------------------------------------------------------------------------------------- */
 
 typedef struct Reader
 {
@@ -376,7 +356,7 @@ expected(Reader *reader, const char *what, const char *hint)
 
 	reader->fault->offset = reader->at;
 	if (reader->at >= reader->length)
-		return fail(reader->fault, hint, "Expected %s, found the end of the text", what);
+		return prm_fault(reader->fault, hint, "expected %s, found the end of the text", what);
 	/* Quote only plain ASCII: a part of a longer character would be no valid text. */
 	while (length < sizeof(found) - 1 && reader->at + length < reader->length &&
 		   reader->text[reader->at + length] > ' ' && reader->text[reader->at + length] < 0x7f &&
@@ -388,8 +368,8 @@ expected(Reader *reader, const char *what, const char *hint)
 	}
 	found[length] = '\0';
 	if (length == 0)
-		return fail(reader->fault, hint, "Expected %s", what);
-	return fail(reader->fault, hint, "Expected %s, found \"%s\"", what, found);
+		return prm_fault(reader->fault, hint, "expected %s", what);
+	return prm_fault(reader->fault, hint, "expected %s, found \"%s\"", what, found);
 }
 
 static bool
@@ -409,9 +389,9 @@ read_number(Reader *reader, PrmNumber *number, const char *what)
 		return expected(reader, what, hint);
 	reader->fault->offset = reader->at;
 	if (!fits)
-		return fail(reader->fault,
-					"A number of a schedule has at most 18 significant digits and 18 decimal places.",
-					"The number has too many digits");
+		return prm_fault(reader->fault,
+						 "A number of a schedule has at most 18 significant digits and 18 decimal places.",
+						 "the number has too many digits");
 	if (negative)
 		number->digits = -number->digits;
 	reader->at += length + negative;
@@ -503,8 +483,8 @@ prm_schedule_parse(const char *text, size_t length, PrmSchedule *schedule, PrmFa
 			if (schedule->count == PRM_MAX_BRACKETS)
 			{
 				fault->offset = reader.at;
-				return fail(fault, "Split the rule by amount, or use interpolated.",
-							"A schedule has at most 1000 brackets; one more begins");
+				return prm_fault(fault, "Split the rule by amount, or use interpolated.",
+								 "a schedule has at most 1000 brackets; one more begins");
 			}
 			if (!read_bracket(&reader, schedule))
 				return false;
@@ -575,180 +555,4 @@ prm_schedule_write(const PrmSchedule *schedule, char *buffer, size_t size)
 	if (size > 0)
 		buffer[length < size ? length : size - 1] = '\0';
 	return length;
-}
-
-/* ---- binary
- * -------------------------------------------------------------------------------------------------------- */
-
-static size_t
-put_groups(unsigned char *buffer, uint64_t value)
-{
-	size_t length = 0;
-
-	for (; value >= 0x80; value >>= 7)
-		buffer[length++] = (unsigned char)(value | 0x80);
-	buffer[length++] = (unsigned char)value;
-	return length;
-}
-
-static size_t
-put_number(unsigned char *buffer, PrmNumber number)
-{
-	buffer[0] = (unsigned char)(number.scale | (number.digits < 0 ? 0x80 : 0));
-	return 1 + put_groups(buffer + 1, (uint64_t)(number.digits < 0 ? -number.digits : number.digits));
-}
-
-/* The buffer has at least PRM_PACKED_MAX(count) bytes. */
-size_t
-prm_schedule_pack(const PrmSchedule *schedule, unsigned char *buffer, size_t size)
-{
-	size_t length = 0;
-
-	(void)size;
-	buffer[length++] = PRM_SCHEDULE_VERSION;
-	buffer[length++] = (unsigned char)(schedule->mode | (schedule->ties_low ? 0x80 : 0));
-	length += put_groups(buffer + length, (uint64_t)schedule->count);
-	for (int i = 0; i < schedule->count; i++)
-	{
-		buffer[length++] = (unsigned char)schedule->bracket[i].kind;
-		length += put_number(buffer + length, schedule->bracket[i].from);
-		length += put_number(buffer + length, schedule->bracket[i].value);
-	}
-	return length;
-}
-
-typedef struct Bytes
-{
-	const unsigned char *bytes;
-	size_t length;
-	size_t at;
-} Bytes;
-
-/* At most 63 bits in the shortest form: a last group of zero would be a second way to write the same number.
- */
-static bool
-get_groups(Bytes *from, uint64_t *value)
-{
-	*value = 0;
-	for (int shift = 0; shift < 63; shift += 7)
-	{
-		unsigned char group;
-
-		if (from->at >= from->length)
-			return false;
-		group = from->bytes[from->at++];
-		*value |= (uint64_t)(group & 0x7f) << shift;
-		if (group < 0x80)
-			return group != 0 || shift == 0;
-	}
-	return false;
-}
-
-static bool
-get_number(Bytes *from, PrmNumber *number)
-{
-	unsigned char head;
-	uint64_t digits;
-
-	if (from->at >= from->length)
-		return false;
-	head = from->bytes[from->at++];
-	number->scale = head & 0x7f;
-	if (!get_groups(from, &digits) || digits >= (uint64_t)DIGITS_LIMIT || (head >= 0x80 && digits == 0))
-		return false;
-	number->digits = head >= 0x80 ? -(int64_t)digits : (int64_t)digits;
-	return check_number(*number) && !(digits == 0 && number->scale != 0);
-}
-
-/* How many brackets the form claims to have, so that the caller can provide for them; -1 where it cannot be
- * one. */
-int
-prm_schedule_packed_count(const unsigned char *bytes, size_t length)
-{
-	Bytes from = {bytes, length, 2};
-	uint64_t count;
-
-	if (!get_groups(&from, &count) || count > PRM_MAX_BRACKETS)
-		return -1;
-	return (int)count;
-}
-
-/* Reads what prm_schedule_pack wrote, and is as strict as the text form: whatever comes in here may come from
- * anybody. */
-bool
-prm_schedule_unpack(const unsigned char *bytes, size_t length, PrmSchedule *schedule, PrmFault *fault)
-{
-	static const char *const hint =
-		"The binary form is written by commission_schedule_send; use the text form to write one by hand.";
-	Bytes from = {bytes, length, 0};
-	uint64_t count;
-
-	memset(fault, 0, sizeof(*fault));
-	if (length < 3)
-		return fail(fault, hint, "The value has %zu bytes and no header", length);
-	if (bytes[0] != PRM_SCHEDULE_VERSION)
-		return fail(fault, "Only version 1 of the binary form is known here.", "The version is %d", bytes[0]);
-	fault->offset = 1;
-	schedule->mode = (PrmMode)(bytes[1] & 0x7f);
-	schedule->ties_low = bytes[1] >= 0x80;
-	if (schedule->mode < PRM_MODE_PERCENT || schedule->mode > PRM_MODE_INTERPOLATED)
-		return fail(fault, hint, "The mode is %d", (int)schedule->mode);
-	from.at = 2;
-	fault->offset = 2;
-	if (!get_groups(&from, &count) || count > PRM_MAX_BRACKETS)
-		return fail(fault, hint, "The number of brackets is not between 1 and 1000");
-	schedule->count = (int)count;
-	for (int i = 0; i < schedule->count; i++)
-	{
-		PrmBracket *bracket = &schedule->bracket[i];
-
-		fault->bracket = i + 1;
-		fault->offset = from.at;
-		if (from.at >= length)
-			return fail(fault, hint, "The value ends too early");
-		bracket->kind = (PrmKind)bytes[from.at++];
-		if (bracket->kind < PRM_KIND_PERCENT || bracket->kind > PRM_KIND_FIXED)
-			return fail(fault, hint, "The kind of the bracket is %d", (int)bracket->kind);
-		fault->offset = from.at;
-		if (!get_number(&from, &bracket->from))
-			return fail(fault, hint, "The bound is cut short or not in its shortest form");
-		fault->offset = from.at;
-		if (!get_number(&from, &bracket->value))
-			return fail(fault, hint, "The value is cut short or not in its shortest form");
-	}
-	if (from.at != length)
-	{
-		fault->offset = from.at;
-		return fail(fault, hint, "There are bytes behind the last bracket");
-	}
-	return prm_schedule_check(schedule, fault);
-}
-
-/* ---- order
- * ---------------------------------------------------------------------------------------------------------
- */
-
-/*
- * A total order for sorting and unique indexes: by mode, then bracket by bracket as numbers, the shorter
- * first, ties last. It says nothing about which schedule pays more.
- */
-int
-prm_schedule_compare(const PrmSchedule *a, const PrmSchedule *b)
-{
-	if (a->mode != b->mode)
-		return a->mode < b->mode ? -1 : 1;
-	for (int i = 0; i < a->count && i < b->count; i++)
-	{
-		int order = prm_number_compare(a->bracket[i].from, b->bracket[i].from);
-
-		if (order == 0 && a->bracket[i].kind != b->bracket[i].kind)
-			order = a->bracket[i].kind < b->bracket[i].kind ? -1 : 1;
-		if (order == 0)
-			order = prm_number_compare(a->bracket[i].value, b->bracket[i].value);
-		if (order != 0)
-			return order;
-	}
-	if (a->count != b->count)
-		return a->count < b->count ? -1 : 1;
-	return (int)a->ties_low - (int)b->ties_low;
 }

@@ -14,6 +14,7 @@
 
 #define PRM_MAX_BRACKETS 1000
 #define PRM_MAX_DIGITS 18
+#define PRM_DIGITS_LIMIT INT64_C(1000000000000000000)
 #define PRM_SCHEDULE_VERSION 1
 
 /* 128 bits, aligned as loosely as the server's allocator aligns. */
@@ -65,24 +66,28 @@ typedef struct PrmFault
 {
 	size_t offset;
 	int bracket;
-	char what[160]; /* begins a sentence that the place completes: "Expected a number" */
+	char what[160]; /* goes behind the place: "at character 9: expected a number" */
 	char hint[200];
 } PrmFault;
 
-/* schedule.c: text form, binary form, checks, order */
+/* schedule.c: text form, checks, names */
+extern bool prm_fault(PrmFault *fault, const char *hint, const char *what, ...)
+	__attribute__((format(printf, 3, 4)));
 extern const char *prm_mode_name(PrmMode mode);
 extern bool prm_mode_from_name(const char *name, size_t length, PrmMode *mode);
 extern bool prm_schedule_parse(const char *text, size_t length, PrmSchedule *schedule, PrmFault *fault);
 extern bool prm_schedule_check(const PrmSchedule *schedule, PrmFault *fault);
 extern size_t prm_schedule_write(const PrmSchedule *schedule, char *buffer, size_t size);
-extern size_t prm_schedule_pack(const PrmSchedule *schedule, unsigned char *buffer, size_t size);
+extern bool prm_number_parse(const char *text, size_t length, PrmNumber *number);
+extern size_t prm_number_write(PrmNumber number, char *buffer, size_t size);
+extern int prm_number_compare(PrmNumber a, PrmNumber b);
+
+/* schedule_binary.c: binary form, order */
+extern size_t prm_schedule_pack(const PrmSchedule *schedule, unsigned char *buffer);
 extern bool prm_schedule_unpack(const unsigned char *bytes, size_t length, PrmSchedule *schedule,
 								PrmFault *fault);
 extern int prm_schedule_packed_count(const unsigned char *bytes, size_t length);
 extern int prm_schedule_compare(const PrmSchedule *a, const PrmSchedule *b);
-extern bool prm_number_parse(const char *text, size_t length, PrmNumber *number);
-extern size_t prm_number_write(PrmNumber number, char *buffer, size_t size);
-extern int prm_number_compare(PrmNumber a, PrmNumber b);
 
 #define PRM_NUMBER_TEXT 48
 #define PRM_PACKED_MAX(count) (8 + (size_t)(count)*24)
