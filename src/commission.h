@@ -24,6 +24,7 @@ typedef struct PrmExactBracket
 typedef struct PrmCompiled
 {
 	struct PrmCompiled *next; /* in its bucket */
+	uint64 serial;            /* never used twice by one cache, unlike an address */
 	uint32 hash;
 	Size raw_length;
 	char *raw;              /* the bytes of the argument that it was made from */
@@ -41,6 +42,7 @@ typedef struct PrmScheduleCache
 	PrmCompiled *last;
 	int entries;
 	Size bytes;
+	uint64 serials;
 	PrmCompiled *bucket[PRM_CACHE_BUCKETS];
 } PrmScheduleCache;
 

@@ -80,6 +80,7 @@ compile(PrmScheduleCache *cache, struct varlena *raw, Size raw_length, uint32 ha
 	schedule = palloc(PRM_SCHEDULE_SIZE(Max(count, 1)));
 	prm_schedule_unpack_datum(PointerGetDatum(stored), schedule);
 	compiled = palloc0(sizeof(PrmCompiled));
+	compiled->serial = ++cache->serials;
 	compiled->hash = hash;
 	compiled->context = cache->context;
 	compiled->schedule = schedule;
