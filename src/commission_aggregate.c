@@ -435,6 +435,8 @@ typedef struct RunningCall
 {
 	PrmScheduleCache *cache;
 	MemoryContext context;
+	bool digits_stable; /* the argument is the same for every row, and has been read */
+	int digits;
 	Datum exact; /* the sum so far, where the partition has left the integers; 0 = none */
 } RunningCall;
 
@@ -500,22 +502,30 @@ prm_commission_running(PG_FUNCTION_ARGS)
 	RunningState *state = WinGetPartitionLocalMemory(window, sizeof(RunningState));
 	RunningCall *call = fcinfo->flinfo->fn_extra;
 	PrmCompiled *compiled;
-	bool schedule_null, amount_null, digits_null;
+	bool schedule_null, amount_null;
 	Datum schedule = WinGetFuncArgCurrent(window, 0, &schedule_null);
 	Datum amount = WinGetFuncArgCurrent(window, 1, &amount_null);
-	Datum digits_value = WinGetFuncArgCurrent(window, 2, &digits_null);
 	int64 units;
 	int digits;
 
 	if (schedule_null || amount_null)
 		PG_RETURN_NULL();
-	digits = digits_argument(digits_null, digits_value);
 	if (unlikely(call == NULL))
 	{
 		call = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(RunningCall));
 		call->cache = prm_cache_make(fcinfo->flinfo);
 		call->context = fcinfo->flinfo->fn_mcxt;
 		fcinfo->flinfo->fn_extra = call;
+	}
+	if (call->digits_stable)
+		digits = call->digits;
+	else
+	{
+		bool digits_null;
+		Datum digits_value = WinGetFuncArgCurrent(window, 2, &digits_null);
+
+		digits = call->digits = digits_argument(digits_null, digits_value);
+		call->digits_stable = get_fn_expr_arg_stable(fcinfo->flinfo, 2);
 	}
 	compiled = prm_cache_lookup(call->cache, schedule);
 	if (likely(!state->exact && compiled->fast != NULL && prm_numeric_units(amount, &units)) &&
