@@ -15,10 +15,10 @@ if clang $flags -fsanitize=fuzzer,address,undefined $sources -o "$work/fuzz" 2>"
               'interpolated 0: 0, 1000: 10, 3000: 50' 'marginal 0: 10 each, 2: 20 each, 4: 30 each' 'slab 0.5: -2.25 each'; do
     n=$((n + 1)); printf '%s' "$seed" > "$work/corpus/$n"
   done
-  printf '\x02\x02\x03\x01' | tr '\002' '\001' > "$work/corpus/binary"
+  printf '\001\001\001\001\000\000\000\012' > "$work/corpus/binary"
   printf 'word_1="marginal"\nword_2="slab"\nword_3="interpolated"\nword_4="each"\nword_5="ties low"\nword_6="%%"\nword_7=": "\nword_8=", "\n' > "$work/dictionary"
-  "$work/fuzz" -max_total_time="$seconds" -dict="$work/dictionary" -verbosity=0 -print_final_stats=0 -artifact_prefix="$work/" -max_len=4096 "$work/corpus" ||
-    { echo "schedule_fuzz: failed on this input:"; od -c "$work"/crash-* | head -40; exit 1; }
+  "$work/fuzz" -max_total_time="$seconds" -dict="$work/dictionary" -verbosity=0 -print_final_stats=0 -artifact_prefix="$work/" -max_len=4096 "$work/corpus" 2>"$work/log" ||
+    { tail -40 "$work/log"; echo "schedule_fuzz: failed on this input:"; od -c "$work"/crash-* | head -40; exit 1; }
 else
   ${CC:-gcc} $flags -fsanitize=address,undefined -DPRM_FUZZ_STANDALONE $sources -o "$work/fuzz"
   "$work/fuzz" "$seconds"
