@@ -20,28 +20,42 @@ typedef struct PrmExactBracket
 	bool endless;
 } PrmExactBracket;
 
-/* One schedule, expanded once per query. */
+/* One schedule, expanded once per query. The raw bytes stand right behind it. */
 typedef struct PrmCompiled
 {
-	struct PrmCompiled *next; /* in its bucket */
-	uint32 hash;
 	Size raw_length;
-	char *raw;              /* the bytes of the argument that it was made from */
 	PrmFast *fast;          /* NULL where the schedule does not fit the integers */
 	PrmExactBracket *exact; /* NULL until needed */
 	MemoryContext context;
 	const PrmSchedule *schedule;
+	struct PrmCompiled *next; /* in its bucket */
+	uint64 serial;            /* never used twice by one cache, unlike an address */
+	uint32 hash;
+	char raw[FLEXIBLE_ARRAY_MEMBER]; /* the bytes of the argument that it was made from */
 } PrmCompiled;
 
+/*
+ * The schedules of one call site. While there is only one, it is found by comparing bytes; from the second
+ * one on there are two tables: guess, in which a few bytes of the argument choose the slot, and bucket, a
+ * true hash table over all of them.
+ */
+#define PRM_GUESS_SLOTS 2048
 #define PRM_CACHE_BUCKETS 1024
+
+typedef struct PrmCacheTables
+{
+	PrmCompiled *guess[PRM_GUESS_SLOTS];
+	PrmCompiled *bucket[PRM_CACHE_BUCKETS];
+} PrmCacheTables;
 
 typedef struct PrmScheduleCache
 {
-	MemoryContext context; /* reset when it grows too large */
-	PrmCompiled *last;
+	PrmCompiled *only;      /* the first schedule, while there are no tables */
+	PrmCacheTables *tables; /* NULL until there is a second one */
+	MemoryContext context;  /* reset when it grows too large */
 	int entries;
 	Size bytes;
-	PrmCompiled *bucket[PRM_CACHE_BUCKETS];
+	uint64 serials;
 } PrmScheduleCache;
 
 /* commission.c */
@@ -63,16 +77,56 @@ prm_cache(FmgrInfo *flinfo)
 	return (PrmScheduleCache *)flinfo->fn_extra;
 }
 
+/* memcmp() == 0 without a call and without a branch per byte; at least 8 bytes. */
+static inline bool
+prm_same_bytes(const char *a, const char *b, Size length)
+{
+	uint64 left, right;
+	uint64 difference = 0;
+
+	for (Size at = 0; at + sizeof(left) < length; at += sizeof(left))
+	{
+		memcpy(&left, a + at, sizeof(left));
+		memcpy(&right, b + at, sizeof(right));
+		difference |= left ^ right;
+	}
+	memcpy(&left, a + length - sizeof(left), sizeof(left));
+	memcpy(&right, b + length - sizeof(right), sizeof(right));
+	return (difference | (left ^ right)) == 0;
+}
+
+static inline uint32
+prm_guess_slot(const char *raw, Size length)
+{
+	uint64 middle, end;
+
+	memcpy(&middle, raw + (length - sizeof(middle)) / 2, sizeof(middle));
+	memcpy(&end, raw + length - sizeof(end), sizeof(end));
+	end += (middle << 29 | middle >> 35) ^ length;
+	return (uint32)((end * UINT64CONST(0x9E3779B97F4A7C15)) >> 53);
+}
+
 /* The compiled form of an argument. It lives until the next call for another schedule. */
 static inline PrmCompiled *
 prm_cache_lookup(PrmScheduleCache *cache, Datum value)
 {
-	PrmCompiled *last = cache->last;
 	struct varlena *raw = (struct varlena *)DatumGetPointer(value);
 
-	if (likely(last != NULL) && !VARATT_IS_EXTERNAL(raw) && VARSIZE_ANY(raw) == last->raw_length &&
-		memcmp(raw, last->raw, last->raw_length) == 0)
-		return last;
+	if (likely(!VARATT_IS_EXTERNAL(raw) || VARATT_IS_EXTERNAL_ONDISK(raw)))
+	{
+		Size length = VARSIZE_ANY(raw);
+
+		if (likely(length >= sizeof(uint64)))
+		{
+			PrmCompiled *guess = cache->tables == NULL
+									 ? cache->only
+									 : cache->tables->guess[prm_guess_slot((char *)raw, length)];
+
+			if (likely(guess != NULL && guess->raw_length == length &&
+					   prm_same_bytes(guess->raw, (char *)raw, length)))
+				return guess;
+		}
+	}
 	return prm_cache_search(cache, value);
 }
 

@@ -53,6 +53,13 @@ hash_bytes_fast(const char *bytes, Size length)
 	return (uint32)(hash >> 32);
 }
 
+static void
+enter(PrmCacheTables *tables, PrmCompiled *compiled)
+{
+	compiled->next = tables->bucket[compiled->hash % PRM_CACHE_BUCKETS];
+	tables->bucket[compiled->hash % PRM_CACHE_BUCKETS] = compiled;
+}
+
 static PrmCompiled *
 compile(PrmScheduleCache *cache, struct varlena *raw, Size raw_length, uint32 hash)
 {
@@ -70,44 +77,53 @@ compile(PrmScheduleCache *cache, struct varlena *raw, Size raw_length, uint32 ha
 	if (cache->entries >= CACHE_ENTRIES || cache->bytes >= CACHE_BYTES)
 	{
 		/* More schedules than any programme has: begin anew rather than grow without end. */
-		cache->last = NULL;
+		cache->only = NULL;
+		cache->tables = NULL;
 		cache->entries = 0;
 		cache->bytes = 0;
-		memset(cache->bucket, 0, sizeof(cache->bucket));
 		MemoryContextReset(cache->context);
 	}
 	MemoryContextSwitchTo(cache->context);
+	compiled = palloc0(offsetof(PrmCompiled, raw) + raw_length);
+	fast = palloc(prm_fast_size(Max(count, 1)));
 	schedule = palloc(PRM_SCHEDULE_SIZE(Max(count, 1)));
 	prm_schedule_unpack_datum(PointerGetDatum(stored), schedule);
-	compiled = palloc0(sizeof(PrmCompiled));
+	compiled->serial = ++cache->serials;
 	compiled->hash = hash;
 	compiled->context = cache->context;
 	compiled->schedule = schedule;
-	compiled->raw = palloc(raw_length);
 	compiled->raw_length = raw_length;
 	memcpy(compiled->raw, raw, raw_length);
-	fast = palloc(prm_fast_size(schedule->count));
 	if (prm_fast_compile(schedule, fast))
 		compiled->fast = fast;
 	else
 		pfree(fast);
-	MemoryContextSwitchTo(caller);
 
 	/* Complete: only now does it become known. */
-	compiled->next = cache->bucket[hash % PRM_CACHE_BUCKETS];
-	cache->bucket[hash % PRM_CACHE_BUCKETS] = compiled;
+	if (cache->entries == 1)
+	{
+		PrmCacheTables *tables = palloc0(sizeof(PrmCacheTables));
+
+		enter(tables, cache->only);
+		cache->tables = tables;
+	}
+	if (cache->tables != NULL)
+		enter(cache->tables, compiled);
+	else
+		cache->only = compiled;
 	cache->entries++;
 	cache->bytes += raw_length + PRM_SCHEDULE_SIZE(schedule->count) + prm_fast_size(schedule->count) +
 					sizeof(PrmCompiled);
+	MemoryContextSwitchTo(caller);
 	return compiled;
 }
 
-/* The slow half of prm_cache_lookup: another schedule than the row before. */
+/* The slow half of prm_cache_lookup: a schedule that is new, or that was not guessed. */
 PrmCompiled *
 prm_cache_search(PrmScheduleCache *cache, Datum value)
 {
 	struct varlena *raw = (struct varlena *)DatumGetPointer(value);
-	PrmCompiled *compiled;
+	PrmCompiled *compiled = NULL;
 	Size length;
 	uint32 hash;
 
@@ -119,7 +135,11 @@ prm_cache_search(PrmScheduleCache *cache, Datum value)
 		raw = detoast_attr(raw);
 	length = VARSIZE_ANY(raw);
 	hash = hash_bytes_fast((char *)raw, length);
-	for (compiled = cache->bucket[hash % PRM_CACHE_BUCKETS]; compiled != NULL; compiled = compiled->next)
+	if (cache->tables != NULL)
+		compiled = cache->tables->bucket[hash % PRM_CACHE_BUCKETS];
+	else
+		compiled = cache->only;
+	for (; compiled != NULL; compiled = compiled->next)
 	{
 		if (compiled->hash == hash && compiled->raw_length == length &&
 			memcmp(compiled->raw, raw, length) == 0)
@@ -127,7 +147,8 @@ prm_cache_search(PrmScheduleCache *cache, Datum value)
 	}
 	if (unlikely(compiled == NULL))
 		compiled = compile(cache, raw, length, hash);
-	cache->last = compiled;
+	if (cache->tables != NULL && length >= sizeof(uint64))
+		cache->tables->guess[prm_guess_slot((char *)raw, length)] = compiled;
 	return compiled;
 }
 
