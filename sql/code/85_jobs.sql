@@ -42,7 +42,7 @@ BEGIN
     WHEN 'tiers' THEN
       SELECT count(*) INTO the_count FROM prm.evaluate_tiers(program_id => _job_work.program_id);
     WHEN 'health' THEN
-      SELECT count(*) INTO the_count FROM prm.refresh_health(program_id => _job_work.program_id);
+      the_count := prm.refresh_health(_job_work.program_id);
     WHEN 'job_log' THEN
       WITH old AS (
         SELECT r.job_run_id FROM prm.job_run r

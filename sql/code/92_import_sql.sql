@@ -51,7 +51,8 @@ BEGIN
       CASE WHEN a.attname = 'currency' THEN 'prm._program_currency($2)' WHEN a.attname IN ('name', 'label') AND _import_fields.kind IN ('deal', 'product') THEN 'j.key' END,
       NULL::jsonb, NULL, true, NULL
     FROM pg_attribute a
-    WHERE a.attrelid = the_table AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND a.attname <> 'program_id'
+    WHERE a.attrelid = the_table AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull
+      AND (NOT a.atthasdef OR a.attname = 'currency') AND a.attidentity = '' AND a.attname <> 'program_id'
       AND NOT EXISTS (SELECT 1 FROM jsonb_object_keys(_import_fields.mapping) k
         LEFT JOIN prm._import_references() r ON r.kind = _import_fields.kind AND r.target = k WHERE coalesce(r.column_name, k) = a.attname)
     ORDER BY a.attnum
