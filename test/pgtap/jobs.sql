@@ -66,8 +66,8 @@ SELECT prm._job_step(:program, 'job_log', NULL);
 SELECT is(pg_temp.runs('health'), NULL, 'old runs are gone');
 SELECT isnt(pg_temp.runs('outbox_leases'), NULL, 'new ones stay');
 
-SELECT like(prm.schedule_jobs(), '%* * * * * psql -X -q -d % -c ''CALL prm.run_jobs()''', 'without pg_cron: the line for the crontab');
-SELECT like(prm.schedule_jobs(:program), '%CALL prm.run_jobs(' || :program || ')%', 'for one programme');
+SELECT alike(prm.schedule_jobs(), '%* * * * * psql -X -q -d % -c ''CALL prm.run_jobs()''', 'without pg_cron: the line for the crontab');
+SELECT alike(prm.schedule_jobs(:program), '%CALL prm.run_jobs(' || :program || ')%', 'for one programme');
 SELECT throws_ok('SELECT prm.schedule_jobs(999999999)', '42704', NULL, 'for an unknown one');
 
 SELECT * FROM finish();
