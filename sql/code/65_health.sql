@@ -153,11 +153,11 @@ BEGIN
       SELECT sum(g.heavy) AS weight FROM (SELECT DISTINCT p.group_name, p.heavy FROM part p WHERE p.group_sum > 0) g),
     shared AS (
       SELECT p.group_name, p.metric, p.value, p.normalized, p.note, p.heavy, p.weight,
-        CASE WHEN p.normalized IS NULL THEN 0 ELSE p.heavy / t.weight * p.weight / p.group_sum END AS share
+        CASE WHEN p.normalized IS NULL THEN 0 ELSE trim_scale(round(p.heavy / t.weight * p.weight / p.group_sum, 12)) END AS share
       FROM part p CROSS JOIN total t),
     counted AS (
       SELECT s.group_name, s.metric, s.value, s.normalized, s.note, s.heavy, s.weight, s.share,
-        CASE WHEN whole.uncapped IS NULL THEN NULL ELSE round(s.share * coalesce(s.normalized, 0), 12) END AS contribution
+        CASE WHEN whole.uncapped IS NULL THEN NULL ELSE trim_scale(round(s.share * coalesce(s.normalized, 0), 9)) END AS contribution
       FROM shared s),
     settled AS (
       -- The score has 15 digits, the parts have more: what rounding left over goes to the largest part.
