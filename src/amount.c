@@ -24,11 +24,12 @@ refuse(Numeric amount, const char *column, const char *why, const char *hint)
 			 err_generic_string(PG_DIAG_TABLE_NAME, table), err_generic_string(PG_DIAG_COLUMN_NAME, dot ? dot + 1 : column)));
 }
 
-static void
-refuse_not_finite(Numeric amount, const char *column)
+static inline void
+check_finite(Numeric amount, text *column)
 {
-	if (numeric_is_nan(amount) || numeric_is_inf(amount))
-		refuse(amount, column, "NaN and infinities are no amounts of money.", "Give a finite number, or NULL where the amount is not known.");
+	if (unlikely(numeric_is_nan(amount) || numeric_is_inf(amount)))
+		refuse(amount, text_to_cstring(column), "NaN and infinities are no amounts of money.",
+			   "Give a finite number, or NULL where the amount is not known.");
 }
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_check_amount);
@@ -39,9 +40,9 @@ prm_check_amount(PG_FUNCTION_ARGS)
 {
 	Numeric amount = PG_GETARG_NUMERIC(0);
 
-	refuse_not_finite(amount, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	if (DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(amount),
-										 DirectFunctionCall1(int4_numeric, Int32GetDatum(0)))))
+	check_finite(amount, PG_GETARG_TEXT_PP(1));
+	if (unlikely(DatumGetInt32(DirectFunctionCall2(
+					 numeric_cmp, NumericGetDatum(amount), NumericGetDatum(int64_to_numeric(0)))) < 0))
 		refuse(amount, text_to_cstring(PG_GETARG_TEXT_PP(1)), "It is negative.",
 			   "Give zero or more; money that goes back is a refund, an earning event of kind refunded.");
 	PG_RETURN_BOOL(true);
@@ -53,6 +54,6 @@ PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_check_finite);
 Datum
 prm_check_finite(PG_FUNCTION_ARGS)
 {
-	refuse_not_finite(PG_GETARG_NUMERIC(0), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	check_finite(PG_GETARG_NUMERIC(0), PG_GETARG_TEXT_PP(1));
 	PG_RETURN_BOOL(true);
 }

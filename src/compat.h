@@ -27,6 +27,15 @@
 #define PRM_GUC_MALLOC(size) malloc(size)
 #endif
 
+/* 18 dropped the last parameter of ExecutorRun. */
+#if PG_VERSION_NUM >= 180000
+#define PRM_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count
+#define PRM_EXECUTOR_RUN_ARGUMENTS query, direction, count
+#else
+#define PRM_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define PRM_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
+#endif
+
 /* From 18 on a module states its name and version, which pg_get_loaded_modules() shows. */
 #if PG_VERSION_NUM >= 180000
 #define PRM_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "prm", .version = PRM_VERSION)

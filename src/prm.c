@@ -1,5 +1,5 @@
 /*
- * prm.c: the module itself. Owns the settings prm.* and nothing else.
+ * prm.c: the module itself. Owns the settings prm.* and what happens when the library is loaded.
  *
  * Each setting that is read once per row is parsed when it is set: the check hook refuses nonsense with a message, the
  * assign hook keeps the parsed value in a plain variable.
@@ -131,4 +131,5 @@ _PG_init(void)
 	DefineCustomStringVariable("prm.reason", "The reason that the history records with the next changes of state.",
 							   "Set it with SET LOCAL.", &prm_setting_reason, "", PGC_USERSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("prm");
+	prm_install_hints();
 }

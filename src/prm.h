@@ -68,6 +68,9 @@ extern int64 prm_acting_partner(int64 program_id); /* 0 = vendor staff */
 extern const char *prm_acting_name(void);
 extern bool prm_has_profile(Oid role, const char *profile);
 
+/* hints.c */
+extern void prm_install_hints(void);
+
 /* install.c */
 extern void prm_require_model(void);
 

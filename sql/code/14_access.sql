@@ -1,0 +1,144 @@
+
+-- Access: which role may do what. No role is created here; roles belong to the cluster, not to a database.
+
+CREATE TYPE prm.access_table AS (relation text, privileges text, partner_column boolean);
+COMMENT ON TYPE prm.access_table IS 'A relation of the model, the privileges of a profile on it, and whether its rows belong to a partner.';
+
+CREATE FUNCTION prm._access_tables(profile text) RETURNS SETOF prm.access_table
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+  -- What each profile may do with each relation of the model. Nobody but the owner writes history, ledger or steps.
+  SELECT c.relname::text,
+    CASE
+      WHEN c.relkind = 'v' THEN 'SELECT'
+      WHEN _access_tables.profile = 'partner' THEN
+        CASE c.relname WHEN 'lead' THEN 'SELECT, INSERT, UPDATE' WHEN 'deal' THEN 'SELECT, INSERT, UPDATE' ELSE 'SELECT' END
+      WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'state_history', 'ledger', 'tier_history', 'partner_history',
+        'benefit_grant', 'health_snapshot', 'job_run', 'tier_due') THEN 'SELECT'
+      WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'
+      WHEN c.relname IN ('partner', 'partner_user', 'customer', 'product', 'lead', 'deal', 'deal_line', 'deal_partner', 'earning_event',
+        'sales_credit', 'metric_value', 'certificate', 'enrolment', 'external_id', 'outbox') THEN 'SELECT, INSERT, UPDATE'
+      ELSE 'SELECT'
+    END,
+    EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'partner_id' AND NOT a.attisdropped)
+  FROM pg_class c
+  WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+    AND (_access_tables.profile <> 'partner' OR c.relname IN ('partner', 'partner_user', 'enrolment', 'tier_history', 'benefit_grant', 'lead', 'deal',
+      'earning_event', 'ledger', 'partner_kind', 'ladder', 'tier', 'tier_requirement', 'benefit', 'product', 'v_ledger', 'v_statement_preview'))
+  ORDER BY 1
+$prm$;
+COMMENT ON FUNCTION prm._access_tables(text) IS 'What a profile may do with each relation of the model, and whether its rows belong to a partner.';
+
+CREATE FUNCTION prm._apply_access() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_staff text;
+  the_apps text;
+  the_partners text;
+  target record;
+BEGIN
+  -- Roles that were dropped meanwhile are left out; their rows stay until revoke_access().
+  SELECT string_agg(quote_ident(g.role_name), ', ') FILTER (WHERE g.profile IN ('admin', 'manager', 'analyst')),
+         string_agg(quote_ident(g.role_name), ', ') FILTER (WHERE g.profile = 'app'),
+         string_agg(quote_ident(g.role_name), ', ') FILTER (WHERE g.profile = 'partner')
+    INTO the_staff, the_apps, the_partners
+    FROM prm.access_grant g JOIN pg_roles r ON r.rolname = g.role_name;
+  -- Row security guards every table that a partner's role can reach, as soon as there is such a role or an application; it
+  -- is never taken off again, since the user may rely on it, and not forced, so that the owner dumps everything.
+  FOR target IN
+    SELECT t.relation, t.partner_column FROM prm._access_tables('partner') t
+    JOIN pg_class c ON c.relname = t.relation AND c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p')
+  LOOP
+    IF the_apps IS NOT NULL OR the_partners IS NOT NULL THEN
+      EXECUTE format('ALTER TABLE prm.%I ENABLE ROW LEVEL SECURITY', target.relation);
+    END IF;
+    EXECUTE format('DROP POLICY IF EXISTS prm_staff ON prm.%I', target.relation);
+    EXECUTE format('DROP POLICY IF EXISTS prm_app ON prm.%I', target.relation);
+    EXECUTE format('DROP POLICY IF EXISTS prm_partner ON prm.%I', target.relation);
+    IF the_staff IS NOT NULL THEN
+      EXECUTE format('CREATE POLICY prm_staff ON prm.%I TO %s USING (true)', target.relation, the_staff);
+    END IF;
+    IF the_apps IS NOT NULL THEN
+      EXECUTE format('CREATE POLICY prm_app ON prm.%I TO %s USING (%s)', target.relation, the_apps,
+        CASE WHEN target.partner_column THEN 'partner_id = coalesce(prm.current_partner(), partner_id) OR prm.current_partner() IS NULL'
+             ELSE 'true' END);
+    END IF;
+    IF the_partners IS NOT NULL THEN
+      EXECUTE format('CREATE POLICY prm_partner ON prm.%I TO %s USING (program_id = prm.current_program() AND %s)', target.relation, the_partners,
+        CASE WHEN target.partner_column THEN 'partner_id = prm.current_partner()' ELSE 'prm.current_partner() IS NOT NULL' END);
+    END IF;
+  END LOOP;
+  FOR target IN
+    SELECT g.role_name, t.relation, t.privileges FROM prm.access_grant g
+    JOIN pg_roles r ON r.rolname = g.role_name
+    CROSS JOIN LATERAL prm._access_tables(g.profile) t
+  LOOP
+    EXECUTE format('GRANT %s ON prm.%I TO %I', target.privileges, target.relation, target.role_name);
+  END LOOP;
+END
+$prm$;
+COMMENT ON FUNCTION prm._apply_access() IS
+'Brings grants and row security policies in line with prm.access_grant. Part of install(), grant_access() and revoke_access().';
+
+CREATE FUNCTION prm._check_access_argument(role_name text, profile text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  PERFORM prm._ready();
+  PERFORM prm._check_installer();
+  IF NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname = _check_access_argument.role_name) THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('role "%s" does not exist', _check_access_argument.role_name),
+      DETAIL = 'prm creates no roles.', HINT = 'CREATE ROLE first, then grant it access.';
+  END IF;
+  IF _check_access_argument.profile IS NULL OR _check_access_argument.profile NOT IN ('admin', 'manager', 'analyst', 'app', 'partner') THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('there is no profile "%s"', _check_access_argument.profile),
+      DETAIL = 'The profiles are admin, manager, analyst, app and partner.', HINT = 'SELECT prm.grant_access(''role'', ''analyst'').';
+  END IF;
+END
+$prm$;
+COMMENT ON FUNCTION prm._check_access_argument(text, text) IS 'Refuses an unknown role (42704), an unknown profile (22023) and anybody but the owner of schema prm (42501).';
+
+CREATE FUNCTION prm.grant_access(role_name text, profile text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_missing text;
+BEGIN
+  PERFORM prm._check_access_argument(grant_access.role_name, grant_access.profile);
+  INSERT INTO prm.access_grant (role_name, profile) VALUES (grant_access.role_name, grant_access.profile)
+    ON CONFLICT (role_name, profile) DO NOTHING;
+  EXECUTE format('GRANT USAGE ON SCHEMA prm TO %I', grant_access.role_name);
+  PERFORM prm._apply_access();
+  -- A GRANT that could not be given is only a warning to the server; here it is an error.
+  SELECT string_agg(t.relation, ', ') INTO the_missing FROM prm._access_tables(grant_access.profile) t
+    WHERE NOT has_table_privilege(grant_access.role_name, ('prm.' || quote_ident(t.relation))::regclass, t.privileges);
+  IF the_missing IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = format('role "%s" did not get all rights of profile %s', grant_access.role_name, grant_access.profile),
+      DETAIL = format('They are missing on %s.', the_missing), HINT = 'The tables must belong to the owner of schema prm: see SELECT * FROM prm.check().';
+  END IF;
+END
+$prm$;
+COMMENT ON FUNCTION prm.grant_access(text, text) IS
+'Gives a role the rights of a profile: admin (everything but history and ledger), manager (daily work), analyst (reads), app (manager who may act for any partner by prm.partner_id), partner (its own rows, by prm.partner_login). Only for the owner of schema prm. Errors: 42704 unknown role, 22023 unknown profile, 42501.';
+
+CREATE FUNCTION prm.revoke_access(role_name text, profile text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  target record;
+BEGIN
+  PERFORM prm._check_access_argument(revoke_access.role_name, coalesce(revoke_access.profile, 'analyst'));
+  DELETE FROM prm.access_grant WHERE role_name = revoke_access.role_name
+    AND profile = coalesce(revoke_access.profile, profile);
+  FOR target IN SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+  LOOP
+    EXECUTE format('REVOKE ALL ON prm.%I FROM %I', target.relname, revoke_access.role_name);
+  END LOOP;
+  IF NOT EXISTS (SELECT 1 FROM prm.access_grant g WHERE g.role_name = revoke_access.role_name) THEN
+    EXECUTE format('REVOKE USAGE ON SCHEMA prm FROM %I', revoke_access.role_name);
+  END IF;
+  PERFORM prm._apply_access();
+END
+$prm$;
+COMMENT ON FUNCTION prm.revoke_access(text, text) IS
+'Takes a profile, or for NULL every profile, from a role; what its other profiles give stays. Only for the owner of schema prm. Errors: 42704 unknown role, 22023 unknown profile, 42501.';

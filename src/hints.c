@@ -1,0 +1,123 @@
+/*
+ * hints.c: the next step for errors that the server itself raises about tables of the model.
+ *
+ * A repeated external_ref, a reference into another programme or a broken CHECK is found by the server's own constraints,
+ * whose errors have DETAIL but never a HINT. A row trigger cannot help: it would have to look before each insert, would miss
+ * what is inserted at the same time, and would break INSERT ... ON CONFLICT. So while statements run, a callback stands on the
+ * error context stack; it runs only when an error is already being raised, and adds a HINT where the error names a constraint
+ * or column of schema prm and has no HINT yet. Nothing else about the error is changed, and nothing is done where no error is.
+ */
+#include "prm.h"
+
+#include "executor/executor.h"
+#include "tcop/utility.h"
+#include "utils/memutils.h"
+
+static ExecutorRun_hook_type previous_executor_run = NULL;
+static ExecutorFinish_hook_type previous_executor_finish = NULL;
+static ProcessUtility_hook_type previous_process_utility = NULL;
+
+/*
+ * Called by errfinish() with the error on top of the error stack, in ErrorContext, which CopyErrorData() must not use for its
+ * copy. Only the fields of a constraint violation are looked at.
+ */
+static void
+add_hint(void *arg)
+{
+	MemoryContext old_context;
+	ErrorData *error;
+	int code = geterrcode();
+
+	if (code != ERRCODE_UNIQUE_VIOLATION && code != ERRCODE_FOREIGN_KEY_VIOLATION && code != ERRCODE_CHECK_VIOLATION &&
+		code != ERRCODE_NOT_NULL_VIOLATION && code != ERRCODE_EXCLUSION_VIOLATION)
+		return;
+	old_context = MemoryContextSwitchTo(TopMemoryContext);
+	error = CopyErrorData();
+	MemoryContextSwitchTo(old_context);
+
+	if (error->hint == NULL && error->schema_name != NULL && strcmp(error->schema_name, "prm") == 0)
+	{
+		const char *constraint = error->constraint_name ? error->constraint_name : "";
+
+		switch (code)
+		{
+			case ERRCODE_UNIQUE_VIOLATION:
+				if (strstr(constraint, "external_ref") != NULL)
+					errhint("To send a row again, use INSERT ... ON CONFLICT (program_id, external_ref) DO UPDATE, or prm.import().");
+				else
+					errhint("The row is there already: change it, or give another key.");
+				break;
+			case ERRCODE_FOREIGN_KEY_VIOLATION:
+				errhint("A row and everything that it refers to stand in the same programme; what others refer to cannot go "
+						"before them. SET LOCAL prm.program_id chooses the programme.");
+				break;
+			case ERRCODE_NOT_NULL_VIOLATION:
+				errhint("Give column \"%s\" a value, or leave it out where it has a default.",
+						error->column_name ? error->column_name : "");
+				break;
+			case ERRCODE_EXCLUSION_VIOLATION:
+				errhint("The validity overlaps that of a row that is there: close that one first.");
+				break;
+			default:
+				errhint("\\d prm.%s shows the rule, constraint \"%s\".", error->table_name ? error->table_name : "", constraint);
+				break;
+		}
+	}
+	FreeErrorData(error);
+}
+
+#define WITH_HINTS(statement)                                                                                \
+	do                                                                                                       \
+	{                                                                                                        \
+		ErrorContextCallback callback;                                                                       \
+                                                                                                             \
+		callback.callback = add_hint;                                                                        \
+		callback.arg = NULL;                                                                                 \
+		callback.previous = error_context_stack;                                                             \
+		error_context_stack = &callback;                                                                     \
+		statement;                                                                                           \
+		error_context_stack = callback.previous;                                                             \
+	} while (0)
+
+static void
+executor_run(PRM_EXECUTOR_RUN_PARAMETERS)
+{
+	if (previous_executor_run)
+		WITH_HINTS(previous_executor_run(PRM_EXECUTOR_RUN_ARGUMENTS));
+	else
+		WITH_HINTS(standard_ExecutorRun(PRM_EXECUTOR_RUN_ARGUMENTS));
+}
+
+/* Foreign keys are checked here, among the AFTER triggers. */
+static void
+executor_finish(QueryDesc *query)
+{
+	if (previous_executor_finish)
+		WITH_HINTS(previous_executor_finish(query));
+	else
+		WITH_HINTS(standard_ExecutorFinish(query));
+}
+
+/* COPY is a utility statement. */
+static void
+process_utility(PlannedStmt *statement, const char *query_text, bool read_only_tree, ProcessUtilityContext context,
+				ParamListInfo parameters, QueryEnvironment *environment, DestReceiver *destination, QueryCompletion *completion)
+{
+	if (previous_process_utility)
+		WITH_HINTS(previous_process_utility(statement, query_text, read_only_tree, context, parameters, environment,
+											destination, completion));
+	else
+		WITH_HINTS(standard_ProcessUtility(statement, query_text, read_only_tree, context, parameters, environment,
+										   destination, completion));
+}
+
+void
+prm_install_hints(void)
+{
+	previous_executor_run = ExecutorRun_hook;
+	ExecutorRun_hook = executor_run;
+	previous_executor_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = executor_finish;
+	previous_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}
