@@ -256,6 +256,13 @@ BEGIN
     SELECT f.partner_id, f.ladder, f.held, f.qualified, f.outcome, f.reason, f.effective_on
     FROM prm._evaluate_tiers(the_program, the_ids, the_ladder, false, coalesce(evaluate_tiers.dry_run, false)) f
     ORDER BY f.partner_id, f.ladder;
+  IF NOT coalesce(evaluate_tiers.dry_run, false) THEN
+    -- Benefits that were added to a tier, or changed, reach those who hold it.
+    IF the_ids IS NULL THEN
+      SELECT array_agg(p.partner_id) INTO the_ids FROM prm.partner p WHERE p.program_id = the_program;
+    END IF;
+    PERFORM prm._sync_benefits(the_program, the_ids);
+  END IF;
 END
 $prm$;
 COMMENT ON FUNCTION prm.evaluate_tiers(bigint, jsonb, boolean, bigint) IS
@@ -267,7 +274,6 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   the_ids bigint[];
   the_count integer;
-  the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(_work_tier_due.program_id))::date;
 BEGIN
   -- A row is visible only after its transaction committed, so the evaluation below sees that transaction's deals.
   WITH due AS (
@@ -279,31 +285,12 @@ BEGIN
   SELECT array_agg(DISTINCT t.partner_id ORDER BY t.partner_id), count(*) INTO the_ids, the_count FROM taken t;
   IF the_count > 0 THEN
     PERFORM prm._evaluate_tiers(_work_tier_due.program_id, the_ids, NULL, true, false);
-    RETURN the_count;
-  END IF;
-  -- Once a day everybody: windows roll and certificates end without anybody doing anything.
-  WITH today AS (
-    SELECT y.ladder FROM prm.tier_policy y
-      WHERE y.program_id = _work_tier_due.program_id AND (y.evaluated_on IS NULL OR y.evaluated_on < the_today)
-      ORDER BY y.ladder FOR UPDATE SKIP LOCKED),
-  claimed AS (
-    UPDATE prm.tier_policy y SET evaluated_on = the_today FROM today t
-      WHERE y.program_id = _work_tier_due.program_id AND y.ladder = t.ladder RETURNING y.ladder)
-  SELECT count(*) INTO the_count FROM claimed c;
-  IF the_count = 0 THEN
-    RETURN 0;
-  END IF;
-  SELECT count(DISTINCT f.partner_id), array_agg(DISTINCT f.partner_id) INTO the_count, the_ids
-    FROM prm._evaluate_tiers(_work_tier_due.program_id, NULL, NULL, false, false) f;
-  -- Benefits that were added to a tier, or changed, reach those who hold it.
-  IF the_count > 0 THEN
-    PERFORM prm._sync_benefits(_work_tier_due.program_id, the_ids);
   END IF;
   RETURN the_count;
 END
 $prm$;
 COMMENT ON FUNCTION prm._work_tier_due(bigint, integer) IS
-'A batch of work for run_jobs(): takes rows of tier_due and evaluates their partners again; with none left, evaluates everybody once a day (risk, grace, demotion). Returns how many rows or partners it dealt with; 0: nothing is due. May run in parallel.';
+'A batch of work for run_jobs(): takes rows of tier_due, each by one session only, and evaluates their partners again for promotion. Returns how many rows it dealt with; 0: nothing is due. May run in parallel.';
 
 CREATE FUNCTION prm._metric_lapse(program_id bigint, partner_id bigint, metric text, op text, need numeric) RETURNS date
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$

@@ -262,7 +262,6 @@ COMMENT ON COLUMN prm.tier_policy.promotion IS 'at_once, or approval: evaluate_t
 COMMENT ON COLUMN prm.tier_policy.review IS 'The term of a tier: it is not lost sooner than this after it was reached.';
 COMMENT ON COLUMN prm.tier_policy.grace IS 'At least this long lies between the day on which a partner is found short and its demotion; the last stretch before it, of this length, is called grace.';
 COMMENT ON COLUMN prm.tier_policy.entry_tier IS 'The tier of a new partner; it is always met.';
-COMMENT ON COLUMN prm.tier_policy.evaluated_on IS 'Day on which the jobs last evaluated everybody.';
 
 COMMENT ON TABLE prm.tier_history IS 'What happened to the standing of partners: changes of tier, risk, grace, recovery, pins. Append-only.';
 COMMENT ON COLUMN prm.tier_history.tier_history_id IS 'Number of the row.';

@@ -115,7 +115,6 @@ CREATE TABLE prm.tier_policy (
   review interval NOT NULL DEFAULT '1 year',
   grace interval NOT NULL DEFAULT '3 months',
   entry_tier text,
-  evaluated_on date,
   CONSTRAINT tier_policy_pkey PRIMARY KEY (program_id, ladder),
   CONSTRAINT tier_policy_ladder_fkey FOREIGN KEY (program_id, ladder) REFERENCES prm.ladder (program_id, ladder) ON DELETE CASCADE,
   CONSTRAINT tier_policy_entry_fkey FOREIGN KEY (program_id, ladder, entry_tier) REFERENCES prm.tier (program_id, ladder, tier),
