@@ -76,7 +76,7 @@ COMMENT ON TYPE prm.earning_outcome IS
 'What one rule does with one credit of one event; outcome is won, lost (another rule of the component won), unpaid (won, but nothing can be paid) or no_match.';
 
 CREATE FUNCTION prm._earning_outcome(program_id bigint, earning_event_ids bigint[], everything boolean) RETURNS SETOF prm.earning_outcome
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET plan_cache_mode = 'auto' AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_earning_outcome.program_id);
@@ -85,6 +85,10 @@ DECLARE
 BEGIN
   SELECT p.rounding INTO the_rounding FROM prm.program p WHERE p.program_id = _earning_outcome.program_id;
   the_conditions := EXISTS (SELECT 1 FROM prm.commission_rule r WHERE r.program_id = _earning_outcome.program_id AND r.condition IS NOT NULL);
+  -- A plan that was made for single events is no plan for a bulk.
+  IF cardinality(_earning_outcome.earning_event_ids) > 20 THEN
+    PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
+  END IF;
   RETURN QUERY
   WITH RECURSIVE event AS MATERIALIZED (
     SELECT e.earning_event_id, e.kind, e.deal_id, e.partner_id, e.customer_id, e.product, e.product_family, e.deal_kind, e.currency, e.legal_entity,
@@ -108,56 +112,51 @@ BEGIN
       array_agg(c.family) FILTER (WHERE c.family IS NOT NULL) AS families
     FROM chain c GROUP BY c.sold, c.commissionable
   ),
-  -- Who is credited: the stored credits, else the event's own partner.
+  -- Who is credited: the stored credits, else the event's own partner. Each row carries its event along, and big tables are
+  -- looked up once for each row (OFFSET 0, LIMIT): with the statistics of an empty table a join would be quadratic in a bulk.
   credit AS MATERIALIZED (
-    SELECT c.earning_event_id, c.credit_type, c.partner_id, c.weight
-    FROM prm.sales_credit c
-    WHERE c.program_id = _earning_outcome.program_id AND c.earning_event_id = ANY (_earning_outcome.earning_event_ids)
-    UNION ALL
-    SELECT e.earning_event_id, 'sourced', e.partner_id, 100
+    SELECT e.earning_event_id, e.kind, e.deal_id, e.customer_id, e.product, e.product_family, e.deal_kind, e.currency, e.legal_entity, e.occurred_at,
+      e.earned_on, e.amount, e.list_amount, e.quantity, e.margin, e.document,
+      coalesce(c.credit_type, 'sourced') AS credit_type, coalesce(c.partner_id, e.partner_id) AS partner_id, coalesce(c.weight, 100) AS weight
     FROM event e
-    WHERE e.partner_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.sales_credit c
-      WHERE c.program_id = _earning_outcome.program_id AND c.earning_event_id = e.earning_event_id)
+    LEFT JOIN LATERAL (SELECT i.credit_type, i.partner_id, i.weight FROM prm.sales_credit i
+      WHERE i.program_id = _earning_outcome.program_id AND i.earning_event_id = e.earning_event_id OFFSET 0) c ON true
+    WHERE coalesce(c.partner_id, e.partner_id) IS NOT NULL
   ),
   -- What each of them is credited with; shares of one credit type sum to the whole.
   share AS (
-    SELECT c.earning_event_id, c.credit_type, c.partner_id, c.weight, e.amount, e.list_amount, e.margin, e.quantity
-    FROM credit c JOIN event e ON e.earning_event_id = c.earning_event_id WHERE c.weight = 100
+    SELECT c.*, c.amount AS amount_share, c.list_amount AS list_share, c.margin AS margin_share, c.quantity AS quantity_share
+    FROM credit c WHERE c.weight = 100
     UNION ALL
-    SELECT g.earning_event_id, g.credit_type, d.partner_id, d.weight, d.amount, d.list_amount, d.margin, d.quantity
-    FROM (SELECT c.earning_event_id, c.credit_type, array_agg(c.partner_id ORDER BY c.partner_id) AS partners,
-            array_agg(c.weight ORDER BY c.partner_id) AS weights
-          FROM credit c WHERE c.weight <> 100 GROUP BY c.earning_event_id, c.credit_type) g
-    JOIN event e ON e.earning_event_id = g.earning_event_id
-    CROSS JOIN LATERAL ROWS FROM (
-      unnest(g.partners), unnest(g.weights),
-      unnest(prm.allocate(e.amount, g.weights, greatest(prm.minor_units(e.currency), scale(trim_scale(e.amount))))),
-      unnest(prm.allocate(e.list_amount, g.weights, greatest(prm.minor_units(e.currency), scale(trim_scale(e.list_amount))))),
-      unnest(prm.allocate(e.margin, g.weights, greatest(prm.minor_units(e.currency), scale(trim_scale(e.margin))))),
-      unnest(prm.allocate(e.quantity, g.weights, greatest(4, scale(trim_scale(e.quantity)))))
-    ) AS d(partner_id, weight, amount, list_amount, margin, quantity)
+    SELECT c.*,
+      (prm.allocate(c.amount, array_agg(c.weight) OVER team, greatest(prm.minor_units(c.currency), scale(trim_scale(c.amount)))))[row_number() OVER team],
+      (prm.allocate(c.list_amount, array_agg(c.weight) OVER team, greatest(prm.minor_units(c.currency), scale(trim_scale(c.list_amount)))))[row_number() OVER team],
+      (prm.allocate(c.margin, array_agg(c.weight) OVER team, greatest(prm.minor_units(c.currency), scale(trim_scale(c.margin)))))[row_number() OVER team],
+      (prm.allocate(c.quantity, array_agg(c.weight) OVER team, greatest(4, scale(trim_scale(c.quantity)))))[row_number() OVER team]
+    FROM credit c WHERE c.weight <> 100
+    WINDOW team AS (PARTITION BY c.earning_event_id, c.credit_type ORDER BY c.partner_id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
   ),
   -- Each credited partner beside each plan that earns on the event, with what was true of the partner just before it.
   holder AS MATERIALIZED (
-    SELECT s.earning_event_id, s.credit_type, s.partner_id, s.weight, s.amount, s.list_amount, s.margin, s.quantity,
-      e.customer_id, e.product, e.deal_kind, e.currency, e.legal_entity, e.occurred_at, e.earned_on,
-      coalesce(t.commissionable, true) AS commissionable, t.products, t.families || t.products || e.product_family AS families, e.product_family,
+    SELECT s.earning_event_id, s.credit_type, s.partner_id, s.weight, s.amount_share, s.list_share, s.margin_share, s.quantity_share,
+      s.customer_id, s.product, s.product_family, s.deal_kind, s.currency, s.legal_entity, s.occurred_at, s.earned_on,
+      coalesce(t.commissionable, true) AS commissionable, t.products, t.families || t.products AS families,
       h.kind AS partner_kind, h.tier, h.region,
       p.plan_id, p.name AS plan_name, p.currency AS plan_currency, p.hold_days, p.pick,
       p.enrol_all OR EXISTS (SELECT 1 FROM prm.plan_enrolment n WHERE n.program_id = _earning_outcome.program_id
-        AND n.plan_id = p.plan_id AND n.partner_id = s.partner_id AND n.valid @> e.earned_on) AS enrolled,
+        AND n.plan_id = p.plan_id AND n.partner_id = s.partner_id AND n.valid @> s.earned_on) AS enrolled,
       CASE WHEN the_conditions THEN jsonb_strip_nulls(jsonb_build_object(
-        'event', e.document || jsonb_build_object('occurred_on', e.earned_on),
-        'deal', (SELECT to_jsonb(d) FROM prm.deal d WHERE d.program_id = _earning_outcome.program_id AND d.deal_id = e.deal_id),
-        'customer', (SELECT to_jsonb(c) FROM prm.customer c WHERE c.program_id = _earning_outcome.program_id AND c.customer_id = e.customer_id),
-        'product', (SELECT to_jsonb(q) FROM prm.product q WHERE q.program_id = _earning_outcome.program_id AND q.product = e.product),
+        'event', s.document || jsonb_build_object('occurred_on', s.earned_on),
+        'deal', (SELECT to_jsonb(d) FROM prm.deal d WHERE d.program_id = _earning_outcome.program_id AND d.deal_id = s.deal_id),
+        'customer', (SELECT to_jsonb(c) FROM prm.customer c WHERE c.program_id = _earning_outcome.program_id AND c.customer_id = s.customer_id),
+        'product', (SELECT to_jsonb(q) FROM prm.product q WHERE q.program_id = _earning_outcome.program_id AND q.product = s.product),
         'partner', to_jsonb(h), 'level', 0)) END AS document
     FROM share s
-    JOIN event e ON e.earning_event_id = s.earning_event_id
-    JOIN prm.commission_plan p ON p.program_id = _earning_outcome.program_id AND p.earn_on = e.kind AND p.is_active
-    LEFT JOIN product t ON t.sold = e.product
-    LEFT JOIN prm.partner_history h ON h.program_id = _earning_outcome.program_id AND h.partner_id = s.partner_id
-      AND coalesce(lower(h.valid), '-infinity') < e.occurred_at AND coalesce(upper(h.valid), 'infinity') >= e.occurred_at
+    JOIN prm.commission_plan p ON p.program_id = _earning_outcome.program_id AND p.earn_on = s.kind AND p.is_active
+    LEFT JOIN product t ON t.sold = s.product
+    LEFT JOIN LATERAL (SELECT i.partner_id, i.kind, i.parent_id, i.country, i.region, i.tier, i.attributes FROM prm.partner_history i
+      WHERE i.program_id = _earning_outcome.program_id AND i.partner_id = s.partner_id
+        AND coalesce(lower(i.valid), '-infinity') < s.occurred_at AND coalesce(upper(i.valid), 'infinity') >= s.occurred_at LIMIT 1) h ON true
   ),
   rule AS MATERIALIZED (
     SELECT p.plan_id, r.rule_id, r.lineage_id, coalesce(r.component, 'base') AS component, r.label, r.basis, r.schedule AS schedule_text,
@@ -172,10 +171,10 @@ BEGIN
     WHERE p.program_id = _earning_outcome.program_id AND p.is_active
   ),
   tried AS (
-    SELECT h.earning_event_id, h.credit_type, h.partner_id, h.weight, h.amount AS share, h.plan_id, h.plan_name, h.currency, h.plan_currency,
+    SELECT h.earning_event_id, h.credit_type, h.partner_id, h.weight, h.amount_share AS share, h.plan_id, h.plan_name, h.currency, h.plan_currency,
       h.legal_entity, h.pick, h.occurred_at, h.earned_on, h.hold_days, r.component, r.rule_id, r.lineage_id, r.label, r.basis, r.schedule, r.schedule_text,
       r.priority, r.valid, r.specificity + coalesce(10 - array_position(h.products, r.product), 0) * 512 AS specificity,
-      CASE r.basis WHEN 'amount' THEN h.amount WHEN 'margin' THEN h.margin WHEN 'quantity' THEN h.quantity ELSE h.list_amount END AS basis_amount,
+      CASE r.basis WHEN 'amount' THEN h.amount_share WHEN 'margin' THEN h.margin_share WHEN 'quantity' THEN h.quantity_share ELSE h.list_share END AS basis_amount,
       CASE
         WHEN r.rule_id IS NULL THEN 'the plan has no rules'
         WHEN NOT h.enrolled THEN 'the partner is not enrolled in the plan on that date'

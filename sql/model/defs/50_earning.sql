@@ -44,11 +44,10 @@ BEGIN
   -- The few states that occur are looked at first: a statement that wins nothing pays for no more than that.
   FOR touched IN SELECT n.program_id, n.state FROM new_rows n GROUP BY n.program_id, n.state ORDER BY 1, 2
   LOOP
-    CONTINUE WHEN NOT EXISTS (
-      SELECT 1 FROM prm.machine m
-      JOIN prm.machine_state s ON s.program_id = m.program_id AND s.machine = m.machine AND s.version = m.version
-      WHERE m.program_id = touched.program_id AND m.machine = 'deal' AND m.is_current
-        AND s.state = touched.state AND s.is_final AND s.category = 'won');
+    -- The newest version that knows the state: a deal may still be on an older one.
+    CONTINUE WHEN (
+      SELECT s.is_final AND s.category = 'won' FROM prm.machine_state s
+      WHERE s.program_id = touched.program_id AND s.machine = 'deal' AND s.state = touched.state ORDER BY s.version DESC LIMIT 1) IS NOT TRUE;
     SELECT array_agg(n.deal_id) INTO the_ids FROM new_rows n WHERE n.program_id = touched.program_id AND n.state = touched.state;
     INSERT INTO prm.earning_event (program_id, kind, deal_id, partner_id, customer_id, product, product_family, deal_kind, quantity,
         amount, commissionable_amount, list_amount, cost, currency, occurred_at)
@@ -57,17 +56,18 @@ BEGIN
         d.currency, coalesce(d.closed_at, prm.now())
       FROM prm.deal d
       LEFT JOIN prm.product p ON p.program_id = touched.program_id AND p.product = d.product
-      LEFT JOIN (
-        SELECT i.deal_id, sum(i.net) FILTER (WHERE NOT coalesce(q.commissionable, true)) AS excluded,
+      LEFT JOIN LATERAL (
+        SELECT sum(i.net) FILTER (WHERE NOT coalesce(q.commissionable, true)) AS excluded,
           sum(i.quantity) FILTER (WHERE coalesce(q.commissionable, true)) AS quantity,
           sum(i.list_amount) FILTER (WHERE coalesce(q.commissionable, true)) AS list_amount,
           sum(i.cost) FILTER (WHERE coalesce(q.commissionable, true)) AS cost
         FROM prm.deal_line i LEFT JOIN prm.product q ON q.program_id = touched.program_id AND q.product = i.product
-        WHERE i.program_id = touched.program_id AND i.deal_id = ANY (the_ids) GROUP BY i.deal_id
-      ) l ON l.deal_id = d.deal_id
+        WHERE i.program_id = touched.program_id AND i.deal_id = d.deal_id
+      ) l ON true
       WHERE d.program_id = touched.program_id AND d.deal_id = ANY (the_ids) AND d.amount IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM prm.earning_event e WHERE e.program_id = touched.program_id AND e.deal_id = d.deal_id
-                        AND e.kind = 'booked' AND coalesce(e.line_no, 0) = 0)
+        -- A look-up for each deal, never a join: see _earning_outcome().
+        AND (SELECT e.earning_event_id FROM prm.earning_event e WHERE e.program_id = touched.program_id AND e.deal_id = d.deal_id
+             AND e.kind = 'booked' AND coalesce(e.line_no, 0) = 0 LIMIT 1) IS NULL
       ORDER BY coalesce(d.closed_at, prm.now()), d.deal_id
       ON CONFLICT (program_id, deal_id, coalesce(line_no, 0)) WHERE kind = 'booked' AND deal_id IS NOT NULL DO NOTHING;
   END LOOP;
@@ -120,7 +120,9 @@ BEGIN
     IF batch.of_deals THEN
       INSERT INTO prm.sales_credit (program_id, earning_event_id, credit_type, partner_id, weight)
         SELECT e.program_id, e.earning_event_id, d.credit_type, d.partner_id, d.weight
-        FROM prm.earning_event e JOIN prm.deal_partner d ON d.program_id = batch.program_id AND d.deal_id = e.deal_id
+        FROM prm.earning_event e
+        CROSS JOIN LATERAL (SELECT p.credit_type, p.partner_id, p.weight FROM prm.deal_partner p
+          WHERE p.program_id = batch.program_id AND p.deal_id = e.deal_id OFFSET 0) d
         WHERE e.program_id = batch.program_id AND e.earning_event_id = ANY (batch.ids);
     END IF;
     IF EXISTS (SELECT 1 FROM prm.commission_plan p WHERE p.program_id = batch.program_id AND p.is_active AND p.earn_on = ANY (batch.kinds)) THEN
@@ -149,9 +151,10 @@ BEGIN
     SELECT n.program_id, array_agg(DISTINCT n.earning_event_id) AS ids FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
   LOOP
     SELECT c.earning_event_id, c.credit_type, sum(c.weight) AS total,
-        string_agg(format('partner %s has %s', c.partner_id, trim_scale(c.weight)), ', ' ORDER BY c.partner_id) AS weights, max(e.deal_id) AS deal_id
+        string_agg(format('partner %s has %s', c.partner_id, trim_scale(c.weight)), ', ' ORDER BY c.partner_id) AS weights,
+        (SELECT e.deal_id FROM prm.earning_event e WHERE e.program_id = batch.program_id AND e.earning_event_id = c.earning_event_id) AS deal_id
       INTO fault
-      FROM prm.sales_credit c JOIN prm.earning_event e ON e.program_id = batch.program_id AND e.earning_event_id = c.earning_event_id
+      FROM prm.sales_credit c
       WHERE c.program_id = batch.program_id AND c.earning_event_id = ANY (batch.ids)
       GROUP BY c.earning_event_id, c.credit_type HAVING sum(c.weight) <> 100 ORDER BY c.earning_event_id, c.credit_type LIMIT 1;
     IF fault.earning_event_id IS NOT NULL THEN
@@ -164,9 +167,9 @@ BEGIN
     SELECT e.earning_event_id INTO fault
       FROM prm.earning_event e
       WHERE e.program_id = batch.program_id AND e.earning_event_id = ANY (batch.ids)
-        AND (EXISTS (SELECT 1 FROM prm.ledger l WHERE l.program_id = batch.program_id AND l.earning_event_id = e.earning_event_id)
+        AND ((SELECT l.entry_id FROM prm.ledger l WHERE l.program_id = batch.program_id AND l.earning_event_id = e.earning_event_id LIMIT 1) IS NOT NULL
              OR (e.partner_id IS NOT NULL
-                 AND NOT EXISTS (SELECT 1 FROM prm.deal_partner d WHERE d.program_id = batch.program_id AND d.deal_id = e.deal_id)))
+                 AND (SELECT d.partner_id FROM prm.deal_partner d WHERE d.program_id = batch.program_id AND d.deal_id = e.deal_id LIMIT 1) IS NULL))
       ORDER BY e.earning_event_id LIMIT 1;
     IF fault.earning_event_id IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('earning event %s has its credits already', fault.earning_event_id),
@@ -178,7 +181,7 @@ BEGIN
     SELECT array_agg(e.earning_event_id) INTO the_given
       FROM prm.earning_event e
       WHERE e.program_id = batch.program_id AND e.earning_event_id = ANY (batch.ids)
-        AND NOT EXISTS (SELECT 1 FROM prm.deal_partner d WHERE d.program_id = batch.program_id AND d.deal_id = e.deal_id);
+        AND (SELECT d.partner_id FROM prm.deal_partner d WHERE d.program_id = batch.program_id AND d.deal_id = e.deal_id LIMIT 1) IS NULL;
     IF the_given IS NOT NULL THEN
       PERFORM prm._accrue(batch.program_id, the_given);
     END IF;

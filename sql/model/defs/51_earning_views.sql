@@ -2,10 +2,10 @@
 -- Earning: the views for people and tools, the commission of a deal, and the comments.
 
 CREATE OR REPLACE VIEW prm.v_ledger WITH (security_invoker = true) AS
-  SELECT l.program_id, l.entry_id, l.partner_id, p.name AS partner_name, l.kind, l.component, l.amount, l.currency,
+  SELECT l.program_id, l.entry_id, l.partner_id, p.name AS partner, l.kind, l.component, l.amount, l.currency,
     CASE WHEN l.eligible_at > prm.now() THEN 'pending' ELSE 'eligible' END AS status,
-    l.earned_on, l.eligible_at, l.credit_type, l.earning_event_id, e.kind AS event_kind, e.deal_id, d.name AS deal_name, e.occurred_at, e.document_ref,
-    e.amount AS event_amount, l.plan_id, l.explain ->> 'plan' AS plan_name, l.rule_id, l.explain ->> 'rule' AS rule_label,
+    l.earned_on, l.eligible_at, l.credit_type, l.earning_event_id, e.kind AS event_kind, e.deal_id, d.name AS deal, e.occurred_at, e.document_ref,
+    e.amount AS event_amount, l.plan_id, l.explain ->> 'plan' AS plan, l.rule_id, l.explain ->> 'rule' AS rule,
     l.explain ->> 'schedule' AS schedule, (l.explain ->> 'basis_amount')::numeric AS basis_amount,
     l.level, l.cause_entry_id, l.reason, l.payee_id, l.legal_entity, l.recorded_at
   FROM prm.ledger l
@@ -16,7 +16,7 @@ COMMENT ON VIEW prm.v_ledger IS 'The ledger for people: each entry with its part
 COMMENT ON COLUMN prm.v_ledger.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_ledger.entry_id IS 'The ledger entry.';
 COMMENT ON COLUMN prm.v_ledger.partner_id IS 'Who earned it.';
-COMMENT ON COLUMN prm.v_ledger.partner_name IS 'Name of the partner, as it is today.';
+COMMENT ON COLUMN prm.v_ledger.partner IS 'Name of the partner, as it is today.';
 COMMENT ON COLUMN prm.v_ledger.kind IS 'commission, override, bonus, reversal ... (see prm.ledger.kind).';
 COMMENT ON COLUMN prm.v_ledger.component IS 'Component of the plan.';
 COMMENT ON COLUMN prm.v_ledger.amount IS 'Signed money; what goes back is negative.';
@@ -28,14 +28,14 @@ COMMENT ON COLUMN prm.v_ledger.credit_type IS 'The credit that it was earned wit
 COMMENT ON COLUMN prm.v_ledger.earning_event_id IS 'The event on which it was earned; explain_commission() takes it.';
 COMMENT ON COLUMN prm.v_ledger.event_kind IS 'Kind of the event: booked, invoiced ...';
 COMMENT ON COLUMN prm.v_ledger.deal_id IS 'The deal of the event.';
-COMMENT ON COLUMN prm.v_ledger.deal_name IS 'Name of the deal; NULL where you may not see it.';
+COMMENT ON COLUMN prm.v_ledger.deal IS 'Name of the deal; NULL where you may not see it.';
 COMMENT ON COLUMN prm.v_ledger.occurred_at IS 'When the event happened.';
 COMMENT ON COLUMN prm.v_ledger.document_ref IS 'Number of the document (invoice) behind the event.';
 COMMENT ON COLUMN prm.v_ledger.event_amount IS 'Amount of the whole event.';
 COMMENT ON COLUMN prm.v_ledger.plan_id IS 'The commission plan.';
-COMMENT ON COLUMN prm.v_ledger.plan_name IS 'Name of the plan when the entry was written.';
+COMMENT ON COLUMN prm.v_ledger.plan IS 'Name of the plan when the entry was written.';
 COMMENT ON COLUMN prm.v_ledger.rule_id IS 'The version of the rule.';
-COMMENT ON COLUMN prm.v_ledger.rule_label IS 'Label of the rule when the entry was written.';
+COMMENT ON COLUMN prm.v_ledger.rule IS 'Label of the rule when the entry was written.';
 COMMENT ON COLUMN prm.v_ledger.schedule IS 'The schedule that was applied.';
 COMMENT ON COLUMN prm.v_ledger.basis_amount IS 'What the schedule was applied to: the partner''s share of amount, margin, list amount or quantity.';
 COMMENT ON COLUMN prm.v_ledger.level IS '0 for the seller, 1 for its parent ...';
@@ -46,24 +46,33 @@ COMMENT ON COLUMN prm.v_ledger.legal_entity IS 'The vendor''s company that pays.
 COMMENT ON COLUMN prm.v_ledger.recorded_at IS 'When the entry was written, wall clock.';
 
 CREATE OR REPLACE VIEW prm.v_statement_preview WITH (security_invoker = true) AS
-  SELECT l.program_id, l.partner_id, p.name AS partner_name, l.currency, l.period, count(*) AS entries, sum(l.amount) AS amount,
-    coalesce(sum(l.amount) FILTER (WHERE l.eligible_at <= prm.now()), 0) AS eligible_amount,
-    coalesce(sum(l.amount) FILTER (WHERE l.eligible_at > prm.now()), 0) AS pending_amount
-  FROM (SELECT i.program_id, i.partner_id, i.currency, i.amount, i.eligible_at,
+  SELECT l.program_id, l.partner_id, p.name AS partner, l.currency, l.period, l.entry_id, l.earned_on,
+    concat(CASE l.level WHEN 0 THEN l.kind ELSE format('%s, level %s', l.kind, l.level) END, ': ' || l.rule,
+      ' on ' || coalesce(d.name, 'document ' || e.document_ref, e.kind || ' ' || e.earning_event_id), ', ' || l.reason) AS what,
+    l.amount, CASE WHEN l.eligible_at > prm.now() THEN 'pending' ELSE 'eligible' END AS status, l.eligible_at,
+    sum(l.amount) OVER (PARTITION BY l.program_id, l.partner_id, l.currency, l.period) AS total, l.earning_event_id, e.deal_id
+  FROM (SELECT i.program_id, i.entry_id, i.partner_id, i.currency, i.amount, i.kind, i.level, i.reason, i.earned_on, i.eligible_at, i.earning_event_id,
+          i.explain ->> 'rule' AS rule,
           date_trunc('month', greatest(i.earned_on, (i.eligible_at AT TIME ZONE prm._program_time_zone(i.program_id))::date)::timestamp)::date AS period
         FROM prm.ledger i) l
   JOIN prm.partner p ON p.program_id = l.program_id AND p.partner_id = l.partner_id
-  GROUP BY l.program_id, l.partner_id, p.name, l.currency, l.period;
-COMMENT ON VIEW prm.v_statement_preview IS 'Statements-to-be: what each partner will find on its statement of a month, per currency.';
+  LEFT JOIN prm.earning_event e ON e.program_id = l.program_id AND e.earning_event_id = l.earning_event_id
+  LEFT JOIN prm.deal d ON d.program_id = e.program_id AND d.deal_id = e.deal_id;
+COMMENT ON VIEW prm.v_statement_preview IS 'Statements-to-be, line by line: what each partner will find on its statement of a month, per currency, with the total.';
 COMMENT ON COLUMN prm.v_statement_preview.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_statement_preview.partner_id IS 'The partner.';
-COMMENT ON COLUMN prm.v_statement_preview.partner_name IS 'Its name.';
+COMMENT ON COLUMN prm.v_statement_preview.partner IS 'Its name.';
 COMMENT ON COLUMN prm.v_statement_preview.currency IS 'ISO 4217; currencies are never added.';
 COMMENT ON COLUMN prm.v_statement_preview.period IS 'First day of the month that contains the later of earned_on and eligible_at, in the time zone of the programme.';
-COMMENT ON COLUMN prm.v_statement_preview.entries IS 'Number of ledger entries.';
-COMMENT ON COLUMN prm.v_statement_preview.amount IS 'Sum of the entries.';
-COMMENT ON COLUMN prm.v_statement_preview.eligible_amount IS 'The part of it that may be paid already.';
-COMMENT ON COLUMN prm.v_statement_preview.pending_amount IS 'The part of it that is still held.';
+COMMENT ON COLUMN prm.v_statement_preview.entry_id IS 'The ledger entry.';
+COMMENT ON COLUMN prm.v_statement_preview.earned_on IS 'Business date of the event.';
+COMMENT ON COLUMN prm.v_statement_preview.what IS 'The line in words: kind, rule and deal or document.';
+COMMENT ON COLUMN prm.v_statement_preview.amount IS 'Signed money.';
+COMMENT ON COLUMN prm.v_statement_preview.status IS 'pending until eligible_at, eligible from then on.';
+COMMENT ON COLUMN prm.v_statement_preview.eligible_at IS 'From when on it may be paid.';
+COMMENT ON COLUMN prm.v_statement_preview.total IS 'Sum of the lines of this partner, currency and month.';
+COMMENT ON COLUMN prm.v_statement_preview.earning_event_id IS 'The event; explain_commission() takes it.';
+COMMENT ON COLUMN prm.v_statement_preview.deal_id IS 'The deal.';
 
 CREATE OR REPLACE VIEW prm.v_commission_month WITH (security_invoker = true) AS
   SELECT l.program_id, date_trunc('month', l.earned_on::timestamp)::date AS month, l.currency, count(*) AS entries,
@@ -82,7 +91,7 @@ COMMENT ON COLUMN prm.v_commission_month.amount IS 'Sum of the entries.';
 
 CREATE OR REPLACE VIEW prm.v_earning WITH (security_invoker = true) AS
   SELECT e.program_id, e.earning_event_id, e.kind, e.occurred_at, (e.occurred_at AT TIME ZONE prm._program_time_zone(e.program_id))::date AS occurred_on,
-    e.deal_id, d.name AS deal_name, e.line_no, e.document_ref, e.partner_id, p.name AS partner_name, e.customer_id, c.name AS customer_name,
+    e.deal_id, d.name AS deal, e.line_no, e.document_ref, e.partner_id, p.name AS partner, e.customer_id, c.name AS customer,
     e.product, e.product_family, e.deal_kind, e.quantity, e.amount, e.commissionable_amount, e.currency, e.applies_to_id, e.external_ref,
     l.entries, l.commission, l.commission_currency, e.recorded_at
   FROM prm.earning_event e
@@ -100,13 +109,13 @@ COMMENT ON COLUMN prm.v_earning.kind IS 'Kind of the event: booked, invoiced, re
 COMMENT ON COLUMN prm.v_earning.occurred_at IS 'When it happened.';
 COMMENT ON COLUMN prm.v_earning.occurred_on IS 'Its business date, in the time zone of the programme.';
 COMMENT ON COLUMN prm.v_earning.deal_id IS 'The deal.';
-COMMENT ON COLUMN prm.v_earning.deal_name IS 'Name of the deal.';
+COMMENT ON COLUMN prm.v_earning.deal IS 'Name of the deal.';
 COMMENT ON COLUMN prm.v_earning.line_no IS 'Line of the deal; NULL for the whole deal.';
 COMMENT ON COLUMN prm.v_earning.document_ref IS 'Number of the document (invoice) behind it.';
 COMMENT ON COLUMN prm.v_earning.partner_id IS 'The partner of the event; who is credited may differ.';
-COMMENT ON COLUMN prm.v_earning.partner_name IS 'Its name.';
+COMMENT ON COLUMN prm.v_earning.partner IS 'Its name.';
 COMMENT ON COLUMN prm.v_earning.customer_id IS 'The customer.';
-COMMENT ON COLUMN prm.v_earning.customer_name IS 'Its name.';
+COMMENT ON COLUMN prm.v_earning.customer IS 'Its name.';
 COMMENT ON COLUMN prm.v_earning.product IS 'The product that was sold.';
 COMMENT ON COLUMN prm.v_earning.product_family IS 'Its family.';
 COMMENT ON COLUMN prm.v_earning.deal_kind IS 'new, renewal or upsell.';
