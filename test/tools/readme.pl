@@ -1,0 +1,38 @@
+#!/usr/bin/perl
+# Keeps the README true: the table of the API comes from the catalog, the tour from the expected output of sql/tour.sql.
+#   readme.pl check  README.md api.txt expected/tour.out     exit 1 and the difference where they disagree
+#   readme.pl update README.md api.txt expected/tour.out     writes them into the README
+# api.txt is the output of test/tools/api_table.sql on a database with the model.
+use strict;
+use warnings;
+
+my ($mode, $readme, $api, $tour) = @ARGV;
+die "usage: readme.pl check|update README.md api.txt tour.out\n" unless defined $tour && $mode =~ /^(check|update)$/;
+
+sub slurp { my ($file) = @_; local $/; open my $handle, '<', $file or die "$file: $!\n"; return scalar <$handle>; }
+
+# The part of the tour's output between its two marks; what stands before them only prepares the database.
+my ($shown) = slurp($tour) =~ /^-- The tour begins\n(.*?)^-- The tour ends$/ms or die "$tour has no marks of the tour\n";
+$shown =~ s/[ \t]+$//mg;
+my $table = slurp($api);
+$table =~ s/\s+\z/\n/;
+
+my $text = slurp($readme);
+my $new = $text;
+$new =~ s/(<!-- tour -->\n).*?(<!-- \/tour -->)/$1\n```sql\n$shown```\n\n$2/s or die "$readme has no marks of the tour\n";
+$new =~ s/(<!-- api -->\n).*?(<!-- \/api -->)/$1\n$table\n$2/s or die "$readme has no marks of the table\n";
+exit 0 if $new eq $text;
+
+if ($mode eq 'update') {
+	open my $handle, '>', $readme or die "$readme: $!\n";
+	print {$handle} $new;
+	close $handle or die "$readme: $!\n";
+	exit 0;
+}
+my @old = split /\n/, $text;
+my %old = map { $_ => 1 } @old;
+my %new = map { $_ => 1 } split /\n/, $new;
+print "$readme does not say what the catalog and the tour say; readme.pl update writes it:\n";
+print "- $_\n" for grep { !$new{$_} } @old;
+print "+ $_\n" for grep { !$old{$_} } split /\n/, $new;
+exit 1;
