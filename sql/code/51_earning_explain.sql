@@ -152,7 +152,7 @@ BEGIN
     result.rule_id := piece.rule_id;
     result.entry_id := piece.entry_id;
     result.outcome := 'entry';
-    result.reason := format('in the ledger as %s, earned on %s, payable from %s', piece.kind, piece.earned_on,
+    result.reason := format('in the ledger as %s, earned on %s, payable from %s', piece.kind, to_char(piece.earned_on, 'YYYY-MM-DD'),
       to_char(piece.eligible_at AT TIME ZONE prm._program_time_zone(the_program), 'YYYY-MM-DD'));
     result.amount := piece.amount;
     result.currency := piece.currency;
@@ -178,7 +178,7 @@ BEGIN
       DETAIL = format('It was looked for in programme %s.', the_program), HINT = 'SELECT rule_id, label, valid FROM prm.commission_rule lists the rules.';
   END IF;
   IF supersede_rule.valid_from IS NULL OR NOT the_rule.valid @> supersede_rule.valid_from OR lower(the_rule.valid) = supersede_rule.valid_from THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('rule %s cannot be superseded from %s', the_rule.rule_id, coalesce(supersede_rule.valid_from::text, 'NULL')),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('rule %s cannot be superseded from %s', the_rule.rule_id, coalesce(to_char(supersede_rule.valid_from, 'YYYY-MM-DD'), 'NULL')),
       DETAIL = format('The rule is valid in %s, and must keep at least one day of it.', the_rule.valid), HINT = 'Give a later day on which this version would still be in force.';
   END IF;
   SELECT k INTO the_fault FROM jsonb_object_keys(CASE WHEN jsonb_typeof(supersede_rule.changes) = 'object' THEN supersede_rule.changes ELSE '{}' END) k

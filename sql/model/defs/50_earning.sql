@@ -212,8 +212,8 @@ BEGIN
               OR coalesce(upper(NEW.valid), 'infinity') > coalesce(upper(OLD.valid), 'infinity') OR NOT NEW.valid @> the_last)) THEN
       RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('commission rule %s has earned and cannot be %s', OLD.rule_id,
           CASE TG_OP WHEN 'DELETE' THEN 'deleted' ELSE 'changed' END),
-        DETAIL = format('Ledger entries up to %s name it; only its end may be set, after that day.', the_last),
-        HINT = format('SELECT prm.supersede_rule(%s, date ''%s'', ''{"schedule": "..."}'') opens its next version.', OLD.rule_id, the_last + 1),
+        DETAIL = format('Ledger entries up to %s name it; only its end may be set, after that day.', to_char(the_last, 'YYYY-MM-DD')),
+        HINT = format('SELECT prm.supersede_rule(%s, date ''%s'', ''{"schedule": "..."}'') opens its next version.', OLD.rule_id, to_char(the_last + 1, 'YYYY-MM-DD')),
         SCHEMA = 'prm', TABLE = 'commission_rule';
     END IF;
     IF TG_OP = 'DELETE' THEN
