@@ -51,24 +51,6 @@ $prm$;
 COMMENT ON FUNCTION prm._check_condition(text) IS
 'For a CHECK constraint: true for a condition that a rule may have, a jsonpath comparison over event, deal, customer, product, partner and level. Errors: 22P02 no jsonpath; 22023 unknown part, variable, date conversion, number against quoted text, no comparison.';
 
-CREATE FUNCTION prm.append_only() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-BEGIN
-  RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('%s on prm.%s is refused, its rows are never changed', TG_OP, TG_TABLE_NAME),
-    DETAIL = CASE TG_TABLE_NAME
-      WHEN 'ledger' THEN 'What was earned stays as it was recorded; who is owed what is the sum of the signed entries.'
-      WHEN 'earning_event' THEN 'Facts on which somebody earned stay as they were recorded.'
-      ELSE 'The rows are evidence of what was earned.' END,
-    HINT = CASE TG_TABLE_NAME
-      WHEN 'ledger' THEN 'Correct an entry by a further one, which names it as its cause.'
-      WHEN 'earning_event' THEN 'Take a sale back by an event of kind refunded that names it in applies_to_id.'
-      ELSE 'Record a new earning event with the right credits.' END,
-    SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME;
-END
-$prm$;
-COMMENT ON FUNCTION prm.append_only() IS 'Statement trigger of tables whose rows are never changed: refuses UPDATE, DELETE and TRUNCATE for everybody, the owner included (55000).';
-
 CREATE TYPE prm.earning_outcome AS (earning_event_id bigint, credit_type text, partner_id bigint, weight numeric, share numeric, plan_id bigint, plan_name text,
   component text, rule_id bigint, lineage_id bigint, rule_label text, outcome text, reason text, basis text, basis_amount numeric, schedule text,
   commission numeric, amount numeric, currency text, legal_entity text, place integer, earned_on date, eligible_at timestamptz, occurred_at timestamptz);

@@ -22,15 +22,15 @@ ALTER TABLE prm.commission_rule ADD CONSTRAINT commission_rule_condition_check C
 
 -- Never changed, by anybody.
 
-CREATE OR REPLACE TRIGGER prm_00_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.ledger
+CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.ledger
   FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
-ALTER TABLE prm.ledger ENABLE ALWAYS TRIGGER prm_00_append_only;
-CREATE OR REPLACE TRIGGER prm_00_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.earning_event
+ALTER TABLE prm.ledger ENABLE ALWAYS TRIGGER prm_append_only;
+CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.earning_event
   FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
-ALTER TABLE prm.earning_event ENABLE ALWAYS TRIGGER prm_00_append_only;
-CREATE OR REPLACE TRIGGER prm_00_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.sales_credit
+ALTER TABLE prm.earning_event ENABLE ALWAYS TRIGGER prm_append_only;
+CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.sales_credit
   FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
-ALTER TABLE prm.sales_credit ENABLE ALWAYS TRIGGER prm_00_append_only;
+ALTER TABLE prm.sales_credit ENABLE ALWAYS TRIGGER prm_append_only;
 
 -- Booking: a deal that is won becomes an earning event, once.
 
