@@ -1,6 +1,11 @@
 
 -- Machines: defining what may happen next. The trigger that holds everybody to it is C, see src/machine*.c.
 
+CREATE FUNCTION prm._guard_columns(guard text) RETURNS text[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_guard_columns';
+COMMENT ON FUNCTION prm._guard_columns(text) IS
+'The columns that a guard names; NULL where it takes the row as a whole. Errors: 42601 no jsonpath, 22023 a value instead of a condition, or a variable.';
+
 CREATE FUNCTION prm._machine_shape(machine text, definition jsonb) RETURNS SETOF text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -84,6 +89,7 @@ DECLARE
   the_states constant jsonb := _machine_faults.definition -> 'states';
   the_initial constant text := _machine_faults.definition ->> 'initial';
   transition record;
+  the_columns text[];
 BEGIN
   IF NOT the_states ? the_initial THEN
     RETURN NEXT format('the initial state "%s" is not among the states', the_initial);
@@ -129,9 +135,16 @@ BEGIN
     WHERE e.value ? 'guard' ORDER BY s.key, e.key
   LOOP
     BEGIN
-      PERFORM transition.guard::jsonpath;
+      the_columns := prm._guard_columns(transition.guard);
+      IF _machine_faults.machine IN ('lead', 'deal', 'partner') THEN
+        RETURN QUERY SELECT format('state "%s", event "%s": guard %s names column "%s", which is not in table prm.%s',
+            transition.state, transition.event, transition.guard, c, _machine_faults.machine)
+          FROM unnest(the_columns) c WHERE NOT EXISTS (SELECT 1 FROM pg_attribute a
+            WHERE a.attrelid = to_regclass('prm.' || _machine_faults.machine) AND a.attname = c AND a.attnum > 0 AND NOT a.attisdropped)
+          ORDER BY c;
+      END IF;
     EXCEPTION WHEN syntax_error OR data_exception OR invalid_regular_expression THEN
-      RETURN NEXT format('state "%s", event "%s": guard %s is no jsonpath (%s)', transition.state, transition.event, transition.guard, SQLERRM);
+      RETURN NEXT format('state "%s", event "%s": guard %s is no condition in jsonpath: %s', transition.state, transition.event, transition.guard, SQLERRM);
     END;
   END LOOP;
 END
@@ -204,3 +217,125 @@ END
 $prm$;
 COMMENT ON FUNCTION prm.define_machine(text, jsonb, bigint) IS
 'Makes a new version of a machine and puts it in force; returns its number. definition: {"initial": "new", "states": {"new": {"on": {"qualify": {"target": ..., "actor": "partner|vendor|system|any", "required": [columns or attributes.x], "guard": jsonpath, "reason": true}}}, "won": {"type": "final", "category": "won"}}}. Errors: 22023 names the place of each fault, 0A000 deadlines (after), 42704 no such programme.';
+
+CREATE FUNCTION prm._machine_version(machine text, program_id bigint) RETURNS integer
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_version integer;
+BEGIN
+  SELECT m.version INTO the_version FROM prm.machine m
+    WHERE m.program_id = _machine_version.program_id AND m.machine = _machine_version.machine AND m.is_current;
+  IF the_version IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('programme %s has no machine "%s"', _machine_version.program_id, _machine_version.machine),
+      DETAIL = 'No version of it is in force in prm.machine.',
+      HINT = 'SELECT machine FROM prm.machine lists the machines; prm.define_machine() makes one.';
+  END IF;
+  RETURN the_version;
+END
+$prm$;
+COMMENT ON FUNCTION prm._machine_version(text, bigint) IS 'The version of a machine that is in force. Error 42704 where the programme has no such machine.';
+
+CREATE FUNCTION prm.machine_json(machine text, program_id bigint DEFAULT prm.current_program()) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._program(machine_json.program_id);
+  the_version integer := prm._machine_version(machine_json.machine, the_program);
+BEGIN
+  RETURN (SELECT m.definition FROM prm.machine m
+    WHERE m.program_id = the_program AND m.machine = machine_json.machine AND m.version = the_version);
+END
+$prm$;
+COMMENT ON FUNCTION prm.machine_json(text, bigint) IS 'The definition of a machine in force, as define_machine() took it. Error 42704 where there is none.';
+
+-- What stands on the arrow of a transition: event, who may send it, what it needs.
+CREATE FUNCTION prm._transition_label(transition jsonb, separator text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  RETURN concat_ws(_transition_label.separator, (_transition_label.transition ->> 'event') ||
+      CASE WHEN _transition_label.transition ->> 'actor' = 'any' THEN '' ELSE format(' (%s)', _transition_label.transition ->> 'actor') END,
+    'needs ' || nullif((SELECT string_agg(f, ', ') FROM jsonb_array_elements_text(_transition_label.transition -> 'required') f), ''),
+    'if ' || (_transition_label.transition ->> 'guard'),
+    CASE WHEN (_transition_label.transition ->> 'needs_reason')::boolean THEN 'with a reason' END,
+    'creates a ' || (_transition_label.transition ->> 'creates'));
+END
+$prm$;
+COMMENT ON FUNCTION prm._transition_label(jsonb, text) IS 'The label of a transition in a picture: event, actor, required fields, guard, reason.';
+
+CREATE FUNCTION prm.machine_dot(machine text, subject_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._program(machine_dot.program_id);
+  the_version integer := prm._machine_version(machine_dot.machine, the_program);
+  the_nodes text;
+  the_edges text;
+BEGIN
+  WITH visited AS (
+    SELECT h.to_state, h.history_id = max(h.history_id) OVER () AS is_last FROM prm.state_history h
+    WHERE h.program_id = the_program AND h.machine = machine_dot.machine AND h.subject_id = machine_dot.subject_id
+  )
+  SELECT string_agg(format('  %s [label=%s%s%s%s];', to_json(s.state), to_json(coalesce(s.label, s.state)),
+      CASE WHEN s.is_final THEN ', peripheries=2' ELSE '' END,
+      CASE WHEN EXISTS (SELECT 1 FROM visited v WHERE v.to_state = s.state) THEN ', color="#1f6feb", penwidth=2' ELSE '' END,
+      CASE WHEN EXISTS (SELECT 1 FROM visited v WHERE v.to_state = s.state AND v.is_last) THEN ', style="rounded,filled", fillcolor="#cfe2ff"' ELSE '' END),
+      E'\n' ORDER BY s.position) ||
+    string_agg(CASE WHEN s.is_initial THEN format(E'\n  "" [shape=point];\n  "" -> %s;', to_json(s.state)) ELSE '' END, '')
+    INTO the_nodes
+    FROM prm.machine_state s WHERE s.program_id = the_program AND s.machine = machine_dot.machine AND s.version = the_version;
+  SELECT string_agg(format('  %s -> %s [label=%s%s];', to_json(t.from_state), to_json(t.to_state),
+      to_json(prm._transition_label(to_jsonb(t), E'\n')),
+      CASE WHEN EXISTS (SELECT 1 FROM prm.state_history h WHERE h.program_id = the_program AND h.machine = machine_dot.machine
+        AND h.subject_id = machine_dot.subject_id AND h.from_state = t.from_state AND h.to_state = t.to_state
+        AND (h.event = t.event OR h.event IS NULL)) THEN ', color="#1f6feb", penwidth=2' ELSE '' END),
+      E'\n' ORDER BY f.position, t.event) INTO the_edges
+    FROM prm.machine_transition t
+    JOIN prm.machine_state f ON f.program_id = t.program_id AND f.machine = t.machine AND f.version = t.version AND f.state = t.from_state
+    WHERE t.program_id = the_program AND t.machine = machine_dot.machine AND t.version = the_version;
+  RETURN format(E'digraph %s {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname="sans-serif"];\n  edge [fontname="sans-serif", fontsize=10];\n%s\n}\n',
+    to_json(machine_dot.machine), concat_ws(E'\n', the_nodes, the_edges));
+END
+$prm$;
+COMMENT ON FUNCTION prm.machine_dot(text, bigint, bigint) IS
+'A machine in force as a picture for Graphviz: states, events, actors, guards, required fields. With subject_id the path that this row took is drawn blue and its present state filled. Error 42704 where there is no such machine.';
+
+CREATE FUNCTION prm.machine_mermaid(machine text, subject_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._program(machine_mermaid.program_id);
+  the_version integer := prm._machine_version(machine_mermaid.machine, the_program);
+  the_states text;
+  the_arrows text;
+  the_path text;
+  the_present text;
+BEGIN
+  -- Mermaid takes identifiers without blanks and has no quoting inside labels, so states get numbers and labels lose # ; and :.
+  SELECT string_agg(format('  state "%s" as s%s', translate(coalesce(s.label, s.state), '"#;', '''  '), s.position), E'\n' ORDER BY s.position) ||
+    string_agg(CASE WHEN s.is_initial THEN format(E'\n  [*] --> s%s', s.position) ELSE '' END, '')
+    INTO the_states
+    FROM prm.machine_state s WHERE s.program_id = the_program AND s.machine = machine_mermaid.machine AND s.version = the_version;
+  SELECT string_agg(a.line, E'\n' ORDER BY a.place, a.event) INTO the_arrows FROM (
+    SELECT format('  s%s --> s%s: %s', f.position, g.position, translate(prm._transition_label(to_jsonb(t), ', '), '#;:', '   ')) AS line,
+      f.position AS place, t.event
+    FROM prm.machine_transition t
+    JOIN prm.machine_state f ON f.program_id = t.program_id AND f.machine = t.machine AND f.version = t.version AND f.state = t.from_state
+    JOIN prm.machine_state g ON g.program_id = t.program_id AND g.machine = t.machine AND g.version = t.version AND g.state = t.to_state
+    WHERE t.program_id = the_program AND t.machine = machine_mermaid.machine AND t.version = the_version
+    UNION ALL
+    SELECT format('  s%s --> [*]', s.position), s.position, ''
+    FROM prm.machine_state s
+    WHERE s.program_id = the_program AND s.machine = machine_mermaid.machine AND s.version = the_version AND s.is_final) a;
+  SELECT string_agg(DISTINCT 's' || s.position, ','), max('s' || s.position) FILTER (WHERE h.is_last) INTO the_path, the_present
+    FROM (SELECT i.to_state, i.history_id = max(i.history_id) OVER () AS is_last FROM prm.state_history i
+          WHERE i.program_id = the_program AND i.machine = machine_mermaid.machine AND i.subject_id = machine_mermaid.subject_id) h
+    JOIN prm.machine_state s ON s.program_id = the_program AND s.machine = machine_mermaid.machine AND s.version = the_version AND s.state = h.to_state;
+  RETURN concat_ws(E'\n', 'stateDiagram-v2', the_states, the_arrows,
+    E'  classDef visited stroke:#1f6feb,stroke-width:2px\n  classDef present fill:#cfe2ff,stroke:#1f6feb,stroke-width:2px\n  class ' || the_path || ' visited',
+    '  class ' || the_present || ' present') || E'\n';
+END
+$prm$;
+COMMENT ON FUNCTION prm.machine_mermaid(text, bigint, bigint) IS
+'A machine in force as a Mermaid state diagram: states, events, actors, guards, required fields. With subject_id the states that this row passed are outlined and its present one filled. Error 42704 where there is no such machine.';

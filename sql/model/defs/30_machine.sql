@@ -12,3 +12,92 @@ ALTER TABLE prm.machine_transition ENABLE ALWAYS TRIGGER prm_definition_changed;
 CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.outbox_rule
   FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
 ALTER TABLE prm.outbox_rule ENABLE ALWAYS TRIGGER prm_definition_changed;
+
+-- Every way to change a state goes through these. The names sort before booking (prm_20), accrual (prm_30) and tiers (prm_40).
+CREATE OR REPLACE TRIGGER prm_10_machine_insert AFTER INSERT ON prm.lead
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('lead', 'lead_id', 'state');
+CREATE OR REPLACE TRIGGER prm_10_machine_update AFTER UPDATE ON prm.lead
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('lead', 'lead_id', 'state');
+CREATE OR REPLACE TRIGGER prm_10_machine_insert AFTER INSERT ON prm.deal
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('deal', 'deal_id', 'state');
+CREATE OR REPLACE TRIGGER prm_10_machine_update AFTER UPDATE ON prm.deal
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('deal', 'deal_id', 'state');
+CREATE OR REPLACE TRIGGER prm_10_machine_insert AFTER INSERT ON prm.partner
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('partner', 'partner_id', 'state');
+CREATE OR REPLACE TRIGGER prm_10_machine_update AFTER UPDATE ON prm.partner
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('partner', 'partner_id', 'state');
+CREATE OR REPLACE TRIGGER prm_00_deal_row BEFORE INSERT OR UPDATE ON prm.deal
+  FOR EACH ROW EXECUTE FUNCTION prm.deal_row();
+CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.state_history
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
+
+CREATE OR REPLACE VIEW prm.v_state_history WITH (security_invoker = true) AS
+  SELECT h.program_id, h.history_id, h.machine, h.machine_version, h.subject_id, h.subject_uuid, h.event, h.from_state,
+    coalesce(f.label, h.from_state) AS from_label, h.to_state, coalesce(t.label, h.to_state) AS to_label, t.category,
+    t.is_final, h.actor, h.actor_kind, h.partner_id, h.reason, h.at, h.recorded_at
+  FROM prm.state_history h
+  LEFT JOIN prm.machine_state f ON f.program_id = h.program_id AND f.machine = h.machine AND f.version = h.machine_version
+    AND f.state = h.from_state
+  LEFT JOIN prm.machine_state t ON t.program_id = h.program_id AND t.machine = h.machine AND t.version = h.machine_version
+    AND t.state = h.to_state;
+COMMENT ON VIEW prm.v_state_history IS 'The history of states with the labels of the states, a row per change, for every machine.';
+COMMENT ON COLUMN prm.v_state_history.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_state_history.history_id IS 'Number of the entry; a later change of the same subject has a higher one.';
+COMMENT ON COLUMN prm.v_state_history.machine IS 'The machine: lead, deal, partner.';
+COMMENT ON COLUMN prm.v_state_history.machine_version IS 'The version of the machine that judged the change.';
+COMMENT ON COLUMN prm.v_state_history.subject_id IS 'Key of the row whose state changed: lead_id, deal_id, partner_id.';
+COMMENT ON COLUMN prm.v_state_history.subject_uuid IS 'Key of the row where it is a uuid; otherwise NULL.';
+COMMENT ON COLUMN prm.v_state_history.event IS 'The event; NULL for a first state and for an import.';
+COMMENT ON COLUMN prm.v_state_history.from_state IS 'The state before; NULL for the first one.';
+COMMENT ON COLUMN prm.v_state_history.from_label IS 'Label of the state before.';
+COMMENT ON COLUMN prm.v_state_history.to_state IS 'The state after.';
+COMMENT ON COLUMN prm.v_state_history.to_label IS 'Label of the state after.';
+COMMENT ON COLUMN prm.v_state_history.category IS 'Category of the state after, such as won and lost.';
+COMMENT ON COLUMN prm.v_state_history.is_final IS 'Whether no event leaves the state after.';
+COMMENT ON COLUMN prm.v_state_history.actor IS 'Who caused it: the setting prm.actor, else the role.';
+COMMENT ON COLUMN prm.v_state_history.actor_kind IS 'partner, vendor, system or import.';
+COMMENT ON COLUMN prm.v_state_history.partner_id IS 'The acting partner; NULL for everybody else.';
+COMMENT ON COLUMN prm.v_state_history.reason IS 'The reason that was given.';
+COMMENT ON COLUMN prm.v_state_history.at IS 'When it took effect; an import gives a past moment.';
+COMMENT ON COLUMN prm.v_state_history.recorded_at IS 'When it was written, wall clock.';
+
+COMMENT ON TABLE prm.machine IS 'State machines by version. Written by define_machine(); the version in force is the one with is_current.';
+COMMENT ON COLUMN prm.machine.machine IS 'Name: lead, deal, partner, or one of your own; small letters, digits, underscores.';
+COMMENT ON COLUMN prm.machine.version IS 'Number of the version, from 1.';
+COMMENT ON COLUMN prm.machine.definition IS 'The definition as it was given.';
+COMMENT ON COLUMN prm.machine.is_current IS 'Whether this version is in force; at most one is.';
+COMMENT ON COLUMN prm.machine.created_by IS 'The role that defined it.';
+COMMENT ON TABLE prm.machine_state IS 'The states of a version of a machine.';
+COMMENT ON COLUMN prm.machine_state.machine IS 'The machine.';
+COMMENT ON COLUMN prm.machine_state.version IS 'Its version.';
+COMMENT ON COLUMN prm.machine_state.state IS 'Name of the state, as it stands in the rows.';
+COMMENT ON COLUMN prm.machine_state.is_initial IS 'Whether rows begin here; exactly one state of a version is initial.';
+COMMENT ON COLUMN prm.machine_state.is_final IS 'Whether no event leaves it.';
+COMMENT ON COLUMN prm.machine_state.category IS 'What it counts as, such as won and lost; metrics go by it.';
+COMMENT ON COLUMN prm.machine_state.label IS 'Name for people.';
+COMMENT ON COLUMN prm.machine_state.position IS 'Order for people: by distance from the initial state, final states last.';
+COMMENT ON TABLE prm.machine_transition IS 'What may happen next: the events out of each state of a version of a machine.';
+COMMENT ON COLUMN prm.machine_transition.machine IS 'The machine.';
+COMMENT ON COLUMN prm.machine_transition.version IS 'Its version.';
+COMMENT ON COLUMN prm.machine_transition.from_state IS 'The state that the event leaves.';
+COMMENT ON COLUMN prm.machine_transition.event IS 'Name of the event; once per state.';
+COMMENT ON COLUMN prm.machine_transition.to_state IS 'The state that it leads to; may be the same one.';
+COMMENT ON COLUMN prm.machine_transition.actor IS 'Who may send it: partner, vendor, system, any.';
+COMMENT ON COLUMN prm.machine_transition.required IS 'Columns, or attributes.x, that must be neither NULL nor blank.';
+COMMENT ON COLUMN prm.machine_transition.guard IS 'Condition over the row as jsonpath, such as $.budget >= 1000; only a clear true lets the event pass.';
+COMMENT ON COLUMN prm.machine_transition.needs_reason IS 'Whether a reason must be given: by fire(), or SET LOCAL prm.reason.';
+COMMENT ON COLUMN prm.machine_transition.creates IS 'What it creates: deal, for leads that become one.';
+COMMENT ON TABLE prm.state_history IS 'Every change of state of every machine, in the transaction that made it. Append-only: UPDATE, DELETE and TRUNCATE are refused (55000).';
+COMMENT ON COLUMN prm.state_history.history_id IS 'Number of the entry; a later change of the same subject has a higher one.';
+COMMENT ON COLUMN prm.state_history.machine IS 'The machine.';
+COMMENT ON COLUMN prm.state_history.machine_version IS 'The version of the machine that judged the change.';
+COMMENT ON COLUMN prm.state_history.subject_id IS 'Key of the row: lead_id, deal_id, partner_id; NULL where the key is a uuid.';
+COMMENT ON COLUMN prm.state_history.subject_uuid IS 'Key of the row where it is a uuid; exactly one of the two is filled.';
+COMMENT ON COLUMN prm.state_history.event IS 'The event; NULL for a first state and for an import.';
+COMMENT ON COLUMN prm.state_history.from_state IS 'The state before; NULL for the first one.';
+COMMENT ON COLUMN prm.state_history.to_state IS 'The state after.';
+COMMENT ON COLUMN prm.state_history.actor IS 'Who caused it: the setting prm.actor, else the role.';
+COMMENT ON COLUMN prm.state_history.actor_kind IS 'partner, vendor, system (hooks and jobs) or import (a historical state, without the path that led there).';
+COMMENT ON COLUMN prm.state_history.partner_id IS 'The acting partner; NULL for everybody else.';
+COMMENT ON COLUMN prm.state_history.reason IS 'The reason that was given.';
+COMMENT ON COLUMN prm.state_history.at IS 'When it took effect, prm.now(); an import gives the row''s closed_at or created_at.';

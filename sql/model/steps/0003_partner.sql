@@ -140,6 +140,8 @@ CREATE TABLE prm.enrolment (
   standing text NOT NULL DEFAULT 'active',
   pinned_until timestamptz,
   pin_reason text,
+  at_risk_on date,
+  grace_on date,
   review_on date,
   effective_on date,
   evaluated_at timestamptz,
@@ -154,3 +156,5 @@ CREATE TABLE prm.enrolment (
   CONSTRAINT enrolment_standing_check CHECK (standing IN ('active', 'at_risk', 'grace'))
 );
 CREATE INDEX enrolment_tier_idx ON prm.enrolment (program_id, ladder, tier);
+-- Serves the jobs: only who is short of the tier it holds is in it.
+CREATE INDEX enrolment_review_idx ON prm.enrolment (program_id, review_on) WHERE standing <> 'active';

@@ -110,7 +110,7 @@ CREATE TABLE prm.deal (
   CONSTRAINT deal_attributes_check CHECK (jsonb_typeof(attributes) = 'object')
 );
 -- Serves the rolling metrics (revenue, deals won, win rate) without touching the table.
-CREATE INDEX deal_closed_idx ON prm.deal (program_id, partner_id, closed_at) INCLUDE (state, amount);
+CREATE INDEX deal_closed_idx ON prm.deal (program_id, partner_id, closed_at) INCLUDE (state, amount, currency);
 CREATE INDEX deal_customer_idx ON prm.deal (program_id, customer_id) WHERE customer_id IS NOT NULL;
 CREATE INDEX deal_lead_idx ON prm.deal (program_id, lead_id) WHERE lead_id IS NOT NULL;
 

@@ -64,6 +64,8 @@ CREATE TABLE prm.health_metric (
   CONSTRAINT health_metric_weight_check CHECK (weight > 0 AND group_weight > 0),
   CONSTRAINT health_metric_missing_check CHECK (missing IN ('skip', 'zero', 'neutral')),
   CONSTRAINT health_metric_how_check CHECK (how IN ('linear', 'inverse', 'as_is')),
+  CONSTRAINT health_metric_bounds_check CHECK (how = 'as_is' OR (low IS NOT NULL AND high IS NOT NULL AND low < high)),
+  CONSTRAINT health_metric_half_life_check CHECK (half_life > interval '0'),
   CONSTRAINT health_metric_knock_out_check CHECK (num_nonnulls(knock_out_below, knock_out_cap) IN (0, 2))
 );
 
@@ -117,7 +119,8 @@ CREATE TABLE prm.tier_policy (
   CONSTRAINT tier_policy_ladder_fkey FOREIGN KEY (program_id, ladder) REFERENCES prm.ladder (program_id, ladder) ON DELETE CASCADE,
   CONSTRAINT tier_policy_entry_fkey FOREIGN KEY (program_id, ladder, entry_tier) REFERENCES prm.tier (program_id, ladder, tier),
   CONSTRAINT tier_policy_mode_check CHECK (mode = 'all'),
-  CONSTRAINT tier_policy_promotion_check CHECK (promotion IN ('at_once', 'approval'))
+  CONSTRAINT tier_policy_promotion_check CHECK (promotion IN ('at_once', 'approval')),
+  CONSTRAINT tier_policy_interval_check CHECK (review >= interval '0' AND grace >= interval '0')
 );
 
 CREATE TABLE prm.tier_history (

@@ -1,0 +1,34 @@
+
+-- Machines at work: the triggers and the calls about one subject. C, see src/machine*.c.
+
+CREATE FUNCTION prm.machine_trigger() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'prm_machine_trigger';
+COMMENT ON FUNCTION prm.machine_trigger() IS
+'Statement trigger with transition tables of every table with a machine; arguments: machine, key column, state column. Judges each change of state and writes prm.state_history. Errors: 23514 forbidden, 42501 wrong party, 42704 no such machine, 0A000 changed key.';
+
+CREATE FUNCTION prm.deal_row() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'prm_deal_row';
+COMMENT ON FUNCTION prm.deal_row() IS 'Row trigger of prm.deal: fills an absent currency from the programme, and closed_at when the deal reaches a final state.';
+
+CREATE FUNCTION prm.append_only() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'prm_append_only';
+COMMENT ON FUNCTION prm.append_only() IS 'Trigger that refuses UPDATE, DELETE and TRUNCATE of a table of records (55000).';
+
+CREATE FUNCTION prm._import_context() RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'prm_import_context';
+COMMENT ON FUNCTION prm._import_context() IS
+'Until the end of the present (sub)transaction, states written by the present role are recorded as a historical import: as given, at the row''s closed_at or created_at, without the path. Error 42501 for anybody but the owner of schema prm and the profile admin.';
+
+CREATE FUNCTION prm.fire(machine text, subject_id bigint, event text, reason text DEFAULT NULL, options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS text
+LANGUAGE c AS 'MODULE_PATHNAME', 'prm_fire';
+COMMENT ON FUNCTION prm.fire(text, bigint, text, text, jsonb, bigint) IS
+'Sends an event to one row and returns its new state; runs with the caller''s rights. options: {"version": history_id of the last entry that you saw}. Errors: 42704 no such machine, row or event, 23514 not allowed now (DETAIL has all reasons, HINT what is), 42501 wrong party, 55000 the row has moved on since version, 22023 bad option.';
+
+CREATE TYPE prm.allowed_event AS (event text, to_state text, allowed boolean, why_not text[], needs_reason boolean);
+COMMENT ON TYPE prm.allowed_event IS
+'A row of allowed_events(): event, the state it leads to, whether it may be sent now as things are, every reason against it, and whether it needs a reason.';
+
+CREATE FUNCTION prm.allowed_events(machine text, subject_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.allowed_event
+LANGUAGE c AS 'MODULE_PATHNAME', 'prm_allowed_events';
+COMMENT ON FUNCTION prm.allowed_events(text, bigint, bigint) IS
+'The events out of a row''s present state, each with every reason against it for the party who asks. Errors: 42704 no such machine or row.';

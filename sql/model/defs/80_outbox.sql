@@ -1,0 +1,162 @@
+
+-- The outbox: what is told to whom. A message is a row, written in the transaction of its cause.
+
+COMMENT ON TABLE prm.outbox_rule IS 'Which happenings become messages. One message for each rule that matches.';
+COMMENT ON COLUMN prm.outbox_rule.outbox_rule_id IS 'Number of the rule.';
+COMMENT ON COLUMN prm.outbox_rule.source IS 'What happens: the name of a machine (a subject entered a state), or tier (a partner''s tier changed).';
+COMMENT ON COLUMN prm.outbox_rule.event IS 'Only this event of the machine, or this outcome of the tier evaluation; NULL: any.';
+COMMENT ON COLUMN prm.outbox_rule.to_state IS 'Only on reaching this state, or this tier; NULL: any.';
+COMMENT ON COLUMN prm.outbox_rule.event_type IS 'What the message says happened, in the consumer''s words: deal.won, lead.returned ...';
+COMMENT ON COLUMN prm.outbox_rule.channel IS 'Which consumer it is for: webhook, email ...; claim_outbox() can ask for one.';
+COMMENT ON COLUMN prm.outbox_rule.fields IS 'Columns of the lead, deal, partner or tier_history row that go into the payload.';
+COMMENT ON COLUMN prm.outbox_rule.is_active IS 'False: writes no messages.';
+
+COMMENT ON TABLE prm.outbox IS 'Messages to the outside, written in the transaction of their cause; consumers take them with claim_outbox() and report with ack_outbox().';
+COMMENT ON COLUMN prm.outbox.outbox_id IS 'Number of the message.';
+COMMENT ON COLUMN prm.outbox.aggregate_type IS 'What it is about: the machine''s name (lead, deal, partner ...), or partner for a tier.';
+COMMENT ON COLUMN prm.outbox.aggregate_id IS 'The number of the lead, deal, partner ..., as text.';
+COMMENT ON COLUMN prm.outbox.event_type IS 'What happened, from the rule.';
+COMMENT ON COLUMN prm.outbox.channel IS 'Which consumer it is for, from the rule.';
+COMMENT ON COLUMN prm.outbox.payload IS 'event, from_state, to_state, actor, reason where known, and the rule''s fields, each with its value when it happened.';
+COMMENT ON COLUMN prm.outbox.occurred_at IS 'When it happened.';
+COMMENT ON COLUMN prm.outbox.attempts IS 'How often it was claimed.';
+COMMENT ON COLUMN prm.outbox.available_at IS 'Not to be claimed before: end of the lease while claimed, the next attempt after a failure.';
+COMMENT ON COLUMN prm.outbox.claimed_by IS 'The consumer that has, or last had, it.';
+COMMENT ON COLUMN prm.outbox.claimed_at IS 'When it was last claimed.';
+COMMENT ON COLUMN prm.outbox.done_at IS 'When it was delivered, or given up; NULL while it is to be sent.';
+COMMENT ON COLUMN prm.outbox.status IS 'pending, claimed, done, or failed (given up after 10 attempts).';
+COMMENT ON COLUMN prm.outbox.detail IS 'What the consumer said last.';
+
+ALTER TABLE prm.outbox ALTER COLUMN available_at SET DEFAULT prm.now();
+
+CREATE OR REPLACE FUNCTION prm._outbox_rule_check() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_table text;
+  the_unknown text;
+BEGIN
+  IF NEW.source <> 'tier' AND NOT EXISTS (SELECT 1 FROM prm.machine m WHERE m.program_id = NEW.program_id AND m.machine = NEW.source) THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('an outbox rule cannot have the source "%s"', NEW.source),
+      DETAIL = format('Programme %s has no machine of this name.', NEW.program_id),
+      HINT = 'The sources are tier and the machines: SELECT DISTINCT machine FROM prm.machine.',
+      SCHEMA = 'prm', TABLE = 'outbox_rule', COLUMN = 'source';
+  END IF;
+  the_table := CASE WHEN NEW.source = 'tier' THEN 'tier_history' WHEN NEW.source IN ('lead', 'deal', 'partner') THEN NEW.source END;
+  SELECT f INTO the_unknown FROM unnest(NEW.fields) f
+    WHERE f IS NULL OR the_table IS NULL OR NOT EXISTS (SELECT 1 FROM pg_attribute a
+      WHERE a.attrelid = to_regclass('prm.' || the_table) AND a.attname = f AND a.attnum > 0 AND NOT a.attisdropped) LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('an outbox rule of source "%s" cannot have the field "%s"', NEW.source, the_unknown),
+      DETAIL = CASE WHEN the_table IS NULL THEN format('Messages of the machine "%s" carry its event and states only.', NEW.source)
+                    ELSE format('Table prm.%s has no column of this name.', the_table) END,
+      HINT = CASE WHEN the_table IS NULL THEN 'Leave fields empty.' ELSE format('The fields are the columns of prm.%s.', the_table) END,
+      SCHEMA = 'prm', TABLE = 'outbox_rule', COLUMN = 'fields';
+  END IF;
+  RETURN NEW;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._outbox_rule_check() FROM PUBLIC;
+COMMENT ON FUNCTION prm._outbox_rule_check() IS 'Refuses an outbox rule whose source or fields do not exist (22023).';
+CREATE OR REPLACE TRIGGER prm_outbox_rule_check BEFORE INSERT OR UPDATE ON prm.outbox_rule
+  FOR EACH ROW EXECUTE FUNCTION prm._outbox_rule_check();
+
+CREATE OR REPLACE FUNCTION prm._state_entered(program_id bigint, machine text, event text, from_state text, to_state text, subjects bigint[],
+  actor text, at timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_actor_before text := current_setting('prm.actor', true);
+BEGIN
+  IF EXISTS (SELECT 1 FROM prm.outbox_rule r WHERE r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
+             AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)) THEN
+    WITH subject AS (
+      SELECT l.lead_id AS id, to_jsonb(l) AS row_values FROM prm.lead l
+        WHERE _state_entered.machine = 'lead' AND l.program_id = _state_entered.program_id AND l.lead_id = ANY (_state_entered.subjects)
+      UNION ALL
+      SELECT d.deal_id, to_jsonb(d) FROM prm.deal d
+        WHERE _state_entered.machine = 'deal' AND d.program_id = _state_entered.program_id AND d.deal_id = ANY (_state_entered.subjects)
+      UNION ALL
+      SELECT p.partner_id, to_jsonb(p) FROM prm.partner p
+        WHERE _state_entered.machine = 'partner' AND p.program_id = _state_entered.program_id AND p.partner_id = ANY (_state_entered.subjects)
+      UNION ALL
+      SELECT u.id, '{}' FROM unnest(_state_entered.subjects) u(id) WHERE _state_entered.machine NOT IN ('lead', 'deal', 'partner')
+    ), told AS (
+      -- The reason stands in the history, which the trigger wrote just before.
+      SELECT DISTINCT ON (h.subject_id) h.subject_id, h.reason FROM prm.state_history h
+      WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine AND h.subject_id = ANY (_state_entered.subjects)
+      ORDER BY h.subject_id, h.history_id DESC
+    )
+    INSERT INTO prm.outbox (program_id, aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, available_at)
+    SELECT _state_entered.program_id, _state_entered.machine, s.id::text, r.event_type, r.channel,
+      jsonb_strip_nulls(jsonb_build_object('event', _state_entered.event, 'from_state', _state_entered.from_state,
+        'to_state', _state_entered.to_state, 'actor', _state_entered.actor, 'reason', t.reason))
+      || coalesce((SELECT jsonb_object_agg(f, s.row_values -> f) FROM unnest(r.fields) f), '{}'),
+      _state_entered.at, prm.now()
+    FROM subject s
+    JOIN prm.outbox_rule r ON r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
+      AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)
+    LEFT JOIN told t ON t.subject_id = s.id
+    ORDER BY s.id, r.outbox_rule_id;
+  END IF;
+
+  IF _state_entered.machine = 'lead' AND _state_entered.event IS NOT NULL AND EXISTS (
+      SELECT 1 FROM prm.machine m JOIN prm.machine_transition t ON t.program_id = m.program_id AND t.machine = m.machine AND t.version = m.version
+      WHERE m.program_id = _state_entered.program_id AND m.machine = 'lead' AND m.is_current
+        AND t.from_state = _state_entered.from_state AND t.event = _state_entered.event AND t.creates = 'deal') THEN
+    -- The deal's first state is the doing of whoever converted the lead, not of the model's owner.
+    PERFORM set_config('prm.actor', _state_entered.actor, true);
+    PERFORM prm._convert_leads(_state_entered.program_id, _state_entered.subjects);
+    PERFORM set_config('prm.actor', coalesce(the_actor_before, ''), true);
+  END IF;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._state_entered(bigint, text, text, text, text, bigint[], text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION prm._state_entered(bigint, text, text, text, text, bigint[], text, timestamptz) IS
+'What follows when subjects entered a state: messages where an outbox rule asks for them, and a deal where the transition creates one. Called by the machine''s trigger once per transition and batch.';
+
+CREATE OR REPLACE FUNCTION prm._outbox_tier_changed(program_id bigint, tier_history_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO prm.outbox (program_id, aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, available_at)
+  SELECT h.program_id, 'partner', h.partner_id::text, r.event_type, r.channel,
+    jsonb_strip_nulls(jsonb_build_object('event', h.outcome, 'from_state', h.from_tier, 'to_state', h.to_tier, 'actor', h.actor, 'reason', h.reason))
+      || coalesce((SELECT jsonb_object_agg(f, to_jsonb(h) -> f) FROM unnest(r.fields) f), '{}'),
+    h.at, prm.now()
+  FROM prm.tier_history h
+  JOIN prm.outbox_rule r ON r.program_id = h.program_id AND r.source = 'tier' AND r.is_active
+    AND (r.event IS NULL OR r.event = h.outcome) AND (r.to_state IS NULL OR r.to_state = h.to_tier)
+  WHERE h.program_id = _outbox_tier_changed.program_id AND h.tier_history_id = ANY (_outbox_tier_changed.tier_history_ids)
+  ORDER BY h.tier_history_id, r.outbox_rule_id;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._outbox_tier_changed(bigint, bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION prm._outbox_tier_changed(bigint, bigint[]) IS
+'Messages about changes of tier, given by their rows of tier_history, where an outbox rule of source tier asks for them. Called by the tier engine.';
+
+CREATE OR REPLACE VIEW prm.v_outbox WITH (security_invoker = true) AS
+SELECT o.program_id, o.outbox_id, o.aggregate_type, o.aggregate_id, o.event_type, o.channel, o.status, o.attempts, o.occurred_at, o.available_at,
+  o.claimed_by, o.claimed_at, o.done_at, o.detail, o.payload::text AS payload
+FROM prm.outbox o;
+COMMENT ON VIEW prm.v_outbox IS 'Messages to the outside and how far they got. One row per message.';
+COMMENT ON COLUMN prm.v_outbox.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_outbox.outbox_id IS 'Number of the message.';
+COMMENT ON COLUMN prm.v_outbox.aggregate_type IS 'What it is about: lead, deal, partner, or a machine of your own.';
+COMMENT ON COLUMN prm.v_outbox.aggregate_id IS 'The number of the lead, deal, partner ..., as text.';
+COMMENT ON COLUMN prm.v_outbox.event_type IS 'What happened.';
+COMMENT ON COLUMN prm.v_outbox.channel IS 'Which consumer it is for.';
+COMMENT ON COLUMN prm.v_outbox.status IS 'pending, claimed, done, or failed (given up).';
+COMMENT ON COLUMN prm.v_outbox.attempts IS 'How often it was claimed.';
+COMMENT ON COLUMN prm.v_outbox.occurred_at IS 'When it happened.';
+COMMENT ON COLUMN prm.v_outbox.available_at IS 'Not to be claimed before.';
+COMMENT ON COLUMN prm.v_outbox.claimed_by IS 'The consumer that has, or last had, it.';
+COMMENT ON COLUMN prm.v_outbox.claimed_at IS 'When it was last claimed.';
+COMMENT ON COLUMN prm.v_outbox.done_at IS 'When it was delivered, or given up.';
+COMMENT ON COLUMN prm.v_outbox.detail IS 'What the consumer said last.';
+COMMENT ON COLUMN prm.v_outbox.payload IS 'The message, JSON as text.';
+
+COMMENT ON TABLE prm.external_id IS 'Ids of the same things in further systems (CRM, billing, LMS), beside external_ref.';
+COMMENT ON COLUMN prm.external_id.system IS 'The other system.';
+COMMENT ON COLUMN prm.external_id.kind IS 'What kind of thing: partner, customer, lead, deal ...';
+COMMENT ON COLUMN prm.external_id.id IS 'Its number here.';

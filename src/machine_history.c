@@ -1,0 +1,174 @@
+/*
+ * machine_history.c: writes prm.state_history and calls the hook. Called by the walk only.
+ *
+ * The rows of one batch belong to one programme and one transition, so only the ids of the subjects (and, in an import,
+ * the moments) differ from row to row: they are handed over as arrays and unnested in the target list, which streams, while
+ * unnest() in FROM would fill a tuplestore first. It is an ordinary INSERT through a kept plan as the owner of the model, so
+ * checks, row triggers, partition routing, logical decoding and audit see it. Its count is compared with the batch, so that
+ * a trigger or rule that swallows history rows is found.
+ *
+ * The caller has connected SPI. SPI leaves its own memory context current, so it is switched back after each call.
+ */
+#include "machine.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define HISTORY_COLUMNS                                                                                                  \
+	"INSERT INTO prm.state_history (program_id, machine, machine_version, event, from_state, to_state, actor, actor_kind,"   \
+	" partner_id, reason, subject_id, at) "
+
+typedef enum HistoryPlan
+{
+	ONE_ROW,
+	MANY_ROWS,
+	IMPORTED_ROWS
+} HistoryPlan;
+
+static const char *const history_queries[] = {
+	HISTORY_COLUMNS "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+	HISTORY_COLUMNS "SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, pg_catalog.unnest($11), $12",
+	HISTORY_COLUMNS "SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, pg_catalog.unnest($11), pg_catalog.unnest($12)"};
+
+static SPIPlanPtr history_plans[3] = {NULL, NULL, NULL};
+static SPIPlanPtr hook_plan = NULL;
+
+static const char *const hook_query = "SELECT prm._state_entered($1, $2, $3, $4, $5, $6, $7, $8)";
+
+/* An array over int64 or timestamptz values, which are stored alike. */
+static Datum
+array_of(const int64 *values, int count, Oid type)
+{
+	Size size = ARR_OVERHEAD_NONULLS(1) + sizeof(int64) * count;
+	ArrayType *array = palloc(size);
+
+	SET_VARSIZE(array, size);
+	array->ndim = 1;
+	array->dataoffset = 0;
+	array->elemtype = type;
+	ARR_DIMS(array)[0] = count;
+	ARR_LBOUND(array)[0] = 1;
+	memcpy(ARR_DATA_PTR(array), values, sizeof(int64) * count);
+	return PointerGetDatum(array);
+}
+
+static Datum
+or_null(Datum value, char *null)
+{
+	*null = value == (Datum) 0 ? 'n' : ' ';
+	return value;
+}
+
+void
+prm_history_write(const PrmHistoryBatch *batch)
+{
+	HistoryPlan kind = batch->moments != NULL ? IMPORTED_ROWS : batch->count > 1 ? MANY_ROWS : ONE_ROW;
+	const PrmTransition *transition = batch->transition;
+	MemoryContext caller = CurrentMemoryContext;
+	PrmOwnerScope scope;
+	Datum values[12];
+	char nulls[12];
+	int result;
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(batch->machine->program_id);
+	values[1] = batch->machine->name_text;
+	values[2] = Int32GetDatum(batch->machine->version);
+	values[3] = or_null(transition != NULL ? transition->event_text : 0, &nulls[3]);
+	values[4] = or_null(transition == NULL ? batch->from_text : transition->from != NULL ? transition->from->name_text : 0,
+						&nulls[4]);
+	values[5] = transition != NULL ? transition->to->name_text : batch->to->name_text;
+	values[6] = batch->actor;
+	values[7] = CStringGetTextDatum(batch->actor_kind);
+	values[8] = Int64GetDatum(batch->partner_id);
+	nulls[8] = batch->partner_id == 0 ? 'n' : ' ';
+	values[9] = or_null(batch->reason, &nulls[9]);
+	values[10] = kind == ONE_ROW ? Int64GetDatum(batch->subjects[0]) : array_of(batch->subjects, batch->count, INT8OID);
+	values[11] = kind == IMPORTED_ROWS ? array_of(batch->moments, batch->count, TIMESTAMPTZOID)
+									   : TimestampTzGetDatum(batch->at);
+
+	prm_enter_owner(&scope);
+	if (history_plans[kind] == NULL)
+	{
+		Oid types[12] = {INT8OID, TEXTOID, INT4OID, TEXTOID, TEXTOID,								 TEXTOID,
+						 TEXTOID, TEXTOID, INT8OID, TEXTOID, kind == ONE_ROW ? INT8OID : INT8ARRAYOID, TIMESTAMPTZOID};
+		SPIPlanPtr plan;
+
+		if (kind == IMPORTED_ROWS)
+			types[11] = TIMESTAMPTZARRAYOID;
+		plan = SPI_prepare(history_queries[kind], 12, types);
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "preparing failed: %s", history_queries[kind]);
+		history_plans[kind] = plan;
+	}
+	result = SPI_execute_plan(history_plans[kind], values, nulls, false, 0);
+	if (result != SPI_OK_INSERT && result != SPI_OK_REWRITTEN)
+		elog(ERROR, "writing prm.state_history failed: %s", SPI_result_code_string(result));
+	if (SPI_processed != batch->count)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the history of states was not written"),
+						errdetail("%d rows were to be written to prm.state_history, " UINT64_FORMAT " were.", batch->count,
+								  SPI_processed),
+						errhint("A trigger or rule on prm.state_history swallows rows; drop it.")));
+	prm_leave_owner(&scope);
+	MemoryContextSwitchTo(caller);
+	if (kind != ONE_ROW)
+		pfree(DatumGetPointer(values[10]));
+	if (kind == IMPORTED_ROWS)
+		pfree(DatumGetPointer(values[11]));
+}
+
+/*
+ * Calls prm._state_entered() for a batch whose history is written: messages, and what a transition creates. The hook acts
+ * as the system, in the name of who caused the change.
+ */
+void
+prm_history_call_hook(const PrmHistoryBatch *batch)
+{
+	const PrmTransition *transition = batch->transition;
+	const char *outer_actor = prm_hook_actor;
+	PrmFiring *outer_firing = prm_firing;
+	MemoryContext caller = CurrentMemoryContext;
+	Oid types[8] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID, TEXTOID, TIMESTAMPTZOID};
+	PrmOwnerScope scope;
+	Datum values[8];
+	char nulls[8];
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(batch->machine->program_id);
+	values[1] = batch->machine->name_text;
+	values[2] = or_null(transition->event_text, &nulls[2]);
+	values[3] = or_null(transition->from != NULL ? transition->from->name_text : 0, &nulls[3]);
+	values[4] = transition->to->name_text;
+	values[5] = array_of(batch->subjects, batch->count, INT8OID);
+	values[6] = batch->actor;
+	values[7] = TimestampTzGetDatum(batch->at);
+
+	prm_enter_owner(&scope);
+	if (hook_plan == NULL)
+	{
+		SPIPlanPtr plan = SPI_prepare(hook_query, 8, types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "preparing failed: %s", hook_query);
+		hook_plan = plan;
+	}
+	PG_TRY();
+	{
+		prm_hook_actor = TextDatumGetCString(batch->actor);
+		prm_firing = NULL;
+		if (SPI_execute_plan(hook_plan, values, nulls, false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "calling prm._state_entered failed");
+	}
+	PG_FINALLY();
+	{
+		prm_hook_actor = outer_actor;
+		prm_firing = outer_firing;
+	}
+	PG_END_TRY();
+	prm_leave_owner(&scope);
+	MemoryContextSwitchTo(caller);
+	pfree(DatumGetPointer(values[5]));
+}
