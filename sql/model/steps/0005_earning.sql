@@ -34,6 +34,7 @@ CREATE TABLE prm.earning_event (
   service_period daterange,
   quantity numeric,
   amount numeric,
+  commissionable_amount numeric,
   list_amount numeric,
   cost numeric,
   currency text NOT NULL,
@@ -53,10 +54,12 @@ CREATE TABLE prm.earning_event (
   CONSTRAINT earning_event_entity_fkey FOREIGN KEY (program_id, legal_entity) REFERENCES prm.legal_entity (program_id, legal_entity),
   CONSTRAINT earning_event_applies_fkey FOREIGN KEY (program_id, applies_to_id) REFERENCES prm.earning_event (program_id, earning_event_id),
   CONSTRAINT earning_event_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
+  CONSTRAINT earning_event_refund_check CHECK (kind <> 'refunded' OR (amount <= 0 AND applies_to_id IS NOT NULL)),
   CONSTRAINT earning_event_attributes_check CHECK (jsonb_typeof(attributes) = 'object')
 );
 -- A won deal books once, however often and concurrently it is told.
 CREATE UNIQUE INDEX earning_event_deal_key ON prm.earning_event (program_id, deal_id, coalesce(line_no, 0)) WHERE kind = 'booked' AND deal_id IS NOT NULL;
+CREATE INDEX earning_event_deal_idx ON prm.earning_event (program_id, deal_id) WHERE deal_id IS NOT NULL;
 CREATE INDEX earning_event_partner_idx ON prm.earning_event (program_id, partner_id, occurred_at);
 
 CREATE TABLE prm.sales_credit (
@@ -88,7 +91,8 @@ CREATE TABLE prm.commission_plan (
   CONSTRAINT commission_plan_pkey PRIMARY KEY (program_id, plan_id),
   CONSTRAINT commission_plan_name_key UNIQUE (program_id, name),
   CONSTRAINT commission_plan_kind_fkey FOREIGN KEY (program_id, earn_on) REFERENCES prm.earning_kind (program_id, kind),
-  CONSTRAINT commission_plan_pay_on_check CHECK (pay_on IN ('earned', 'collected')),
+  CONSTRAINT commission_plan_pay_on_check CHECK (pay_on = 'earned'),
+  CONSTRAINT commission_plan_earn_on_check CHECK (earn_on <> 'refunded'),
   CONSTRAINT commission_plan_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
   CONSTRAINT commission_plan_hold_check CHECK (hold_days BETWEEN 0 AND 3650),
   CONSTRAINT commission_plan_clawback_check CHECK (clawback_days >= 0),
@@ -138,7 +142,6 @@ CREATE TABLE prm.commission_rule (
   CONSTRAINT commission_rule_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),
   CONSTRAINT commission_rule_basis_check CHECK (basis IN ('amount', 'list_amount', 'margin', 'quantity')),
   CONSTRAINT commission_rule_accumulate_check CHECK (accumulate = 'transaction'),
-  CONSTRAINT commission_rule_condition_check CHECK (condition IS NULL OR condition::jsonpath IS NOT NULL),
   CONSTRAINT commission_rule_valid_check CHECK (NOT isempty(valid)),
   CONSTRAINT commission_rule_lineage_overlap EXCLUDE USING gist (program_id WITH =, lineage_id WITH =, valid WITH &&)
 );
@@ -179,8 +182,9 @@ CREATE TABLE prm.ledger (
   CONSTRAINT ledger_cause_fkey FOREIGN KEY (program_id, cause_entry_id) REFERENCES prm.ledger (program_id, entry_id),
   CONSTRAINT ledger_kind_check CHECK (kind IN ('commission', 'override', 'bonus', 'royalty', 'fee', 'mdf', 'draw', 'adjustment',
     'reversal', 'clawback', 'tax', 'carry', 'payout', 'payout_fee')),
-  CONSTRAINT ledger_amount_check CHECK (amount <> 0 AND amount < 'Infinity' AND amount > '-Infinity'),
+  CONSTRAINT ledger_zero_check CHECK (amount <> 0),
   CONSTRAINT ledger_currency_check CHECK (currency ~ '^[A-Z]{3}$')
 );
 CREATE INDEX ledger_partner_idx ON prm.ledger (program_id, partner_id, earned_on);
+CREATE INDEX ledger_rule_idx ON prm.ledger (program_id, rule_id, earned_on) WHERE rule_id IS NOT NULL;
 CREATE INDEX ledger_event_idx ON prm.ledger (program_id, earning_event_id) WHERE earning_event_id IS NOT NULL;

@@ -1,0 +1,238 @@
+
+-- Earning: what the tables admit, booking of won deals, accrual, and the append-only ledger.
+
+ALTER TABLE prm.earning_event DROP CONSTRAINT IF EXISTS earning_event_amount_check;
+ALTER TABLE prm.earning_event ADD CONSTRAINT earning_event_amount_check CHECK (CASE WHEN kind = 'refunded'
+  THEN prm.check_finite(amount, 'earning_event.amount') ELSE prm.check_amount(amount, 'earning_event.amount') END);
+ALTER TABLE prm.earning_event DROP CONSTRAINT IF EXISTS earning_event_measures_check;
+ALTER TABLE prm.earning_event ADD CONSTRAINT earning_event_measures_check CHECK (
+  CASE WHEN kind = 'refunded'
+    THEN prm.check_finite(quantity, 'earning_event.quantity') AND prm.check_finite(list_amount, 'earning_event.list_amount')
+      AND prm.check_finite(cost, 'earning_event.cost') AND prm.check_finite(commissionable_amount, 'earning_event.commissionable_amount')
+    ELSE prm.check_amount(quantity, 'earning_event.quantity') AND prm.check_amount(list_amount, 'earning_event.list_amount')
+      AND prm.check_amount(cost, 'earning_event.cost') AND prm.check_amount(commissionable_amount, 'earning_event.commissionable_amount') END);
+ALTER TABLE prm.ledger DROP CONSTRAINT IF EXISTS ledger_amount_check;
+ALTER TABLE prm.ledger ADD CONSTRAINT ledger_amount_check CHECK (prm.check_finite(amount, 'ledger.amount'));
+ALTER TABLE prm.commission_plan DROP CONSTRAINT IF EXISTS commission_plan_minor_unit_check;
+ALTER TABLE prm.commission_plan ADD CONSTRAINT commission_plan_minor_unit_check CHECK (prm.minor_units(currency) IS NOT NULL);
+ALTER TABLE prm.commission_rule DROP CONSTRAINT IF EXISTS commission_rule_schedule_check;
+ALTER TABLE prm.commission_rule ADD CONSTRAINT commission_rule_schedule_check CHECK (schedule::prm.commission_schedule IS NOT NULL);
+ALTER TABLE prm.commission_rule DROP CONSTRAINT IF EXISTS commission_rule_condition_check;
+ALTER TABLE prm.commission_rule ADD CONSTRAINT commission_rule_condition_check CHECK (prm._check_condition(condition));
+
+-- Never changed, by anybody.
+
+CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.ledger
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
+ALTER TABLE prm.ledger ENABLE ALWAYS TRIGGER prm_append_only;
+CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.earning_event
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
+ALTER TABLE prm.earning_event ENABLE ALWAYS TRIGGER prm_append_only;
+CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.sales_credit
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
+ALTER TABLE prm.sales_credit ENABLE ALWAYS TRIGGER prm_append_only;
+
+-- Booking: a deal that is won becomes an earning event, once.
+
+CREATE OR REPLACE FUNCTION prm._book_won_deals() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  touched record;
+  the_ids bigint[];
+BEGIN
+  -- The few states that occur are looked at first: a statement that wins nothing pays for no more than that.
+  FOR touched IN SELECT n.program_id, n.state FROM new_rows n GROUP BY n.program_id, n.state ORDER BY 1, 2
+  LOOP
+    -- The newest version that knows the state: a deal may still be on an older one.
+    CONTINUE WHEN (
+      SELECT s.is_final AND s.category = 'won' FROM prm.machine_state s
+      WHERE s.program_id = touched.program_id AND s.machine = 'deal' AND s.state = touched.state ORDER BY s.version DESC LIMIT 1) IS NOT TRUE;
+    SELECT array_agg(n.deal_id) INTO the_ids FROM new_rows n WHERE n.program_id = touched.program_id AND n.state = touched.state;
+    INSERT INTO prm.earning_event (program_id, kind, deal_id, partner_id, customer_id, product, product_family, deal_kind, quantity,
+        amount, commissionable_amount, list_amount, cost, currency, occurred_at)
+      SELECT d.program_id, 'booked', d.deal_id, d.partner_id, d.customer_id, d.product, coalesce(d.product_family, p.family), d.kind, l.quantity,
+        d.amount, CASE WHEN l.excluded <> 0 THEN greatest(d.amount - l.excluded, 0) END, l.list_amount, coalesce(l.cost, d.cost),
+        d.currency, coalesce(d.closed_at, prm.now())
+      FROM prm.deal d
+      LEFT JOIN prm.product p ON p.program_id = touched.program_id AND p.product = d.product
+      LEFT JOIN LATERAL (
+        SELECT sum(i.net) FILTER (WHERE NOT coalesce(q.commissionable, true)) AS excluded,
+          sum(i.quantity) FILTER (WHERE coalesce(q.commissionable, true)) AS quantity,
+          sum(i.list_amount) FILTER (WHERE coalesce(q.commissionable, true)) AS list_amount,
+          sum(i.cost) FILTER (WHERE coalesce(q.commissionable, true)) AS cost
+        FROM prm.deal_line i LEFT JOIN prm.product q ON q.program_id = touched.program_id AND q.product = i.product
+        WHERE i.program_id = touched.program_id AND i.deal_id = d.deal_id
+      ) l ON true
+      WHERE d.program_id = touched.program_id AND d.deal_id = ANY (the_ids) AND d.amount IS NOT NULL
+        -- A look-up for each deal, never a join: see _earning_outcome().
+        AND (SELECT e.earning_event_id FROM prm.earning_event e WHERE e.program_id = touched.program_id AND e.deal_id = d.deal_id
+             AND e.kind = 'booked' AND coalesce(e.line_no, 0) = 0 LIMIT 1) IS NULL
+      ORDER BY coalesce(d.closed_at, prm.now()), d.deal_id
+      ON CONFLICT (program_id, deal_id, coalesce(line_no, 0)) WHERE kind = 'booked' AND deal_id IS NOT NULL DO NOTHING;
+  END LOOP;
+  RETURN NULL;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._book_won_deals() FROM PUBLIC;
+COMMENT ON FUNCTION prm._book_won_deals() IS
+'Trigger of deal: each deal that stands in a state of category won, has an amount and was not booked yet becomes one earning event of kind booked, at its closing time. Commission-free lines are taken out of the commissionable amount.';
+
+CREATE OR REPLACE TRIGGER prm_20_booking_insert AFTER INSERT ON prm.deal REFERENCING NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION prm._book_won_deals();
+CREATE OR REPLACE TRIGGER prm_20_booking_update AFTER UPDATE ON prm.deal REFERENCING NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION prm._book_won_deals();
+
+-- Accrual: events become ledger entries, in the same transaction.
+
+CREATE OR REPLACE FUNCTION prm._accrue(program_id bigint, earning_event_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO prm.ledger (program_id, partner_id, legal_entity, kind, component, amount, currency, earning_event_id, credit_type,
+      plan_id, rule_id, lineage_id, level, sequence_no, earned_on, eligible_at, idempotency_key, explain)
+    SELECT _accrue.program_id, o.partner_id, o.legal_entity, 'commission', o.component, o.amount, o.currency, o.earning_event_id, o.credit_type,
+      o.plan_id, o.rule_id, o.lineage_id, 0, 1, o.earned_on, o.eligible_at,
+      concat_ws('/', o.earning_event_id, o.credit_type, o.partner_id, o.lineage_id, 0, 'commission', 1),
+      jsonb_build_object('plan', o.plan_name, 'rule', o.rule_label, 'basis', o.basis, 'basis_amount', o.basis_amount, 'schedule', o.schedule,
+        'commission', o.commission, 'amount', o.amount, 'parts', (
+          SELECT jsonb_agg(jsonb_build_object('part', p.part, 'lower', p.lower, 'upper', p.upper, 'amount', p.amount, 'rate', p.rate,
+            'commission', p.commission) ORDER BY p.part)
+          FROM prm.commission_parts(o.schedule::prm.commission_schedule, o.basis_amount) p))
+    FROM prm._earning_outcome(_accrue.program_id, _accrue.earning_event_ids, false) o
+    ORDER BY o.occurred_at, o.earning_event_id, o.credit_type, o.partner_id, o.plan_id, o.component, o.place
+    ON CONFLICT (program_id, idempotency_key) DO NOTHING;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._accrue(bigint, bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION prm._accrue(bigint, bigint[]) IS 'Writes the ledger entries that the rules give for earning events; entries that exist are left as they are.';
+
+CREATE OR REPLACE FUNCTION prm._accrue_events() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  batch record;
+BEGIN
+  FOR batch IN
+    SELECT n.program_id, array_agg(n.earning_event_id) AS ids, array_agg(DISTINCT n.kind) AS kinds, bool_or(n.deal_id IS NOT NULL) AS of_deals
+    FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
+  LOOP
+    IF batch.of_deals THEN
+      INSERT INTO prm.sales_credit (program_id, earning_event_id, credit_type, partner_id, weight)
+        SELECT e.program_id, e.earning_event_id, d.credit_type, d.partner_id, d.weight
+        FROM prm.earning_event e
+        CROSS JOIN LATERAL (SELECT p.credit_type, p.partner_id, p.weight FROM prm.deal_partner p
+          WHERE p.program_id = batch.program_id AND p.deal_id = e.deal_id OFFSET 0) d
+        WHERE e.program_id = batch.program_id AND e.earning_event_id = ANY (batch.ids);
+    END IF;
+    IF EXISTS (SELECT 1 FROM prm.commission_plan p WHERE p.program_id = batch.program_id AND p.is_active AND p.earn_on = ANY (batch.kinds)) THEN
+      PERFORM prm._accrue(batch.program_id, batch.ids);
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._accrue_events() FROM PUBLIC;
+COMMENT ON FUNCTION prm._accrue_events() IS
+'Trigger of earning_event: copies the credits of the deal and writes the ledger entries. Error 23514 where the weights of a credit type do not total 100.';
+
+CREATE OR REPLACE TRIGGER prm_30_accrual AFTER INSERT ON prm.earning_event REFERENCING NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION prm._accrue_events();
+
+CREATE OR REPLACE FUNCTION prm._credit_given() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  batch record;
+  fault record;
+  the_given bigint[];
+BEGIN
+  FOR batch IN
+    SELECT n.program_id, array_agg(DISTINCT n.earning_event_id) AS ids FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
+  LOOP
+    SELECT c.earning_event_id, c.credit_type, sum(c.weight) AS total,
+        string_agg(format('partner %s has %s', c.partner_id, trim_scale(c.weight)), ', ' ORDER BY c.partner_id) AS weights,
+        (SELECT e.deal_id FROM prm.earning_event e WHERE e.program_id = batch.program_id AND e.earning_event_id = c.earning_event_id) AS deal_id
+      INTO fault
+      FROM prm.sales_credit c
+      WHERE c.program_id = batch.program_id AND c.earning_event_id = ANY (batch.ids)
+      GROUP BY c.earning_event_id, c.credit_type HAVING sum(c.weight) <> 100 ORDER BY c.earning_event_id, c.credit_type LIMIT 1;
+    IF fault.earning_event_id IS NOT NULL THEN
+      RAISE EXCEPTION USING ERRCODE = '23514',
+        MESSAGE = format('the %s credits of %s do not total 100', fault.credit_type,
+          CASE WHEN fault.deal_id IS NULL THEN format('earning event %s', fault.earning_event_id) ELSE format('deal %s', fault.deal_id) END),
+        DETAIL = format('By weight, %s: together %s.', fault.weights, trim_scale(fault.total)),
+        HINT = 'Give weights that total 100 within each credit type.', SCHEMA = 'prm', TABLE = 'sales_credit', COLUMN = 'weight';
+    END IF;
+    SELECT e.earning_event_id INTO fault
+      FROM prm.earning_event e
+      WHERE e.program_id = batch.program_id AND e.earning_event_id = ANY (batch.ids)
+        AND ((SELECT l.entry_id FROM prm.ledger l WHERE l.program_id = batch.program_id AND l.earning_event_id = e.earning_event_id LIMIT 1) IS NOT NULL
+             OR (e.partner_id IS NOT NULL
+                 AND (SELECT d.partner_id FROM prm.deal_partner d WHERE d.program_id = batch.program_id AND d.deal_id = e.deal_id LIMIT 1) IS NULL))
+      ORDER BY e.earning_event_id LIMIT 1;
+    IF fault.earning_event_id IS NOT NULL THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('earning event %s has its credits already', fault.earning_event_id),
+        DETAIL = 'Credits are dealt when the event is recorded: those of the deal, else the event''s own partner.',
+        HINT = 'Record an event without partner_id and give its credits afterwards, or put the credits into prm.deal_partner before the deal is won.',
+        SCHEMA = 'prm', TABLE = 'sales_credit';
+    END IF;
+    -- What was copied from a deal is accrued by the event's own trigger, in one go.
+    SELECT array_agg(e.earning_event_id) INTO the_given
+      FROM prm.earning_event e
+      WHERE e.program_id = batch.program_id AND e.earning_event_id = ANY (batch.ids)
+        AND (SELECT d.partner_id FROM prm.deal_partner d WHERE d.program_id = batch.program_id AND d.deal_id = e.deal_id LIMIT 1) IS NULL;
+    IF the_given IS NOT NULL THEN
+      PERFORM prm._accrue(batch.program_id, the_given);
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._credit_given() FROM PUBLIC;
+COMMENT ON FUNCTION prm._credit_given() IS
+'Trigger of sales_credit: weights total 100 within a credit type (23514); credits given to an event that has no partner accrue at once; an event that has its credits gets no others (55000).';
+
+CREATE OR REPLACE TRIGGER prm_30_accrual AFTER INSERT ON prm.sales_credit REFERENCING NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION prm._credit_given();
+
+-- Rules: a version that has earned never changes.
+
+CREATE OR REPLACE FUNCTION prm._guard_rule() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_last date;
+BEGIN
+  IF TG_OP <> 'INSERT' THEN
+    SELECT max(l.earned_on) INTO the_last FROM prm.ledger l WHERE l.program_id = OLD.program_id AND l.rule_id = OLD.rule_id;
+    IF the_last IS NOT NULL AND (TG_OP = 'DELETE'
+         OR to_jsonb(NEW) - 'valid' - 'label' <> to_jsonb(OLD) - 'valid' - 'label'
+         OR NEW.valid <> OLD.valid AND (coalesce(lower(NEW.valid), '-infinity') <> coalesce(lower(OLD.valid), '-infinity')
+              OR coalesce(upper(NEW.valid), 'infinity') > coalesce(upper(OLD.valid), 'infinity') OR NOT NEW.valid @> the_last)) THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('commission rule %s has earned and cannot be %s', OLD.rule_id,
+          CASE TG_OP WHEN 'DELETE' THEN 'deleted' ELSE 'changed' END),
+        DETAIL = format('Ledger entries up to %s name it; only its end may be set, after that day.', to_char(the_last, 'YYYY-MM-DD')),
+        HINT = format('SELECT prm.supersede_rule(%s, date ''%s'', ''{"schedule": "..."}'') opens its next version.', OLD.rule_id, to_char(the_last + 1, 'YYYY-MM-DD')),
+        SCHEMA = 'prm', TABLE = 'commission_rule';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+      RETURN OLD;
+    END IF;
+  END IF;
+  NEW.lineage_id := coalesce(NEW.lineage_id, NEW.rule_id);
+  NEW.schedule := (NEW.schedule::prm.commission_schedule)::text;
+  IF NEW.tier IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.tier t WHERE t.program_id = NEW.program_id AND t.ladder = 'main' AND t.tier = NEW.tier) THEN
+    RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('there is no tier "%s"', NEW.tier),
+      DETAIL = 'The rule would never match: rules go by the tier held on the ladder main.',
+      HINT = 'SELECT tier FROM prm.tier lists the tiers.', SCHEMA = 'prm', TABLE = 'commission_rule', COLUMN = 'tier';
+  END IF;
+  RETURN NEW;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._guard_rule() FROM PUBLIC;
+COMMENT ON FUNCTION prm._guard_rule() IS
+'Trigger of commission_rule: fills the lineage, writes the schedule in its canonical form, and refuses to change or delete a rule that has earned (55000). Errors: 22P02 no schedule, 23503 unknown tier.';
+
+CREATE OR REPLACE TRIGGER prm_10_rule BEFORE INSERT OR UPDATE OR DELETE ON prm.commission_rule
+  FOR EACH ROW EXECUTE FUNCTION prm._guard_rule();
