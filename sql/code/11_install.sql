@@ -64,7 +64,7 @@ BEGIN
       HINT = 'Install the package with PostgreSQL''s contrib modules and run SELECT prm.install() again.';
   END IF;
   -- Not schema prm: it must be empty when a dump is restored, and its contents are prm's own.
-  SELECT n.nspname INTO home FROM pg_namespace n
+  SELECT n.nspname::text INTO home FROM pg_namespace n
     WHERE n.nspname <> 'prm' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND has_schema_privilege(n.oid, 'CREATE')
     ORDER BY n.nspname <> 'public', n.nspname LIMIT 1;
