@@ -85,6 +85,7 @@ case $mode in
     stage pgtap "pgTAP: behaviour, contract and catalog" suite_pgtap
     stage settings "pgTAP again under other settings" suite_settings
     stage plpgsql "plpgsql_check of every function" suite_plpgsql_check
+    stage readme "The README against the catalog and the tour" suite_readme
     stage tap "TAP: dumps, upgrades, drops, rights" suite_tap
     ! has_fuzz_targets || PRM_FUZZ_SECONDS=${PRM_FUZZ_SECONDS:-5} stage fuzz "Fuzzers, a short run" suite_fuzz
     stage log "The server's log" suite_server_log

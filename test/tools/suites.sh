@@ -184,6 +184,17 @@ suite_plpgsql_check() {
   done
 }
 
+# --- the README ------------------------------------------------------------------------------------------------------
+
+suite_readme() {
+  local api=$PRM_WORK/out/api.txt message
+  [ -f "$SOURCE/expected/tour.out" ] || { failed "README: there is no expected/tour.out to compare the tour with"; return; }
+  [ -n "$($PSQL -d postgres -At -c "SELECT 1 FROM pg_database WHERE datname = 'pgtap'")" ] || pgtap_database
+  $PSQL -d pgtap -f "$SOURCE/test/tools/api_table.sql" >"$api" || { failed "README: api_table.sql"; return; }
+  if message=$(perl "$SOURCE/test/tools/readme.pl" check "$SOURCE/README.md" "$api" "$SOURCE/expected/tour.out" 2>&1); then passed
+  else failed "README: $message"; fi
+}
+
 # --- fuzzers and the log ---------------------------------------------------------------------------------------------
 
 # test/fuzz/NAME.c; a line "fuzz-sources: src/a.c src/b.c" in it names what is compiled with it.
