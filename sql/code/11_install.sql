@@ -222,7 +222,9 @@ BEGIN
     UNION ALL SELECT 'pg_type'::regclass, t.oid, t.typowner FROM pg_type t WHERE t.typnamespace = 'prm'::regnamespace
   ), model AS (
     SELECT t.class, t.oid, t.owner FROM thing t
-    WHERE NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = t.class AND d.objid = t.oid AND d.deptype = 'e')
+    -- The array of a member type is a member only by way of its element.
+    WHERE NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = t.class AND d.deptype = 'e'
+                      AND d.objid IN (t.oid, (SELECT y.typelem FROM pg_type y WHERE t.class = 'pg_type'::regclass AND y.oid = t.oid)))
   ), dependent AS (
     SELECT d.classid, d.objid, d.objsubid,
       -- Rules, triggers, constraints, defaults and policies stand on a relation.

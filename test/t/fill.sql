@@ -23,9 +23,12 @@ INSERT INTO prm.product (product, label, family, list_price, currency) VALUES ('
 INSERT INTO prm.lead (partner_id, customer_id, company, need, budget, timeline_on, decision_maker, external_ref)
   SELECT (SELECT partner_id FROM prm.partner WHERE external_ref = 'P-' || 7 + n % 5), (SELECT customer_id FROM prm.customer WHERE external_ref = 'C-' || 1 + n % 5),
          'Prospect ' || n, 'needs ' || n, 1000 * n, '2026-12-31', 'Dr. ' || n, 'L-' || n FROM generate_series(1, 10) n;
-SELECT count(prm.fire('lead', lead_id, 'qualify')) FROM prm.lead WHERE external_ref <> 'L-1';
+-- A lead is qualified by its partner.
+SELECT count(prm.fire('lead', lead_id, 'qualify')) FROM prm.lead WHERE set_config('prm.partner_id', partner_id::text, false) <> '' AND external_ref <> 'L-1';
+SET prm.partner_id = '';
 SELECT count(prm.fire('lead', lead_id, 'return', 'no budget shown')) FROM prm.lead WHERE external_ref IN ('L-2', 'L-3');
-SELECT count(prm.fire('lead', lead_id, 'qualify')) FROM prm.lead WHERE external_ref = 'L-3';
+SELECT count(prm.fire('lead', lead_id, 'qualify')) FROM prm.lead WHERE set_config('prm.partner_id', partner_id::text, false) <> '' AND external_ref = 'L-3';
+SET prm.partner_id = '';
 SELECT count(prm.fire('lead', lead_id, 'approve')) FROM prm.lead WHERE external_ref IN ('L-4', 'L-5', 'L-6', 'L-7');
 SELECT count(prm.fire('lead', lead_id, 'deepen')) FROM prm.lead WHERE external_ref IN ('L-5', 'L-6');
 SELECT count(prm.fire('lead', lead_id, 'convert')) FROM prm.lead WHERE external_ref IN ('L-6', 'L-7');

@@ -98,13 +98,12 @@ count_tap() {           # NAME STATUS LOG
   local good bad
   good=$(grep -cE '^ok [0-9]+' "$3")
   bad=$(grep -cE '^not ok [0-9]+' "$3")
-  # Marked as to be done: counted as neither.
   passed "$good"
   FAILED=$((FAILED + bad))
   if [ "$bad" -gt 0 ] || [ "$2" != 0 ]; then
     printf '   FAILED: %s (%s of %s)\n' "$1" "$bad" "$((good + bad))"
     if [ "$bad" = 0 ]; then FAILED=$((FAILED + 1)); tail -30 "$3"
-    else grep -E -A12 '^not ok' "$3" | grep -vE '^ok ' | head -80; fi
+    else grep -E -A14 '^not ok' "$3" | grep -vE '^ok ' | cut -c1-400 | head -100; fi
   elif grep -qiE '^1\.\.0 # skip|# skip' "$3"; then
     printf '   skipped: %s: %s\n' "$1" "$(grep -iEm1 '# skip' "$3")"
   fi
@@ -113,7 +112,8 @@ count_tap() {           # NAME STATUS LOG
 pgtap_available() { [ -f "$("$PG_CONFIG" --sharedir)/extension/pgtap.control" ] && command -v pg_prove >/dev/null; }
 pgtap_database() {
   $PSQL -d postgres -c "DROP DATABASE IF EXISTS pgtap" -c "CREATE DATABASE pgtap" 2>/dev/null
-  $PSQL -d pgtap -c "CREATE EXTENSION prm" -c "SELECT prm.install()" -c "CREATE EXTENSION pgtap SCHEMA public" >/dev/null || failed "pgTAP: no database with prm installed"
+  $PSQL -d pgtap -c "CREATE EXTENSION prm" -c "SELECT prm.install()" -c "CREATE EXTENSION pgtap SCHEMA public" >/dev/null ||
+    { failed "no database with prm installed"; return 1; }
 }
 run_pgtap() {           # LABEL NAME...
   local label=$1 name log status; shift
@@ -129,7 +129,7 @@ suite_pgtap() {
   pgtap_available || { failed "pgTAP is not installed"; return; }
   [ $# -gt 0 ] || mapfile -t list < <(names "$SOURCE/test/pgtap" .sql)
   [ ${#list[@]} -gt 0 ] || { failed "no pgTAP tests"; return; }
-  pgtap_database
+  pgtap_database || return
   run_pgtap "" "${list[@]}"
 }
 
@@ -141,7 +141,7 @@ suite_settings() {
   # The lint of the catalog does not depend on settings.
   mapfile -t list < <(names "$SOURCE/test/pgtap" .sql | grep -vx catalog)
   [ ${#list[@]} -gt 0 ] || return 0
-  pgtap_database
+  pgtap_database || return
   PGOPTIONS="-c work_mem=64kB -c timezone=America/Sao_Paulo -c datestyle=SQL,DMY" run_pgtap " (work_mem=64kB, Sao Paulo)" "${list[@]}"
   PGOPTIONS="-c $parallel=regress" run_pgtap " ($parallel)" "${list[@]}"
 }
@@ -167,7 +167,7 @@ suite_tap() {
 suite_plpgsql_check() {
   local out=$PRM_WORK/out/plpgsql.txt line script
   if [ ! -f "$("$PG_CONFIG" --sharedir)/extension/plpgsql_check.control" ]; then say "   plpgsql_check is not installed: left out"; return 0; fi
-  [ -n "$($PSQL -d postgres -At -c "SELECT 1 FROM pg_database WHERE datname = 'pgtap'")" ] || pgtap_database
+  [ -n "$($PSQL -d postgres -At -c "SELECT 1 FROM pg_database WHERE datname = 'pgtap'")" ] || pgtap_database || return
   $PSQL -d pgtap -c "CREATE EXTENSION IF NOT EXISTS plpgsql_check SCHEMA public" 2>/dev/null
   for script in plpgsql_check parameters; do
     if ! $PSQL -d pgtap -At -F '|' -f "$SOURCE/test/tools/$script.sql" >"$out" 2>"$out.err"; then
@@ -189,7 +189,7 @@ suite_plpgsql_check() {
 suite_readme() {
   local api=$PRM_WORK/out/api.txt message
   [ -f "$SOURCE/expected/tour.out" ] || { failed "README: there is no expected/tour.out to compare the tour with"; return; }
-  [ -n "$($PSQL -d postgres -At -c "SELECT 1 FROM pg_database WHERE datname = 'pgtap'")" ] || pgtap_database
+  [ -n "$($PSQL -d postgres -At -c "SELECT 1 FROM pg_database WHERE datname = 'pgtap'")" ] || pgtap_database || return
   $PSQL -d pgtap -f "$SOURCE/test/tools/api_table.sql" >"$api" || { failed "README: api_table.sql"; return; }
   if message=$(perl "$SOURCE/test/tools/readme.pl" check "$SOURCE/README.md" "$api" "$SOURCE/expected/tour.out" 2>&1); then passed
   else failed "README: $message"; fi
