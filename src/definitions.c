@@ -94,7 +94,9 @@ prm_definition_changed(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("prm.definition_changed() can only be called as a trigger")));
+						errmsg("prm.definition_changed() can only be called as a trigger"),
+						errdetail("It tells every backend that a definition table changed."),
+						errhint("Use it in CREATE TRIGGER ... EXECUTE FUNCTION prm.definition_changed().")));
 	CacheInvalidateRelcacheByRelid(prm_model_relation("program", false));
 	PG_RETURN_POINTER(NULL);
 }

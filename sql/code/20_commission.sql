@@ -61,10 +61,10 @@ COMMENT ON CAST (prm.commission_schedule AS jsonb) IS 'The jsonb form.';
 -- sorting and unique indexes: by mode, then bracket by bracket.
 
 CREATE FUNCTION prm.commission_schedule_eq("left" prm.commission_schedule, "right" prm.commission_schedule) RETURNS boolean
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'prm_commission_schedule_eq';
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_commission_schedule_eq';
 COMMENT ON FUNCTION prm.commission_schedule_eq(prm.commission_schedule, prm.commission_schedule) IS 'Whether both have the same canonical form.';
 CREATE FUNCTION prm.commission_schedule_ne("left" prm.commission_schedule, "right" prm.commission_schedule) RETURNS boolean
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'prm_commission_schedule_ne';
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_commission_schedule_ne';
 COMMENT ON FUNCTION prm.commission_schedule_ne(prm.commission_schedule, prm.commission_schedule) IS 'Whether the canonical forms differ.';
 CREATE FUNCTION prm.commission_schedule_lt("left" prm.commission_schedule, "right" prm.commission_schedule) RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_commission_schedule_lt';

@@ -1,0 +1,228 @@
+# The suites of make check. Sourced by check.sh after the server was started; each adds to PASSED and FAILED.
+
+PASSED=0
+FAILED=0
+passed() { PASSED=$((PASSED + ${1:-1})); }
+failed() { FAILED=$((FAILED + 1)); printf '   FAILED: %s\n' "$*"; }
+
+names() {     # FOLDER SUFFIX: the names of the files, in order
+  local file
+  for file in "$1"/*"$2"; do [ -f "$file" ] && basename "$file" "$2"; done
+}
+
+# --- the sources -----------------------------------------------------------------------------------------------------
+
+suite_source_lint() {
+  local line
+  while IFS= read -r line; do
+    case $line in
+      "ok "*) passed ;;
+      "not ok "*) failed "${line#not ok }" ;;
+      *) printf '     %s\n' "$line" ;;
+    esac
+  done < <(perl "$SOURCE/test/tools/lint.pl" "$SOURCE")
+}
+
+# Each fault, planted alone into a copy of what is embedded, must make the build tool fail with the reason.
+suite_embed() {
+  local box=$PRM_WORK/embed name part text reason
+  while IFS='|' read -r name part text reason; do
+    rm -rf "$box"; mkdir -p "$box"
+    echo "SELECT 1;" >"$box/code.sql"; echo "CREATE TABLE prm.a ();" >"$box/0001_a.sql"; echo "CREATE TABLE prm.b ();" >"$box/0002_b.sql"
+    echo "PERFORM 1;" >"$box/defs.sql"
+    case $part in
+      gap) mv "$box/0002_b.sql" "$box/0003_b.sql" ;;
+      none) ;;
+      empty) rm "$box"/0*.sql ;;
+      *) printf -- "$text\n" >>"$box/$part" ;;
+    esac
+    if bash "$SOURCE/sql/embed.sh" 1.0.0 "$box/code.sql" -- $(ls "$box"/0*.sql 2>/dev/null) -- "$box/defs.sql" >"$box/out" 2>"$box/err"; then
+      if [ "$part" = none ]; then passed; else failed "embed: $name was not refused"; fi
+    elif [ "$part" = none ]; then failed "embed: $name: $(cat "$box/err")"
+    elif grep -q -e "$reason" "$box/err"; then passed
+    else failed "embed: $name was refused for another reason: $(cat "$box/err")"; fi
+  done <<'CASES'
+sound parts|none||
+the token extschema in the model|defs.sql|COMMENT ON TABLE prm.a IS 'in @extschema@';|substituted
+the token extowner in the code|code.sql|-- @extowner@|substituted
+a letter outside ASCII|0001_a.sql|-- caf\303\251|ASCII
+a NUL byte|defs.sql|-- \000|ASCII
+a carriage return|code.sql|SELECT 2;\r|ASCII
+the name of the library in the model|0002_b.sql|-- MODULE_PATHNAME|library
+the tag of the embedding in the model|defs.sql|PERFORM $prm_model$x$prm_model$;|tag
+a table in the code|code.sql|CREATE TABLE prm.c ();|relation
+a view in the code|code.sql|create view prm.v AS SELECT 1;|relation
+a policy in the code|code.sql|CREATE POLICY p ON prm.a;|relation
+steps with a gap|gap||gap
+no steps|empty||needed
+CASES
+}
+
+# --- pg_regress and isolation ----------------------------------------------------------------------------------------
+
+# One database per test: a programme that one test makes is not in another's way.
+run_regress_like() {    # KIND PROGRAM INPUTDIR NAME...
+  local kind=$1 program=$2 input=$3 name out; shift 3
+  for name in "$@"; do
+    out=$PRM_WORK/out/$kind-$name
+    mkdir -p "$out/expected" "$out/specs"
+    [ "$(id -u)" != 0 ] || chown -R "$PRM_USER:" "$out"
+    if (cd "$SOURCE" && as_user env PGHOST="$PGHOST" PGPORT=5432 PGUSER=postgres PG_ABS_SRCDIR="$SOURCE" PRM_DATA="${PRM_DATA:-}" \
+          "$program" --bindir="$PG_BIN" --inputdir="$input" --outputdir="$out" --dbname="${kind}_$name" --load-extension=prm "$name" \
+          >"$out/run.log" 2>&1); then
+      passed
+    else
+      failed "$kind: $name"
+      if [ -s "$out/regression.diffs" ]; then head -${PRM_DIFF_LINES:-60} "$out/regression.diffs"; else tail -20 "$out/run.log"; fi
+    fi
+    $PSQL -d postgres -c "DROP DATABASE IF EXISTS \"${kind}_$name\" WITH (FORCE)" >/dev/null 2>&1
+  done
+}
+suite_regress() {
+  local list
+  mapfile -t list < <(names "$SOURCE/sql" .sql | grep -v '^prm--')
+  [ ${#list[@]} -gt 0 ] || { failed "no pg_regress tests"; return; }
+  run_regress_like regress "$PG_TEST/regress/pg_regress" "$SOURCE" "${list[@]}"
+}
+suite_isolation() {
+  local list
+  mapfile -t list < <(names "$SOURCE/test/isolation/specs" .spec)
+  [ ${#list[@]} -gt 0 ] || { say "   no specs"; return; }
+  run_regress_like isolation "$PG_TEST/isolation/pg_isolation_regress" "$SOURCE/test/isolation" "${list[@]}"
+}
+
+# --- TAP of both kinds -----------------------------------------------------------------------------------------------
+
+# Counts the assertions in a verbose TAP log. A file that died, or whose plan did not fit, is a failure of its own.
+count_tap() {           # NAME STATUS LOG
+  local good bad
+  good=$(grep -cE '^ok [0-9]+' "$3")
+  bad=$(grep -cE '^not ok [0-9]+' "$3")
+  passed "$good"
+  FAILED=$((FAILED + bad))
+  if [ "$bad" -gt 0 ] || [ "$2" != 0 ]; then
+    printf '   FAILED: %s (%s of %s)\n' "$1" "$bad" "$((good + bad))"
+    if [ "$bad" = 0 ]; then FAILED=$((FAILED + 1)); tail -30 "$3"
+    else grep -E -A14 '^not ok' "$3" | grep -vE '^ok ' | cut -c1-400 | head -100; fi
+  elif grep -qiE '^1\.\.0 # skip|# skip' "$3"; then
+    printf '   skipped: %s: %s\n' "$1" "$(grep -iEm1 '# skip' "$3")"
+  fi
+}
+
+pgtap_available() { [ -f "$("$PG_CONFIG" --sharedir)/extension/pgtap.control" ] && command -v pg_prove >/dev/null; }
+pgtap_database() {
+  $PSQL -d postgres -c "DROP DATABASE IF EXISTS pgtap" -c "CREATE DATABASE pgtap" 2>/dev/null
+  $PSQL -d pgtap -c "CREATE EXTENSION prm" -c "SELECT prm.install()" -c "CREATE EXTENSION pgtap SCHEMA public" >/dev/null ||
+    { failed "no database with prm installed"; return 1; }
+}
+run_pgtap() {           # LABEL NAME...
+  local label=$1 name log status; shift
+  for name in "$@"; do
+    log=$PRM_WORK/out/pgtap-$name.log
+    status=0
+    (cd "$SOURCE" && PATH="$PG_BIN:$PATH" pg_prove -v -d pgtap "test/pgtap/$name.sql") >"$log" 2>&1 || status=$?
+    count_tap "pgTAP: $name$label" $status "$log"
+  done
+}
+suite_pgtap() {
+  local list=("$@")
+  pgtap_available || { failed "pgTAP is not installed"; return; }
+  [ $# -gt 0 ] || mapfile -t list < <(names "$SOURCE/test/pgtap" .sql)
+  [ ${#list[@]} -gt 0 ] || { failed "no pgTAP tests"; return; }
+  pgtap_database || return
+  run_pgtap "" "${list[@]}"
+}
+
+# The same promises must hold when sorts spill and when every plan that may be is run by workers.
+suite_settings() {
+  local list parallel=debug_parallel_query
+  pgtap_available || return 0
+  [ "$PG_MAJOR" -ge 16 ] || parallel=force_parallel_mode
+  # The lint of the catalog does not depend on settings.
+  mapfile -t list < <(names "$SOURCE/test/pgtap" .sql | grep -vx catalog)
+  [ ${#list[@]} -gt 0 ] || return 0
+  pgtap_database || return
+  PGOPTIONS="-c work_mem=64kB -c timezone=America/Sao_Paulo -c datestyle=SQL,DMY" run_pgtap " (work_mem=64kB, Sao Paulo)" "${list[@]}"
+  PGOPTIONS="-c $parallel=regress" run_pgtap " ($parallel)" "${list[@]}"
+}
+
+suite_tap() {
+  local name log status
+  extension_settings "$DEST" >"$PRM_WORK/tap.conf"
+  for name in $(names "$SOURCE/test/t" .pl); do
+    log=$PRM_WORK/out/tap-$name.log
+    status=0
+    (cd "$SOURCE" && as_user env PATH="$PG_BIN:$PATH" TEMP_CONFIG="$PRM_WORK/tap.conf" PGPORT=65432 TESTDIR="$SOURCE" \
+      TESTDATADIR="$SOURCE/tmp_check" TESTLOGDIR="$SOURCE/tmp_check/log" PG_REGRESS="$PG_TEST/regress/pg_regress" \
+      PRM_DEST="$DEST" PRM_DATA="${PRM_DATA:-}" PG_CONFIG="$PG_CONFIG" \
+      prove -v -I "$PG_TEST/perl" -I test/t "test/t/$name.pl") >"$log" 2>&1 || status=$?
+    count_tap "TAP: $name" $status "$log"
+    if [ $status != 0 ]; then tail -25 "$SOURCE"/tmp_check/log/regress_log_"$name" 2>/dev/null; fi
+  done
+}
+
+# --- plpgsql_check ---------------------------------------------------------------------------------------------------
+
+# Errors and security warnings fail; so do performance warnings that test/tools/plpgsql_check.allow does not list.
+suite_plpgsql_check() {
+  local out=$PRM_WORK/out/plpgsql.txt line script
+  if [ ! -f "$("$PG_CONFIG" --sharedir)/extension/plpgsql_check.control" ]; then say "   plpgsql_check is not installed: left out"; return 0; fi
+  [ -n "$($PSQL -d postgres -At -c "SELECT 1 FROM pg_database WHERE datname = 'pgtap'")" ] || pgtap_database || return
+  $PSQL -d pgtap -c "CREATE EXTENSION IF NOT EXISTS plpgsql_check SCHEMA public" 2>/dev/null
+  for script in plpgsql_check parameters; do
+    if ! $PSQL -d pgtap -At -F '|' -f "$SOURCE/test/tools/$script.sql" >"$out" 2>"$out.err"; then
+      failed "$script.sql: $(cat "$out.err")"
+      continue
+    fi
+    while IFS= read -r line; do
+      case $line in
+        "") ;;
+        "checked|"*) passed "${line#checked|}" ;;
+        *) if grep -v '^#' "$SOURCE/test/tools/plpgsql_check.allow" | grep -qxF -- "$line"; then passed; else failed "plpgsql_check: $line"; fi ;;
+      esac
+    done <"$out"
+  done
+}
+
+# --- the README ------------------------------------------------------------------------------------------------------
+
+suite_readme() {
+  local api=$PRM_WORK/out/api.txt message
+  [ -f "$SOURCE/expected/tour.out" ] || { failed "README: there is no expected/tour.out to compare the tour with"; return; }
+  [ -n "$($PSQL -d postgres -At -c "SELECT 1 FROM pg_database WHERE datname = 'pgtap'")" ] || pgtap_database || return
+  $PSQL -d pgtap -f "$SOURCE/test/tools/api_table.sql" >"$api" || { failed "README: api_table.sql"; return; }
+  if message=$(perl "$SOURCE/test/tools/readme.pl" check "$SOURCE/README.md" "$api" "$SOURCE/expected/tour.out" 2>&1); then passed
+  else failed "README: $message"; fi
+}
+
+# --- fuzzers and the log ---------------------------------------------------------------------------------------------
+
+# test/fuzz/NAME.c; a line "fuzz-sources: src/a.c src/b.c" in it names what is compiled with it.
+suite_fuzz() {
+  local clang target name sources seconds=${PRM_FUZZ_SECONDS:-5} log
+  clang=$(command -v clang || ls /usr/bin/clang-[0-9]* 2>/dev/null | sort -V | tail -1)
+  [ -n "$clang" ] || { say "   no clang: left out"; return 0; }
+  for name in $(names "$SOURCE/test/fuzz" .c); do
+    target=$PRM_WORK/fuzz-$name log=$PRM_WORK/out/fuzz-$name.log
+    sources=$(sed -n 's/.*fuzz-sources: *//p' "$SOURCE/test/fuzz/$name.c" | sed 's:\*/::' | head -1)
+    mkdir -p "$PRM_WORK/corpus-$name" "$PRM_WORK/crash-$name"
+    if [ -d "$SOURCE/test/fuzz/seeds/$name" ]; then cp "$SOURCE/test/fuzz/seeds/$name"/* "$PRM_WORK/corpus-$name/"; fi
+    if (cd "$SOURCE" && "$clang" -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Isrc \
+          "test/fuzz/$name.c" $sources -lm -o "$target") >"$log" 2>&1 &&
+       timeout $((seconds * 4 + 60)) "$target" -max_total_time="$seconds" -timeout=10 -print_final_stats=1 \
+         -artifact_prefix="$PRM_WORK/crash-$name/" "$PRM_WORK/corpus-$name" >>"$log" 2>&1; then
+      passed
+      say "   $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s"
+    else
+      failed "fuzz: $name"
+      tail -40 "$log"
+      for artifact in "$PRM_WORK/crash-$name"/*; do [ -f "$artifact" ] && { say "   input: ${artifact##*/}"; od -c "$artifact" | head -20; }; done
+    fi
+  done
+}
+
+suite_server_log() {
+  local log=$PRM_WORK/server/log
+  if grep -nE 'WARNING:' "$log" | head -10 | grep .; then failed "the server's log holds a WARNING"; else passed; fi
+  if grep -nE 'terminated by signal|PANIC:|TRAP:|server process .* exited' "$log" | head -10 | grep .; then failed "the server's log tells of a crash"; else passed; fi
+}
