@@ -10,7 +10,7 @@ COMMENT ON TYPE prm.tier_gap_row IS
 'A row of tier_gap(): track, metric, the value the partner has (NULL: not known), what is needed, what is missing, whether it is met, and the day on which what is met now is met no longer if nothing new comes.';
 
 CREATE TYPE prm.tier_finding AS (partner_id bigint, ladder text, held text, qualified text, outcome text, reason text, effective_on date,
-  to_tier text, standing text, grace_on date, review_on date, at_risk_on date, metrics jsonb, changed boolean);
+  to_tier text, standing text, grace_on date, review_on date, at_risk_on date, metrics jsonb, changed boolean, recovered boolean);
 COMMENT ON TYPE prm.tier_finding IS
 'What an evaluation found for a partner on a ladder and what the enrolment should become; internal, between _tier_findings() and _apply_tiers().';
 
@@ -103,7 +103,8 @@ BEGIN
         WHEN 'pinned' THEN CASE WHEN isfinite(j.pinned_until) THEN (j.pinned_until AT TIME ZONE prm._program_time_zone(_tier_findings.program_id))::date END END,
       n.to_tier, n.standing, n.grace_on, n.review_on, n.at_risk_on, coalesce(m.metrics, '{}'),
       j.is_new OR (n.to_tier, n.standing, n.grace_on, n.review_on, j.qualified)
-                  IS DISTINCT FROM (j.held, j.standing, j.grace_on, j.review_on, j.qualified_tier)
+                  IS DISTINCT FROM (j.held, j.standing, j.grace_on, j.review_on, j.qualified_tier),
+      j.outcome = 'keep' AND j.standing <> 'active'
     FROM judged j
     LEFT JOIN lacking k ON k.partner_id = j.partner_id AND k.ladder = j.ladder
     LEFT JOIN basis m ON m.partner_id = j.partner_id
@@ -147,7 +148,7 @@ BEGIN
       SELECT _apply_tiers.program_id, f.partner_id, f.ladder, f.held, f.to_tier, f.outcome, f.reason, f.metrics, prm._caller(), the_now
       FROM unnest(_apply_tiers.findings) f
       WHERE f.held IS DISTINCT FROM f.to_tier OR f.outcome IN ('at_risk', 'grace', 'needs_approval')
-        OR (f.outcome = 'keep' AND f.reason LIKE 'recovered%')
+        OR f.recovered
       ORDER BY f.partner_id, f.ladder
       RETURNING tier_history_id, partner_id, from_tier, to_tier, outcome)
   SELECT array_agg(DISTINCT w.partner_id) FILTER (WHERE w.from_tier IS DISTINCT FROM w.to_tier),
@@ -208,7 +209,7 @@ BEGIN
   SELECT array_agg(f), array_agg(DISTINCT f.partner_id) FILTER (WHERE f.changed)
     INTO the_findings, the_touched
     FROM prm._tier_findings(_evaluate_tiers.program_id, _evaluate_tiers.partner_ids, _evaluate_tiers.ladder) f
-    WHERE NOT _evaluate_tiers.upward OR f.outcome NOT IN ('at_risk', 'grace', 'demote');
+    WHERE NOT _evaluate_tiers.upward OR f.outcome IN ('promote', 'needs_approval') OR f.recovered;
   IF _evaluate_tiers.dry_run OR the_touched IS NULL THEN
     RETURN QUERY SELECT f.* FROM unnest(the_findings) f;
     RETURN;
@@ -220,7 +221,7 @@ BEGIN
     ORDER BY e.partner_id, e.ladder FOR NO KEY UPDATE;
   SELECT array_agg(f) INTO the_changes
     FROM prm._tier_findings(_evaluate_tiers.program_id, the_touched, _evaluate_tiers.ladder) f
-    WHERE NOT _evaluate_tiers.upward OR f.outcome NOT IN ('at_risk', 'grace', 'demote');
+    WHERE NOT _evaluate_tiers.upward OR f.outcome IN ('promote', 'needs_approval') OR f.recovered;
   PERFORM prm._apply_tiers(_evaluate_tiers.program_id, ARRAY(SELECT f FROM unnest(the_changes) f WHERE f.changed));
   RETURN QUERY
     SELECT f.* FROM unnest(the_findings) f WHERE NOT f.partner_id = ANY (the_touched)
@@ -474,7 +475,7 @@ BEGIN
   END IF;
   PERFORM prm._apply_tiers(the_program, ARRAY[ROW(the_partner, 'main', the_held,
       (SELECT e.qualified_tier FROM prm.enrolment e WHERE e.program_id = the_program AND e.partner_id = the_partner AND e.ladder = 'main'),
-      'pinned', btrim(pin_tier.reason), NULL, pin_tier.tier, 'active', NULL, NULL, NULL, '{}', true)::prm.tier_finding]);
+      'pinned', btrim(pin_tier.reason), NULL, pin_tier.tier, 'active', NULL, NULL, NULL, '{}', true, false)::prm.tier_finding]);
   UPDATE prm.enrolment e SET pinned_until = coalesce(pin_tier.until, 'infinity'), pin_reason = btrim(pin_tier.reason)
     WHERE e.program_id = the_program AND e.partner_id = the_partner AND e.ladder = 'main';
   IF the_held IS NOT DISTINCT FROM pin_tier.tier THEN
