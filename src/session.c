@@ -70,7 +70,11 @@ load_programs(void)
 	prm_enter_owner(&scope);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute("SELECT p.program_id, p.currency, p.rounding, p.time_zone FROM prm.program p", true, 0) != SPI_OK_SELECT)
+	/*
+	 * Not read-only, so with a snapshot of its own: that of the statement under way may be older than the message that made
+	 * the list stale (INSERT ... SELECT prm.create_program(...)), and what it does not show would be missing for good.
+	 */
+	if (SPI_execute("SELECT p.program_id, p.currency, p.rounding, p.time_zone FROM prm.program p", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "reading prm.program failed");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -207,7 +211,7 @@ load_login(Oid role, int64 program_id)
 	if (SPI_execute_with_args("SELECT l.partner_id FROM prm.partner_login l"
 							  " WHERE l.program_id OPERATOR(pg_catalog.=) $1"
 							  " AND l.role_name OPERATOR(pg_catalog.=) pg_catalog.pg_get_userbyid($2)::pg_catalog.text",
-							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
+							  2, types, values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "reading prm.partner_login failed");
 	if (SPI_processed > 0)
 		partner = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -240,7 +244,7 @@ prm_has_profile(Oid role, const char *profile)
 	if (SPI_execute_with_args("SELECT 1 FROM prm.access_grant g JOIN pg_catalog.pg_roles r"
 							  " ON r.rolname::pg_catalog.text OPERATOR(pg_catalog.=) g.role_name"
 							  " WHERE g.profile OPERATOR(pg_catalog.=) $1 AND pg_catalog.pg_has_role($2, r.oid, 'USAGE')",
-							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
+							  2, types, values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "reading prm.access_grant failed");
 	found = SPI_processed > 0;
 	SPI_finish();
