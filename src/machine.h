@@ -4,6 +4,7 @@
  *   machine.c          compiled machines: loading, the backend's cache, pins, finding a state or an event
  *   machine_check.c    may this row take this event? actor, required fields, guard, reason
  *   machine_walk.c     the statement trigger: walks old and new rows, judges each change of state
+ *   machine_lane.c     collects what the walk found, by programme and transition
  *   machine_history.c  writes what the walk collected, set-wise, as the owner of the model
  *   machine_error.c    the errors that name the row, every reason and the next step
  *   machine_context.c  who acts for the library itself: import, hooks, a fired event

@@ -70,13 +70,16 @@ no_such_subject(const PrmMachine *machine, const Subject *subject, int64 subject
 					err_generic_string(PG_DIAG_SCHEMA_NAME, "prm"), err_generic_string(PG_DIAG_TABLE_NAME, subject->table)));
 }
 
-/* Reads one row by one of the subject's queries into SPI_tuptable; false where the caller sees none. */
+/*
+ * Reads one row by one of the subject's queries into SPI_tuptable; false where the caller sees none. Read-only means with
+ * the snapshot of the caller's statement, as a STABLE function reads.
+ */
 static bool
-select_subject(SPIPlanPtr plan, int64 program_id, int64 subject_id)
+select_subject(SPIPlanPtr plan, int64 program_id, int64 subject_id, bool read_only)
 {
 	Datum values[2] = {Int64GetDatum(program_id), Int64GetDatum(subject_id)};
 
-	if (SPI_execute_plan(plan, values, NULL, false, 1) != SPI_OK_SELECT)
+	if (SPI_execute_plan(plan, values, NULL, read_only, 1) != SPI_OK_SELECT)
 		elog(ERROR, "reading a subject failed");
 	return SPI_processed > 0;
 }
@@ -296,7 +299,7 @@ prm_fire(PG_FUNCTION_ARGS)
 										   " AND t.%s OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
 										   subject->table, subject->key),
 								  2),
-						program_id, subject_id))
+						program_id, subject_id, false))
 		no_such_subject(prm_machine_lookup(program_id, name, false), subject, subject_id);
 	state = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 
@@ -324,7 +327,7 @@ prm_fire(PG_FUNCTION_ARGS)
 
 		/* The error lists what is allowed instead, which depends on the whole row. */
 		find_acting(&acting, program_id, reason);
-		if (!select_subject(read_plan(subject), program_id, subject_id))
+		if (!select_subject(read_plan(subject), program_id, subject_id, false))
 			no_such_subject(machine, subject, subject_id);
 		place = place_in(machine, subject, subject_id, &acting, found_row());
 		if (from == NULL)
@@ -364,7 +367,7 @@ prm_allowed_events(PG_FUNCTION_ARGS)
 	find_acting(&acting, program_id, NULL);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (!select_subject(read_plan(subject), program_id, subject_id))
+	if (!select_subject(read_plan(subject), program_id, subject_id, true))
 		no_such_subject(machine, subject, subject_id);
 	row = found_row();
 	machine = prm_machine_lookup(program_id, name, false);

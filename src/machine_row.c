@@ -21,7 +21,7 @@ typedef struct DealColumns
 } DealColumns;
 
 static DealColumns *
-deal_columns(FunctionCallInfo fcinfo, TupleDesc tupdesc)
+deal_columns(FunctionCallInfo fcinfo, TupleDesc tupdesc, const char *table)
 {
 	DealColumns *columns = fcinfo->flinfo->fn_extra;
 
@@ -34,7 +34,8 @@ deal_columns(FunctionCallInfo fcinfo, TupleDesc tupdesc)
 	columns->closed_at = prm_find_column(tupdesc, "closed_at");
 	if (columns->program_id == 0 || columns->currency == 0 || columns->state == 0 || columns->closed_at == 0)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("prm.deal_row() serves only the table prm.deal")));
+						errmsg("prm.deal_row() serves only the table prm.deal"),
+						errdetail("Table \"%s\" lacks a column of prm.deal.", table), errhint("Drop the trigger from this table.")));
 	fcinfo->flinfo->fn_extra = columns;
 	return columns;
 }
@@ -64,10 +65,12 @@ prm_deal_row(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
 		TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("prm.deal_row() must be fired BEFORE INSERT OR UPDATE, FOR EACH ROW")));
+						errmsg("prm.deal_row() was called in a way that it does not serve"),
+						errdetail("It must be fired BEFORE INSERT OR UPDATE, FOR EACH ROW."),
+						errhint("Run SELECT prm.install() as the owner of schema prm to restore the model's triggers.")));
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	tupdesc = RelationGetDescr(trigger->tg_relation);
-	columns = deal_columns(fcinfo, tupdesc);
+	columns = deal_columns(fcinfo, tupdesc, RelationGetRelationName(trigger->tg_relation));
 
 	program_id = DatumGetInt64(SPI_getbinval(row, tupdesc, columns->program_id, &isnull));
 	if (isnull)
@@ -133,7 +136,9 @@ prm_append_only(PG_FUNCTION_ARGS)
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("prm.append_only() can only be called as a trigger")));
+						errmsg("prm.append_only() can only be called as a trigger"),
+						errdetail("It refuses UPDATE, DELETE and TRUNCATE of the table that it stands on."),
+						errhint("CREATE TRIGGER ... BEFORE UPDATE OR DELETE OR TRUNCATE ... FOR EACH STATEMENT.")));
 	table = RelationGetRelationName(trigger->tg_relation);
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("table \"%s\" is append-only", table),
 					errdetail("What it records stays as it was recorded: rows are neither changed nor deleted, by anyone."),

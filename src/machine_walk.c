@@ -4,7 +4,7 @@
  *
  * AFTER INSERT and AFTER UPDATE, FOR EACH STATEMENT, with transition tables. Old and new rows are walked in lockstep; each
  * changed state is judged by the compiled machine of the row's programme, and the subject's id goes into the lane of its
- * (programme, transition). Full lanes, and all lanes at the end, are written by machine_history.c.
+ * (programme, transition), see machine_lane.c.
  *
  * The hazards, each of which was met:
  * - Other triggers share the transition tables: private read pointers, rewound.
@@ -15,81 +15,20 @@
  *   unpinned by a reset callback of the statement's context, which also runs on abort.
  * - The function writes with the rights of the model's owner: it refuses tables that are not the owner's own in schema prm.
  */
-#include "machine.h"
+#include "machine_walk.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
-
-/* A lane is written when it is this long, and all lanes when together they hold LANES_TOTAL ids: that bounds the memory. */
-#define LANE_LENGTH 10240
-#define LANES_TOTAL 102400
-
-/* The rows of one statement that take the same transition in the same programme. */
-typedef struct Lane
-{
-	PrmBinding binding; /* transition NULL: import */
-	bool always_legal;  /* actor and reason fit, and nothing else is to be checked row by row */
-	Datum from_text;    /* import only */
-	const PrmState *to; /* import only */
-	struct Lane *next;  /* import only: the programme's list */
-	int count;
-	int capacity;
-	int64 *subjects;
-	TimestampTz *moments; /* import only */
-} Lane;
-
-typedef struct WalkProgram
-{
-	int64 program_id;
-	struct WalkProgram *next;
-	PrmMachine *machine;
-	PrmActing acting;
-	Lane **lanes; /* by number of transition */
-	Lane *imported;
-	PrmState *last_from;
-	PrmState *last_to;
-} WalkProgram;
-
-typedef struct Walk
-{
-	const char *machine;
-	TupleDesc tupdesc;
-	const char *schema;
-	const char *table;
-	AttrNumber program_column;
-	AttrNumber key_column;
-	AttrNumber state_column;
-	AttrNumber created_column;
-	AttrNumber closed_column;
-	bool importing;
-	PrmFiring *firing;
-	MemoryContext context; /* of the statement */
-	MemoryContext row_context;
-	WalkProgram *programs; /* a list */
-	int program_count;
-	HTAB *index;		  /* of the list, once it is long */
-	WalkProgram *program; /* of the last row */
-	TupleTableSlot *old_slot;
-	TupleTableSlot *new_slot;
-	int64 buffered;
-	bool connected; /* to SPI */
-	Datum actor;
-	Datum reason;
-	TimestampTz at;
-	MemoryContextCallback unpin;
-} Walk;
 
 typedef struct RowText
 {
@@ -98,13 +37,6 @@ typedef struct RowText
 } RowText;
 
 /* ---- beginning --------------------------------------------------------------------------------------------------------- */
-
-static void
-unpin_machines(void *arg)
-{
-	for (WalkProgram *program = ((Walk *) arg)->programs; program != NULL; program = program->next)
-		prm_machine_unpin(program->machine);
-}
 
 static AttrNumber
 typed_column(Relation relation, const char *name, Oid type)
@@ -150,7 +82,9 @@ begin_walk(TriggerData *trigger)
 						errhint("Drop the trigger from this table.")));
 	if (trigger->tg_trigger->tgnargs != 3)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("prm.machine_trigger() needs three arguments: machine, key column, state column")));
+						errmsg("prm.machine_trigger() needs three arguments"),
+						errdetail("They are the machine, the key column and the state column."),
+						errhint("Run SELECT prm.install() as the owner of schema prm to restore the model's triggers.")));
 	walk->context = context;
 	walk->machine = trigger->tg_trigger->tgargs[0];
 	walk->tupdesc = RelationGetDescr(relation);
@@ -169,162 +103,11 @@ begin_walk(TriggerData *trigger)
 	walk->reason = text_or_null(prm_setting_reason);
 	walk->at = prm_current_time();
 
-	walk->unpin.func = unpin_machines;
+	walk->unpin.func = prm_walk_unpin;
 	walk->unpin.arg = walk;
 	MemoryContextRegisterResetCallback(context, &walk->unpin);
 	MemoryContextSwitchTo(caller);
 	return walk;
-}
-
-typedef struct IndexEntry
-{
-	int64 program_id; /* hash key */
-	WalkProgram *program;
-} IndexEntry;
-
-static void
-index_program(Walk *walk, WalkProgram *program)
-{
-	IndexEntry *entry = hash_search(walk->index, &program->program_id, HASH_ENTER, NULL);
-
-	entry->program = program;
-}
-
-/* The machine and the acting party of the row's programme, found once per statement. */
-static WalkProgram *
-enter_program(Walk *walk, int64 program_id)
-{
-	WalkProgram *program;
-
-	if (walk->index != NULL)
-	{
-		IndexEntry *entry = hash_search(walk->index, &program_id, HASH_FIND, NULL);
-
-		if (entry != NULL)
-			return entry->program;
-	}
-	else
-	{
-		for (program = walk->programs; program != NULL; program = program->next)
-			if (program->program_id == program_id)
-				return program;
-	}
-
-	program = MemoryContextAllocZero(walk->context, sizeof(WalkProgram));
-	program->program_id = program_id;
-	program->machine = prm_machine_lookup(program_id, walk->machine, false);
-	program->lanes = MemoryContextAllocZero(walk->context, sizeof(Lane *) * Max(program->machine->transition_count, 1));
-	program->last_from = program->last_to = program->machine->initial;
-	/* From here on the reset of the statement's context unpins it. */
-	prm_machine_pin(program->machine);
-	program->next = walk->programs;
-	walk->programs = program;
-	if (prm_hook_actor != NULL)
-		program->acting.kind = PRM_ACTOR_SYSTEM;
-	else
-	{
-		program->acting.partner_id = prm_acting_partner(program_id);
-		program->acting.kind = program->acting.partner_id != 0 ? PRM_ACTOR_PARTNER : PRM_ACTOR_VENDOR;
-	}
-	program->acting.reason_given = walk->reason != (Datum) 0;
-
-	/* Most statements touch one programme; a hash is made only for those that touch many. */
-	if (++walk->program_count == 9)
-	{
-		HASHCTL info = {0};
-
-		info.keysize = sizeof(int64);
-		info.entrysize = sizeof(IndexEntry);
-		info.hcxt = walk->context;
-		walk->index = hash_create("prm machine walk", 64, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-		for (WalkProgram *other = walk->programs; other != NULL; other = other->next)
-			index_program(walk, other);
-	}
-	else if (walk->index != NULL)
-		index_program(walk, program);
-	return program;
-}
-
-/* ---- writing ----------------------------------------------------------------------------------------------------------- */
-
-static void
-flush_lane(Walk *walk, WalkProgram *program, Lane *lane)
-{
-	static const char *const kinds[] = {"vendor", "partner", "system"};
-	MemoryContext caller;
-	PrmHistoryBatch batch = {0};
-
-	if (lane->count == 0)
-		return;
-	if (!walk->connected)
-	{
-		MemoryContext context = CurrentMemoryContext;
-
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "SPI_connect failed");
-		MemoryContextSwitchTo(context);
-		walk->connected = true;
-	}
-	batch.machine = program->machine;
-	batch.transition = lane->binding.transition;
-	batch.from_text = lane->from_text;
-	batch.to = lane->to;
-	batch.count = lane->count;
-	batch.subjects = lane->subjects;
-	batch.moments = lane->moments;
-	batch.actor = walk->actor;
-	batch.actor_kind = lane->binding.transition == NULL ? "import" : kinds[program->acting.kind];
-	batch.partner_id = lane->binding.transition == NULL ? 0 : program->acting.partner_id;
-	batch.reason = walk->reason;
-	batch.at = walk->at;
-
-	caller = MemoryContextSwitchTo(walk->row_context);
-	prm_history_write(&batch);
-	if (batch.transition != NULL && batch.transition->has_hook)
-		prm_history_call_hook(&batch);
-	MemoryContextSwitchTo(caller);
-	MemoryContextReset(walk->row_context);
-	walk->buffered -= lane->count;
-	lane->count = 0;
-}
-
-static void
-flush_all(Walk *walk)
-{
-	for (WalkProgram *program = walk->programs; program != NULL; program = program->next)
-	{
-		for (int i = 0; i < program->machine->transition_count; i++)
-			if (program->lanes[i] != NULL)
-				flush_lane(walk, program, program->lanes[i]);
-		for (Lane *lane = program->imported; lane != NULL; lane = lane->next)
-			flush_lane(walk, program, lane);
-	}
-}
-
-static inline void
-append(Walk *walk, WalkProgram *program, Lane *lane, int64 subject_id, TimestampTz moment)
-{
-	if (lane->count == lane->capacity)
-	{
-		if (lane->capacity == LANE_LENGTH)
-			flush_lane(walk, program, lane);
-		else
-		{
-			lane->capacity = lane->capacity == 0 ? 8 : Min(lane->capacity * 4, LANE_LENGTH);
-			lane->subjects = lane->subjects == NULL
-								 ? MemoryContextAlloc(walk->context, sizeof(int64) * lane->capacity)
-								 : repalloc(lane->subjects, sizeof(int64) * lane->capacity);
-			if (lane->binding.transition == NULL)
-				lane->moments = lane->moments == NULL
-									? MemoryContextAlloc(walk->context, sizeof(TimestampTz) * lane->capacity)
-									: repalloc(lane->moments, sizeof(TimestampTz) * lane->capacity);
-		}
-	}
-	if (lane->moments != NULL)
-		lane->moments[lane->count] = moment;
-	lane->subjects[lane->count++] = subject_id;
-	if (++walk->buffered >= LANES_TOTAL)
-		flush_all(walk);
 }
 
 /* ---- judging ----------------------------------------------------------------------------------------------------------- */
@@ -343,25 +126,6 @@ place_of(Walk *walk, WalkProgram *program, int64 subject_id, bool has_old)
 	place.old_row = has_old ? walk->old_slot : NULL;
 	place.new_row = walk->new_slot;
 	return place;
-}
-
-static Lane *
-lane_of(Walk *walk, WalkProgram *program, const PrmTransition *transition)
-{
-	Lane *lane = program->lanes[transition->number];
-	MemoryContext caller;
-
-	if (likely(lane != NULL))
-		return lane;
-	caller = MemoryContextSwitchTo(walk->context);
-	lane = palloc0(sizeof(Lane));
-	prm_bind(&lane->binding, transition, walk->tupdesc, walk->table);
-	lane->always_legal = prm_actor_allowed(transition, &program->acting) && transition->field_count == 0 &&
-						 transition->guard == NULL && !transition->needs_reason &&
-						 (program->acting.kind != PRM_ACTOR_PARTNER || lane->binding.partner == 0);
-	program->lanes[transition->number] = lane;
-	MemoryContextSwitchTo(caller);
-	return lane;
 }
 
 static inline PrmState *
@@ -415,23 +179,8 @@ take_imported(Walk *walk, WalkProgram *program, int64 subject_id, bool has_old, 
 	if (!isnull)
 		moment = DatumGetTimestampTz(value);
 
-	for (lane = program->imported; lane != NULL; lane = lane->next)
-		if (lane->to == state && (lane->from_text == 0) == !has_old &&
-			(!has_old || (VARSIZE_ANY_EXHDR(DatumGetPointer(lane->from_text)) == from.length &&
-						  memcmp(VARDATA_ANY(DatumGetPointer(lane->from_text)), from.data, from.length) == 0)))
-			break;
-	if (lane == NULL)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(walk->context);
-
-		lane = palloc0(sizeof(Lane));
-		lane->to = state;
-		lane->from_text = has_old ? PointerGetDatum(cstring_to_text_with_len(from.data, from.length)) : 0;
-		lane->next = program->imported;
-		program->imported = lane;
-		MemoryContextSwitchTo(caller);
-	}
-	append(walk, program, lane, subject_id, moment);
+	lane = prm_walk_imported_lane(walk, program, state, has_old ? from.data : NULL, from.length);
+	prm_walk_append(walk, program, lane, subject_id, moment);
 }
 
 static void
@@ -449,14 +198,14 @@ take_first_state(Walk *walk, WalkProgram *program, int64 subject_id, RowText to)
 			prm_error_unknown_state(&place, name);
 		prm_error_not_initial(&place, name);
 	}
-	lane = lane_of(walk, program, state->entry);
+	lane = prm_walk_lane(walk, program, state->entry);
 	if (unlikely(!legal(walk, program, lane, false)))
 	{
 		PrmPlace place = place_of(walk, program, subject_id, false);
 
 		prm_error_refused(&place, state->entry);
 	}
-	append(walk, program, lane, subject_id, 0);
+	prm_walk_append(walk, program, lane, subject_id, 0);
 }
 
 /* Does the event on its way fit this change exactly? */
@@ -485,7 +234,7 @@ only_legal(Walk *walk, WalkProgram *program, int64 subject_id, PrmState *from, P
 
 		if (transition->to != to)
 			continue;
-		if (legal(walk, program, lane_of(walk, program, transition), true))
+		if (legal(walk, program, prm_walk_lane(walk, program, transition), true))
 		{
 			if (chosen != NULL)
 				prm_error_ambiguous(&place, from, to);
@@ -531,18 +280,18 @@ take_change(Walk *walk, WalkProgram *program, int64 subject_id, RowText from_nam
 		transition = prm_state_exit(from, walk->firing->transition->event);
 		if (transition == NULL || transition->to != to)
 			prm_error_wrong_state(&place, from, walk->firing->transition->event);
-		if (!legal(walk, program, lane_of(walk, program, transition), true))
+		if (!legal(walk, program, prm_walk_lane(walk, program, transition), true))
 			prm_error_refused(&place, transition);
 		walk->firing->used = true;
-		append(walk, program, lane_of(walk, program, transition), subject_id, 0);
+		prm_walk_append(walk, program, prm_walk_lane(walk, program, transition), subject_id, 0);
 		return;
 	}
 	for (int i = 0; i < from->exit_count; i++)
 		if (from->exits[i]->to == to && ways++ == 0)
 			transition = from->exits[i];
-	if (unlikely(ways != 1 || !legal(walk, program, lane_of(walk, program, transition), true)))
+	if (unlikely(ways != 1 || !legal(walk, program, prm_walk_lane(walk, program, transition), true)))
 		transition = only_legal(walk, program, subject_id, from, to);
-	append(walk, program, lane_of(walk, program, transition), subject_id, 0);
+	prm_walk_append(walk, program, prm_walk_lane(walk, program, transition), subject_id, 0);
 }
 
 /* ---- walking ----------------------------------------------------------------------------------------------------------- */
@@ -614,7 +363,7 @@ walk_rows(Walk *walk, Tuplestorestate *old_rows, Tuplestorestate *new_rows)
 				continue;
 		}
 		if (unlikely(walk->program == NULL || walk->program->program_id != program_id))
-			walk->program = enter_program(walk, program_id);
+			walk->program = prm_walk_program(walk, program_id);
 		if (unlikely(walk->importing))
 			take_imported(walk, walk->program, subject_id, old_rows != NULL, from, to);
 		else if (old_rows == NULL)
@@ -640,8 +389,9 @@ prm_machine_trigger(PG_FUNCTION_ARGS)
 		!(TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
 		  (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && trigger->tg_oldtable != NULL)))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("prm.machine_trigger() must be fired AFTER INSERT or AFTER UPDATE, FOR EACH STATEMENT, with "
-							   "transition tables")));
+						errmsg("prm.machine_trigger() was called in a way that it does not serve"),
+						errdetail("It must be fired AFTER INSERT or AFTER UPDATE, FOR EACH STATEMENT, with transition tables."),
+						errhint("Run SELECT prm.install() as the owner of schema prm to restore the model's triggers.")));
 	new_rows = trigger->tg_newtable;
 	old_rows = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_oldtable : NULL;
 	if (tuplestore_tuple_count(new_rows) == 0 && (old_rows == NULL || tuplestore_tuple_count(old_rows) == 0))
@@ -658,7 +408,7 @@ prm_machine_trigger(PG_FUNCTION_ARGS)
 		walk->old_slot = MakeSingleTupleTableSlot(walk->tupdesc, &TTSOpsMinimalTuple);
 
 	walk_rows(walk, old_rows, new_rows);
-	flush_all(walk);
+	prm_walk_flush(walk);
 
 	/* Before SPI_finish: a slot may hold a row that lies in a context of SPI's. */
 	ExecClearTuple(walk->new_slot);

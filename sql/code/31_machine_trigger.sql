@@ -29,6 +29,6 @@ COMMENT ON TYPE prm.allowed_event IS
 'A row of allowed_events(): event, the state it leads to, whether it may be sent now as things are, every reason against it, and whether it needs a reason.';
 
 CREATE FUNCTION prm.allowed_events(machine text, subject_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.allowed_event
-LANGUAGE c AS 'MODULE_PATHNAME', 'prm_allowed_events';
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'prm_allowed_events';
 COMMENT ON FUNCTION prm.allowed_events(text, bigint, bigint) IS
 'The events out of a row''s present state, each with every reason against it for the party who asks. Errors: 42704 no such machine or row.';
