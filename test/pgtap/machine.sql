@@ -64,6 +64,12 @@ SELECT throws_ok($$SELECT prm.fire('lead', 9000601, 'qualify')$$, '42501',
 SET LOCAL prm.partner_id = 9000502;
 SELECT throws_ok($$SELECT prm.fire('lead', 9000601, 'qualify')$$, '42501',
   'lead 9000601 cannot take event "qualify" to "partner_qualified": the row is not of partner 9000502, who acts', 'nor does another partner');
+SET LOCAL prm.partner_id = '';
+INSERT INTO prm.lead (lead_id, company) VALUES (9000602, 'Nobody''s');
+SET LOCAL prm.partner_id = 9000502;
+SELECT throws_ok($$SELECT prm.fire('lead', 9000602, 'qualify')$$, '42501', NULL, 'nor is a lead without a partner his');
+SELECT throws_ok($$INSERT INTO prm.lead (lead_id, partner_id) VALUES (9000603, 9000501)$$, '42501',
+  'lead 9000603 cannot begin in state "new": the row is not of partner 9000502, who acts', 'nor does he enter a lead for another');
 SELECT throws_ok($$UPDATE prm.lead SET partner_id = 9000502, need = 'n', budget = 1, timeline_on = '2026-01-01', decision_maker = 'd', state = 'partner_qualified' WHERE lead_id = 9000601$$,
   '42501', NULL, 'nor by taking the lead over in the same statement');
 SET LOCAL prm.partner_id = 9000501;
@@ -220,6 +226,8 @@ DECLARE the_failures integer := 0;
 BEGIN
   FOR i IN 1..300 LOOP
     BEGIN
+      -- Makes what is compiled stale, so that each round compiles anew.
+      UPDATE prm.machine SET created_by = created_by WHERE program_id = prm.current_program();
       UPDATE prm.lead SET state = 'done' WHERE program_id = prm.current_program() AND lead_id BETWEEN 9100000 AND 9100060;
     EXCEPTION WHEN check_violation THEN the_failures := the_failures + 1;
     END;
