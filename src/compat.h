@@ -36,6 +36,13 @@
 #define PRM_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
 #endif
 
+/* 18 replaced the attribute by a keyword of C11; both may stand before the declaration. */
+#ifdef pg_noreturn
+#define PRM_NORETURN pg_noreturn
+#else
+#define PRM_NORETURN pg_attribute_noreturn()
+#endif
+
 /* From 18 on a module states its name and version, which pg_get_loaded_modules() shows. */
 #if PG_VERSION_NUM >= 180000
 #define PRM_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "prm", .version = PRM_VERSION)

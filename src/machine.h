@@ -203,12 +203,12 @@ typedef struct PrmPlace
 	TupleTableSlot *new_row;
 } PrmPlace;
 
-extern void prm_error_unknown_state(const PrmPlace *place, const char *state) pg_attribute_noreturn();
-extern void prm_error_not_initial(const PrmPlace *place, const char *state) pg_attribute_noreturn();
-extern void prm_error_stranded(const PrmPlace *place, const char *state) pg_attribute_noreturn();
-extern void prm_error_no_event(const PrmPlace *place, const PrmState *from, const PrmState *to) pg_attribute_noreturn();
-extern void prm_error_wrong_state(const PrmPlace *place, const PrmState *from, const char *event) pg_attribute_noreturn();
-extern void prm_error_ambiguous(const PrmPlace *place, const PrmState *from, const PrmState *to) pg_attribute_noreturn();
-extern void prm_error_refused(const PrmPlace *place, const PrmTransition *transition) pg_attribute_noreturn();
+PRM_NORETURN extern void prm_error_unknown_state(const PrmPlace *place, const char *state);
+PRM_NORETURN extern void prm_error_not_initial(const PrmPlace *place, const char *state);
+PRM_NORETURN extern void prm_error_stranded(const PrmPlace *place, const char *state);
+PRM_NORETURN extern void prm_error_no_event(const PrmPlace *place, const PrmState *from, const PrmState *to);
+PRM_NORETURN extern void prm_error_wrong_state(const PrmPlace *place, const PrmState *from, const char *event);
+PRM_NORETURN extern void prm_error_ambiguous(const PrmPlace *place, const PrmState *from, const PrmState *to);
+PRM_NORETURN extern void prm_error_refused(const PrmPlace *place, const PrmTransition *transition);
 
 #endif /* PRM_MACHINE_H */
