@@ -246,7 +246,7 @@ prm_numeric_trim(Datum value)
 
 /* money.c */
 extern Datum prm_numeric_round(Datum value, int digits, bool half_even);
-extern void prm_check_digits(int digits);
+extern void prm_check_digits(int digits, int limit);
 extern void prm_refuse_special(Numeric value, const char *what);
 
 /* Refuses NaN and infinities, which are no amounts: 22003. */
