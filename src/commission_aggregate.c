@@ -135,7 +135,7 @@ new_total(MemoryContext context)
 }
 
 /* One row forward (sign 1), or out of a moving window (sign -1). */
-static inline void
+PRM_INLINE void
 total_row(FunctionCallInfo fcinfo, TotalState *state, int sign)
 {
 	PrmCompiled *compiled = prm_cache_lookup(prm_cache(fcinfo->flinfo), PG_GETARG_DATUM(1));

@@ -29,7 +29,7 @@
 #define PRM_NUMERIC_SHORT_WEIGHT_MASK 0x003F
 
 /* The value in units of 10^-4, where it has no finer part and lies below 10^18 units; false otherwise. */
-static inline bool
+PRM_INLINE bool
 prm_numeric_units(Datum value, int64 *units)
 {
 	struct varlena *stored = (struct varlena *)DatumGetPointer(value);
