@@ -10,7 +10,8 @@ SELECT prm.round_money(1, 'XAU');
 SELECT prm.round_money(1, 'USD', 'down');
 SELECT prm.round_money('NaN', 'USD');
 SELECT prm.round_money('-Infinity', 'USD');
-SELECT prm._round_digits(1, 13, 'half_up');
+SELECT prm._round_digits(1, 101, 'half_up');
+SELECT prm._round_digits(1.5, 20, 'half_up'), prm.allocate(1, ARRAY[1, 2], 20);
 
 SELECT prm.allocate(100.00, ARRAY[1, 1, 1]);
 SELECT prm.allocate(-100.00, ARRAY[1, 1, 1]);

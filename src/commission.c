@@ -64,6 +64,17 @@ unpacked(bytea *stored)
 
 /* ---- text -------------------------------------------------------------------------------------------- */
 
+/* No text has more brackets than it has colons, and one that is begun. */
+static int
+most_brackets(const char *text)
+{
+	int count = 1;
+
+	for (; *text != '\0' && count < PRM_MAX_BRACKETS; text++)
+		count += *text == ':';
+	return count;
+}
+
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_commission_schedule_in);
 
 Datum
@@ -71,7 +82,7 @@ prm_commission_schedule_in(PG_FUNCTION_ARGS)
 {
 	char *text = PG_GETARG_CSTRING(0);
 	int length = (int)strlen(text);
-	PrmSchedule *schedule = new_schedule(PRM_MAX_BRACKETS);
+	PrmSchedule *schedule = new_schedule(most_brackets(text));
 	PrmFault fault;
 	Datum result;
 

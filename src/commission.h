@@ -78,7 +78,7 @@ prm_cache(FmgrInfo *flinfo)
 }
 
 /* memcmp() == 0 without a call and without a branch per byte; at least 8 bytes. */
-static inline bool
+PRM_INLINE bool
 prm_same_bytes(const char *a, const char *b, Size length)
 {
 	uint64 left, right;
@@ -107,7 +107,7 @@ prm_guess_slot(const char *raw, Size length)
 }
 
 /* The compiled form of an argument. It lives until the next call for another schedule. */
-static inline PrmCompiled *
+PRM_INLINE PrmCompiled *
 prm_cache_lookup(PrmScheduleCache *cache, Datum value)
 {
 	struct varlena *raw = (struct varlena *)DatumGetPointer(value);

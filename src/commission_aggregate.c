@@ -135,7 +135,7 @@ new_total(MemoryContext context)
 }
 
 /* One row forward (sign 1), or out of a moving window (sign -1). */
-static inline void
+PRM_INLINE void
 total_row(FunctionCallInfo fcinfo, TotalState *state, int sign)
 {
 	PrmCompiled *compiled = prm_cache_lookup(prm_cache(fcinfo->flinfo), PG_GETARG_DATUM(1));
@@ -300,7 +300,7 @@ digits_argument(bool isnull, Datum value)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("digits must not be NULL"),
 						errdetail("The result is rounded to that many decimal places."),
 						errhint("Pass the minor unit of the currency: 2 for USD, 0 for JPY, 3 for KWD.")));
-	prm_check_digits(DatumGetInt32(value));
+	prm_check_digits(DatumGetInt32(value), PRM_RESULT_PLACES);
 	return DatumGetInt32(value);
 }
 

@@ -29,7 +29,7 @@
 #define PRM_NUMERIC_SHORT_WEIGHT_MASK 0x003F
 
 /* The value in units of 10^-4, where it has no finer part and lies below 10^18 units; false otherwise. */
-static inline bool
+PRM_INLINE bool
 prm_numeric_units(Datum value, int64 *units)
 {
 	struct varlena *stored = (struct varlena *)DatumGetPointer(value);
@@ -246,7 +246,7 @@ prm_numeric_trim(Datum value)
 
 /* money.c */
 extern Datum prm_numeric_round(Datum value, int digits, bool half_even);
-extern void prm_check_digits(int digits);
+extern void prm_check_digits(int digits, int limit);
 extern void prm_refuse_special(Numeric value, const char *what);
 
 /* Refuses NaN and infinities, which are no amounts: 22003. */

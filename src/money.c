@@ -7,12 +7,13 @@
 #include "prm.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "decimal.h"
 
-#define MAX_DIGITS 12
+#define MAX_DIGITS 100 /* of round and allocate; the aggregates have PRM_RESULT_PLACES */
 
 /* ---- checks shared by money and commissions ---------------------------------------------------------- */
 
@@ -25,13 +26,13 @@ prm_refuse_special(Numeric value, const char *what)
 }
 
 void
-prm_check_digits(int digits)
+prm_check_digits(int digits, int limit)
 {
-	if (digits < 0 || digits > MAX_DIGITS)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("digits must lie between 0 and %d", MAX_DIGITS),
-						errdetail("The value is %d.", digits),
-						errhint("Pass the minor unit of the currency: 2 for USD, 0 for JPY, 3 for KWD.")));
+	if (digits < 0 || digits > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("digits must lie between 0 and %d", limit),
+				 errdetail("The value is %d.", digits),
+				 errhint("Pass the minor unit of the currency: 2 for USD, 0 for JPY, 3 for KWD.")));
 }
 
 /* ---- rounding ---------------------------------------------------------------------------------------- */
@@ -50,7 +51,7 @@ prm_numeric_round(Datum value, int digits, bool half_even)
 	Datum twice_off;
 	int64 units;
 
-	if (prm_numeric_units(value, &units))
+	if (digits <= PRM_RESULT_PLACES && prm_numeric_units(value, &units))
 		return prm_units_numeric(prm_units_round((PrmWide)units * 100000000, digits, half_even), digits);
 	rounded = core_round(value, digits); /* half away from zero */
 	if (!half_even)
@@ -98,7 +99,7 @@ prm_round_digits(PG_FUNCTION_ARGS)
 	bool half_even = is_half_even(PG_GETARG_TEXT_PP(2));
 	int64 units;
 
-	prm_check_digits(digits);
+	prm_check_digits(digits, MAX_DIGITS);
 	if (!prm_numeric_units(amount, &units))
 	{
 		amount = NumericGetDatum(DatumGetNumeric(amount));
@@ -228,7 +229,7 @@ prm_allocate(PG_FUNCTION_ARGS)
 	int count, extra;
 	bool negative;
 
-	prm_check_digits(digits);
+	prm_check_digits(digits, MAX_DIGITS);
 	prm_check_finite(total, "total");
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("weights must be a list"),
@@ -269,6 +270,7 @@ prm_allocate(PG_FUNCTION_ARGS)
 	{
 		Datum product = prm_numeric_times(total_units, weights[i]);
 
+		CHECK_FOR_INTERRUPTS();
 		shares[i].place = i;
 		shares[i].units = prm_numeric_whole_quotient(product, weight_sum);
 		shares[i].rest = prm_numeric_minus(product, prm_numeric_times(shares[i].units, weight_sum));

@@ -123,8 +123,11 @@ extern size_t prm_fast_size(int count);
 extern bool prm_fast_compile(const PrmSchedule *schedule, PrmFast *fast);
 extern int prm_slope_places(const PrmBracket *low, const PrmBracket *high);
 
+/* In the loops over rows a call would cost as much as its work. */
+#define PRM_INLINE static inline __attribute__((always_inline))
+
 /* F(x) for |x| up to twice the limit, so that attained + amount needs no check. */
-static inline PrmWide
+PRM_INLINE PrmWide
 prm_fast_eval(const PrmFast *fast, int64_t x)
 {
 	int64_t size = x < 0 ? -x : x;

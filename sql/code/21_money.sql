@@ -14,9 +14,9 @@ COMMENT ON FUNCTION prm.round_money(numeric, text, text) IS
 CREATE FUNCTION prm._round_digits(amount numeric, digits integer, mode text) RETURNS numeric
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_round_digits';
 COMMENT ON FUNCTION prm._round_digits(numeric, integer, text) IS
-'prm.round_money() with the number of decimal places (0 to 12) in place of the currency, for programmes with units of their own. Errors: 22023 digits or mode, 22003 NaN or infinity. Not for direct use.';
+'prm.round_money() with the number of decimal places (0 to 100) in place of the currency, for programmes with units of their own. Errors: 22023 digits or mode, 22003 NaN or infinity. Not for direct use.';
 
 CREATE FUNCTION prm.allocate(total numeric, weights numeric[], digits integer DEFAULT 2) RETURNS numeric[]
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_allocate';
 COMMENT ON FUNCTION prm.allocate(numeric, numeric[], integer) IS
-'Deals a total in proportion to the weights, in shares of digits decimal places (0 to 12) that sum to it exactly: largest remainder, the earlier one among equals. allocate(-t) = -allocate(t); a weight of 0 gets 0. Errors: 22023 for a weight that is negative or NULL, for weights that are all 0, for a total with more decimal places than digits; 22003 for NaN and infinities.';
+'Deals a total in proportion to the weights, in shares of digits decimal places (0 to 100) that sum to it exactly: largest remainder, the earlier one among equals. allocate(-t) = -allocate(t); a weight of 0 gets 0. Errors: 22023 for a weight that is negative or NULL, for weights that are all 0, for a total with more decimal places than digits; 22003 for NaN and infinities.';

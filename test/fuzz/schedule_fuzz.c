@@ -1,10 +1,12 @@
 /*
- * schedule_fuzz.c: fuzzes the plain C of commission schedules: text reader and writer, binary reader and writer, evaluation in
- * integers. Whatever comes in must not crash, and whatever is accepted must keep its promises: one text form, one binary form,
- * an evaluation that equals a naive one. test/fuzz/run.sh builds and runs it.
+ * schedule_fuzz.c: fuzzes the plain C of commission schedules: text reader and writer, binary reader and writer,
+ * evaluation in integers. Whatever comes in must not crash, and whatever is accepted must keep its promises: one
+ * text form, one binary form, an evaluation that equals a naive one.
  *
- * With libFuzzer:     clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc test/fuzz/schedule_fuzz.c src/schedule*.c
- * Without libFuzzer:  gcc -g -O1 -fsanitize=address,undefined -DPRM_FUZZ_STANDALONE ...; the argument is the number of seconds.
+ * fuzz-sources: src/schedule.c src/schedule_binary.c src/schedule_eval.c
+ *
+ * Without libFuzzer: gcc -g -O1 -fsanitize=address,undefined -DPRM_FUZZ_STANDALONE -Isrc, this file and those; the
+ * argument is the number of seconds.
  */
 #include "schedule.h"
 
