@@ -210,6 +210,11 @@ BEGIN
         WHEN the_field.column_type IN ('smallint', 'integer', 'bigint') THEN 'whole number'
         ELSE 'finite number' END);
   END IF;
+  IF (_import_complaint.kind, the_field.column_name) IN (('deal', 'amount'), ('deal', 'cost'), ('lead', 'budget'), ('product', 'list_price')) THEN
+    -- The table refuses these too, but only one row at a time.
+    the_what := concat_ws(', ', the_what, format('CASE WHEN %1$s < 0 THEN %2$L || left(%3$s, 100) || ''" is negative'' END',
+      prm._import_value(the_field), the_field.target || ' "', the_cell));
+  END IF;
   IF the_field.role <> 'attribute' AND the_field.not_null AND the_field.default_expression IS NULL AND the_field.target <> 'currency' THEN
     the_what := concat_ws(', ', the_what, format('CASE WHEN %s IS NULL THEN %L END', the_cell, the_field.target || ' is empty'));
   END IF;
