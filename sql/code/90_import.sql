@@ -8,8 +8,7 @@ COMMENT ON TYPE prm.import_result IS
 
 CREATE FUNCTION prm._import_rows(statement text, source_rows jsonb[], program_id bigint, historical boolean, last_pass boolean, context boolean)
 RETURNS SETOF prm.import_result
--- A batch looks up few rows of large tables: by the server's default cost of a random page each batch would read them whole.
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET random_page_cost = 1.1 AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_results prm.import_result[];

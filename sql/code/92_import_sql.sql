@@ -168,11 +168,11 @@ BEGIN
     RETURN NULL;
   END IF;
   RETURN CASE
-    WHEN the_type = 'smallint' THEN format('%s ~ ''^[+-]?[0-9]{1,4}$''', the_cell)
-    WHEN the_type = 'integer' THEN format('%s ~ ''^[+-]?[0-9]{1,9}$''', the_cell)
-    WHEN the_type = 'bigint' THEN format('%s ~ ''^[+-]?[0-9]{1,18}$''', the_cell)
+    WHEN the_type = 'smallint' THEN format('length(%1$s) <= 4 AND %1$s ~ ''^[+-]?[0-9]+$''', the_cell)
+    WHEN the_type = 'integer' THEN format('length(%1$s) <= 9 AND %1$s ~ ''^[+-]?[0-9]+$''', the_cell)
+    WHEN the_type = 'bigint' THEN format('length(%1$s) <= 18 AND %1$s ~ ''^[+-]?[0-9]+$''', the_cell)
     WHEN the_type IN ('double precision', 'real') OR the_type LIKE 'numeric%' THEN
-      format('%s ~ ''^[+-]?([0-9]{1,255}[.]?[0-9]{0,255}|[.][0-9]{1,255})([eE][+-]?[0-9]{1,2})?$''', the_cell)
+      format('length(%1$s) <= 1000 AND %1$s ~ ''^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$''', the_cell)
     WHEN the_type = 'boolean' THEN format('lower(%s) IN (''true'', ''t'', ''yes'', ''y'', ''on'', ''1'', ''false'', ''f'', ''no'', ''n'', ''off'', ''0'')', the_cell)
     WHEN the_type = 'date' OR the_type LIKE 'timestamp%' THEN format('w.p%s ~ ''^[1-9][0-9]{3}-''', (_import_valid.field).position)
   END;
