@@ -98,7 +98,7 @@ BEGIN
   IF message.status <> 'claimed' THEN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('message %s is not claimed', ack_outbox.outbox_id),
       DETAIL = format('Its status is %s.', message.status),
-      HINT = CASE message.status WHEN 'pending' THEN 'Its lease has ended; claim it again with claim_outbox().' ELSE 'It was reported already.' END;
+      HINT = CASE message.status WHEN 'pending' THEN 'Nobody has it: its lease ended, or it was reported as failed. Claim it again with claim_outbox().' ELSE 'It was reported already.' END;
   END IF;
   the_status := CASE WHEN ack_outbox.status = 'done' THEN 'done' WHEN message.attempts >= the_most THEN 'failed' ELSE 'pending' END;
   UPDATE prm.outbox o SET status = the_status, detail = ack_outbox.detail,

@@ -168,11 +168,11 @@ BEGIN
     RETURN NULL;
   END IF;
   RETURN CASE
-    WHEN the_type = 'smallint' THEN format('%s ~ ''^[+-]?[0-9]{1,4}$''', the_cell)
-    WHEN the_type = 'integer' THEN format('%s ~ ''^[+-]?[0-9]{1,9}$''', the_cell)
-    WHEN the_type = 'bigint' THEN format('%s ~ ''^[+-]?[0-9]{1,18}$''', the_cell)
+    WHEN the_type = 'smallint' THEN format('length(%1$s) <= 4 AND %1$s ~ ''^[+-]?[0-9]+$''', the_cell)
+    WHEN the_type = 'integer' THEN format('length(%1$s) <= 9 AND %1$s ~ ''^[+-]?[0-9]+$''', the_cell)
+    WHEN the_type = 'bigint' THEN format('length(%1$s) <= 18 AND %1$s ~ ''^[+-]?[0-9]+$''', the_cell)
     WHEN the_type IN ('double precision', 'real') OR the_type LIKE 'numeric%' THEN
-      format('%s ~ ''^[+-]?([0-9]{1,255}[.]?[0-9]{0,255}|[.][0-9]{1,255})([eE][+-]?[0-9]{1,2})?$''', the_cell)
+      format('length(%1$s) <= 1000 AND %1$s ~ ''^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$''', the_cell)
     WHEN the_type = 'boolean' THEN format('lower(%s) IN (''true'', ''t'', ''yes'', ''y'', ''on'', ''1'', ''false'', ''f'', ''no'', ''n'', ''off'', ''0'')', the_cell)
     WHEN the_type = 'date' OR the_type LIKE 'timestamp%' THEN format('w.p%s ~ ''^[1-9][0-9]{3}-''', (_import_valid.field).position)
   END;
@@ -209,6 +209,11 @@ BEGIN
         WHEN the_field.column_type = 'boolean' THEN 'true or false'
         WHEN the_field.column_type IN ('smallint', 'integer', 'bigint') THEN 'whole number'
         ELSE 'finite number' END);
+  END IF;
+  IF (_import_complaint.kind, the_field.column_name) IN (('deal', 'amount'), ('deal', 'cost'), ('lead', 'budget'), ('product', 'list_price')) THEN
+    -- The table refuses these too, but only one row at a time.
+    the_what := concat_ws(', ', the_what, format('CASE WHEN %1$s < 0 THEN %2$L || left(%3$s, 100) || ''" is negative'' END',
+      prm._import_value(the_field), the_field.target || ' "', the_cell));
   END IF;
   IF the_field.role <> 'attribute' AND the_field.not_null AND the_field.default_expression IS NULL AND the_field.target <> 'currency' THEN
     the_what := concat_ws(', ', the_what, format('CASE WHEN %s IS NULL THEN %L END', the_cell, the_field.target || ' is empty'));

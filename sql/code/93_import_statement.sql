@@ -37,7 +37,10 @@ BEGIN
       the_moments := the_moments || format(', prm._import_moment(i.c%1$s, %2$L) AS p%1$s', field.position, field.format);
     END IF;
     IF field.role = 'reference' THEN
-      the_joins := the_joins || format(' LEFT JOIN (%s) r%s ON r%2$s.k = w.c%2$s', field.lookup, field.position);
+      -- Row by row through the key's index: a join might read the whole table for each batch.
+      the_joins := the_joins || format(CASE WHEN field.lookup LIKE '%.external_ref AS k%'
+          THEN ' LEFT JOIN LATERAL (%s AND x.external_ref = w.c%s LIMIT 1) r%2$s ON true' ELSE ' LEFT JOIN (%s) r%s ON r%2$s.k = w.c%2$s' END,
+        field.lookup, field.position);
       IF field.self_reference THEN
         the_waits := the_waits || format(' OR (NOT $4 AND w.c%1$s IS NOT NULL AND r%1$s.k IS NULL)', field.position);
       END IF;
@@ -96,7 +99,7 @@ BEGIN
     || format(', w AS MATERIALIZED (SELECT i.*%s FROM input i)', the_moments)
     || the_hints
     || format(', judged AS MATERIALIZED (SELECT w.source_row, w.c1 AS key, %s AS id, t.program_id IS NOT NULL AS known, concat_ws(''; '', %s) AS problem, '
-              '%s AS waiting%s FROM w LEFT JOIN prm.%I t ON t.program_id = $2 AND t.%I = w.c1%s)',
+              '%s AS waiting%s FROM w LEFT JOIN LATERAL (SELECT e.* FROM prm.%I e WHERE e.program_id = $2 AND e.%I = w.c1 LIMIT 1) t ON true%s)',
               the_id, the_complaints, the_waits, the_values, the_kind, the_key, the_joins)
     || format(', j AS MATERIALIZED (SELECT j.*, %s AS changed FROM judged j)',
               CASE WHEN the_fresh IS NULL THEN 'NOT j.known' ELSE format('NOT j.known OR ROW(%s) IS DISTINCT FROM ROW(%s)', the_fresh, the_old) END)

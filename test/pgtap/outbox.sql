@@ -106,6 +106,43 @@ SELECT prm._convert_leads(:program, ARRAY[pg_temp.lead('L5')]);
 SELECT is((SELECT c.name FROM prm.lead l JOIN prm.customer c ON c.program_id = l.program_id AND c.customer_id = l.customer_id WHERE l.lead_id = pg_temp.lead('L5') AND l.program_id = :program),
   'Acorn Foods Inc.', 'the domain counts before the name');
 
+-- The whole way through the machine: qualify (partner), return, qualify, approve, convert (vendor); a deal is won.
+INSERT INTO prm.lead (partner_id, company, need, budget, timeline_on, decision_maker, external_ref) VALUES (:partner, 'Dogwood', 'books', 900, '2026-06-01', 'Eve', 'L6');
+DELETE FROM prm.outbox WHERE program_id = :program;
+UPDATE prm.outbox_rule SET is_active = event_type <> 'lead.any' WHERE program_id = :program;
+SET LOCAL prm.actor = 'pat';
+SELECT set_config('prm.partner_id', :'partner', true);
+UPDATE prm.lead SET state = 'partner_qualified' WHERE program_id = :program AND external_ref = 'L6';
+SET LOCAL prm.partner_id = '';
+SET LOCAL prm.actor = 'vera';
+SELECT prm.fire('lead', pg_temp.lead('L6'), 'return', 'which books?');
+SELECT set_config('prm.partner_id', :'partner', true);
+SELECT prm.fire('lead', pg_temp.lead('L6'), 'qualify');
+SET LOCAL prm.partner_id = '';
+SELECT prm.fire('lead', pg_temp.lead('L6'), 'approve');
+SELECT results_eq($$SELECT event_type, payload ->> 'actor', payload ->> 'reason', payload ->> 'company' FROM prm.outbox WHERE program_id = prm.current_program() ORDER BY outbox_id$$,
+  $$VALUES ('lead.returned', 'vera', 'which books?', 'Dogwood'), ('lead.approved', 'vera', NULL, 'Dogwood')$$, 'the reason of a fired event is told');
+SELECT prm.fire('lead', pg_temp.lead('L6'), 'convert');
+SELECT results_eq($$SELECT d.name, d.amount, d.state, h.actor, current_setting('prm.actor') FROM prm.deal d
+    JOIN prm.state_history h ON h.program_id = d.program_id AND h.machine = 'deal' AND h.subject_id = d.deal_id
+    WHERE d.program_id = prm.current_program() AND d.lead_id = pg_temp.lead('L6')$$, $$VALUES ('Dogwood', 900::numeric, 'prospecting', 'vera', 'vera')$$,
+  'converting makes the deal, in the name of who converted');
+SELECT is((SELECT c.name FROM prm.lead l JOIN prm.customer c ON c.program_id = l.program_id AND c.customer_id = l.customer_id WHERE l.program_id = :program AND l.external_ref = 'L6'),
+  'Dogwood', 'and the customer');
+UPDATE prm.deal SET state = 'won' WHERE program_id = :program AND lead_id = pg_temp.lead('L6');
+SELECT is((SELECT payload ->> 'amount' FROM prm.outbox WHERE program_id = :program AND event_type = 'deal.won'), '900', 'a won deal is told');
+SAVEPOINT undone;
+UPDATE prm.deal SET state = 'won' WHERE program_id = :program AND lead_id = pg_temp.lead('L1');
+ROLLBACK TO undone;
+SELECT is((SELECT count(*) FROM prm.outbox WHERE program_id = :program AND event_type = 'deal.won'), 1::bigint, 'what is rolled back is not told');
+
+-- The funnel: who is in a stage has reached those before it.
+SELECT results_eq($$SELECT stage, reached, present, share_of_previous FROM prm.v_lead_funnel WHERE program_id = prm.current_program() ORDER BY stage_no$$,
+  $$VALUES ('new', 6::bigint, 5::bigint, NULL::numeric), ('partner_qualified', 1, 0, round(1 / 6.0, 4)), ('approved', 1, 0, 1), ('vendor_qualified', 1, 0, 1), ('converted', 1, 1, 1)$$,
+  'returned is no stage, vendor_qualified was jumped over');
+SELECT results_eq($$SELECT name, customer, partner, state_category, is_open, is_won, is_lost FROM prm.v_deal WHERE program_id = prm.current_program() AND name IN ('Dogwood', 'Birch') ORDER BY 1$$,
+  $$VALUES ('Birch', 'Birch', 'Alder', NULL, true, false, false), ('Dogwood', 'Dogwood', 'Alder', 'won', false, true, false)$$, 'deals with their names');
+
 -- Names.
 SELECT is(prm._plain_name('ACME, Inc.'), 'acme', 'legal form, case and punctuation do not count');
 SELECT is(prm._plain_name('Company Co. Ltd.'), 'company', 'but the first word stays');
@@ -119,8 +156,9 @@ SELECT throws_ok($$INSERT INTO prm.deal (name, amount) VALUES ('x', 'NaN')$$, '2
 SELECT throws_ok($$INSERT INTO prm.deal (name, cost) VALUES ('x', 'Infinity')$$, '23514', NULL, 'an infinite cost');
 SELECT throws_ok($$INSERT INTO prm.lead (company, budget) VALUES ('x', -1)$$, '23514', NULL, 'a negative budget');
 SELECT throws_ok($$INSERT INTO prm.product (product, label, list_price) VALUES ('x', 'x', 'NaN')$$, '23514', NULL, 'a price that is no number');
-INSERT INTO prm.deal (program_id, name) SELECT prm.create_program('Outbox, euro', 'blank', 'EUR'), 'x';
-SELECT is((SELECT currency FROM prm.deal WHERE name = 'x' AND program_id > :other), 'EUR', 'a deal without currency is in that of its own programme');
+SELECT prm.create_program('Outbox, euro', 'blank', 'EUR') AS euro \gset
+INSERT INTO prm.deal (program_id, name) VALUES (:euro, 'x');
+SELECT is((SELECT currency FROM prm.deal WHERE name = 'x' AND program_id = :euro), 'EUR', 'a deal without currency is in that of its own programme');
 
 SELECT * FROM finish();
 ROLLBACK;
