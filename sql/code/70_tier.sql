@@ -93,7 +93,7 @@ BEGIN
         SELECT r.review_day, CASE WHEN s.standing <> 'active' THEN s.grace_on ELSE greatest(the_today + 1, (r.review_day - s.grace)::date) END AS grace_day) d)
     SELECT j.partner_id, j.ladder, j.held, j.qualified, j.outcome,
       CASE j.outcome
-        WHEN 'pinned' THEN 'pinned' || CASE WHEN isfinite(j.pinned_until) THEN ' until ' || (j.pinned_until AT TIME ZONE prm._program_time_zone(_tier_findings.program_id))::date ELSE '' END
+        WHEN 'pinned' THEN 'pinned' || CASE WHEN isfinite(j.pinned_until) THEN ' until ' || to_char(j.pinned_until AT TIME ZONE prm._program_time_zone(_tier_findings.program_id), 'YYYY-MM-DD') ELSE '' END
                            || coalesce(': ' || j.pin_reason, '')
         WHEN 'keep' THEN CASE WHEN j.standing <> 'active' THEN 'recovered before the review: ' ELSE '' END || coalesce(j.has, 'no tier is met')
         WHEN 'promote' THEN j.has
