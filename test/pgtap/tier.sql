@@ -252,6 +252,17 @@ SELECT results_eq($$ SELECT lead_id, state_since, prm.state_since(l) FROM prm.v_
   $$ VALUES (1::bigint, '2028-02-01 12:00+01'::timestamptz, '2028-02-01 12:00+01'::timestamptz), (2, '2028-02-06 12:00+01', '2028-02-06 12:00+01') $$, 'v_lead and state_since() agree');
 SELECT is((SELECT days_in_state FROM prm.v_lead WHERE program_id = prm.current_program() AND lead_id = 2), 388.50, 'days in the state, by the movable clock');
 
+-- History that is imported: what counts in the window promotes, what is older is no reason to evaluate.
+DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('tiers import', 'reseller'); END $$;
+DELETE FROM prm.tier_requirement WHERE program_id = prm.current_program() AND metric = 'certified_people';
+INSERT INTO prm.partner (partner_id, name, external_ref) VALUES (71, 'imported', 'P71'), (72, 'imported long ago', 'P72');
+CREATE TABLE public.pgtap_tier_deals (ref text, partner text, amount text, closed text);
+INSERT INTO public.pgtap_tier_deals VALUES ('D1', 'P71', '30000', '2026-02-01 10:00:00'), ('D2', 'P72', '30000', '2024-01-01 10:00:00');
+SELECT is((SELECT count(*) FROM prm.import('deal', 'public.pgtap_tier_deals', '{"external_ref": "ref", "partner_ref": "partner", "name": "ref", "amount": "amount", "state": {"value": "won"}, "closed_at": "closed"}')
+           WHERE outcome = 'inserted'), 2::bigint, 'two won deals come in by import');
+SELECT results_eq($$ SELECT pg_temp.held(i) FROM generate_series(71, 72) i $$, $$ VALUES ('silver'), ('registered') $$, 'the one in the window promotes');
+SELECT is((SELECT count(*) FROM prm.tier_due WHERE program_id = prm.current_program() AND partner_id IN (71, 72)), 1::bigint, 'the other leaves not even a row to look at');
+
 -- Who may what: winning a deal promotes with the owner's rights, the history names who did it.
 DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('tiers rights', 'reseller'); END $$;
 DELETE FROM prm.tier_requirement WHERE program_id = prm.current_program() AND metric = 'certified_people';
