@@ -69,7 +69,8 @@ BEGIN
       CASE WHEN v.value IS NULL THEN CASE h.missing WHEN 'zero' THEN 'no value: counts as 0' WHEN 'neutral' THEN 'no value: counts as 50'
                                      ELSE 'no value: left out' END
            WHEN v.value < h.knock_out_below THEN 'knock-out: below ' || trim_scale(h.knock_out_below)
-           WHEN d.factor < 1 THEN 'decayed to ' || round(d.factor * 100, 1) || ' % of its score since ' || v.observed_at::date END
+           WHEN d.factor < 1 THEN 'decayed to ' || round(d.factor * 100, 1) || ' % of its score since '
+             || to_char(v.observed_at AT TIME ZONE prm._program_time_zone(_health_parts.program_id), 'YYYY-MM-DD') END
     FROM subject s
     JOIN prm.health_metric h ON h.program_id = _health_parts.program_id AND h.model = s.model
     LEFT JOIN measured v ON v.partner_id = s.partner_id AND v.metric = h.metric

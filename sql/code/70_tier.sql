@@ -93,7 +93,7 @@ BEGIN
         SELECT r.review_day, CASE WHEN s.standing <> 'active' THEN s.grace_on ELSE greatest(the_today + 1, (r.review_day - s.grace)::date) END AS grace_day) d)
     SELECT j.partner_id, j.ladder, j.held, j.qualified, j.outcome,
       CASE j.outcome
-        WHEN 'pinned' THEN 'pinned' || CASE WHEN isfinite(j.pinned_until) THEN ' until ' || (j.pinned_until AT TIME ZONE prm._program_time_zone(_tier_findings.program_id))::date ELSE '' END
+        WHEN 'pinned' THEN 'pinned' || CASE WHEN isfinite(j.pinned_until) THEN ' until ' || to_char(j.pinned_until AT TIME ZONE prm._program_time_zone(_tier_findings.program_id), 'YYYY-MM-DD') ELSE '' END
                            || coalesce(': ' || j.pin_reason, '')
         WHEN 'keep' THEN CASE WHEN j.standing <> 'active' THEN 'recovered before the review: ' ELSE '' END || coalesce(j.has, 'no tier is met')
         WHEN 'promote' THEN j.has
@@ -232,6 +232,19 @@ $prm$;
 COMMENT ON FUNCTION prm._evaluate_tiers(bigint, bigint[], text, boolean, boolean) IS
 'Evaluates the partners (NULL: all) and, unless dry_run, makes the findings true. upward: promotions and recoveries only.';
 
+CREATE FUNCTION prm._check_tier_writer() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  IF NOT has_table_privilege('prm.tier_history', 'INSERT') THEN
+    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'only the owner of the model evaluates and pins tiers',
+      DETAIL = format('Role %s may not write the history of tiers.', current_user),
+      HINT = 'The jobs evaluate everybody each day; evaluate_tiers(dry_run => true) only tells; UPDATE prm.partner SET tier = ... sets a tier by hand.';
+  END IF;
+END
+$prm$;
+COMMENT ON FUNCTION prm._check_tier_writer() IS 'Refuses (42501) a role that may not write the history of tiers, before anything is done.';
+
 CREATE FUNCTION prm.evaluate_tiers(partner_id bigint DEFAULT NULL, options jsonb DEFAULT '{}', dry_run boolean DEFAULT false, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.tier_evaluation
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -250,6 +263,9 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('ladder "%s" does not exist', the_ladder),
       DETAIL = format('Programme %s has no such ladder.', the_program), HINT = 'SELECT ladder FROM prm.ladder lists them.';
   END IF;
+  IF NOT coalesce(evaluate_tiers.dry_run, false) THEN
+    PERFORM prm._check_tier_writer();
+  END IF;
   IF evaluate_tiers.partner_id IS NOT NULL THEN
     the_ids := ARRAY[prm._partner_argument(the_program, evaluate_tiers.partner_id)];
   END IF;
@@ -267,7 +283,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.evaluate_tiers(bigint, jsonb, boolean, bigint) IS
-'Evaluates one partner or all of them, in one pass, and writes what follows: promotion at once (or needs_approval), at_risk, grace, demotion at the review date. options: ladder. dry_run only tells. Errors: 42704 unknown partner or ladder, 22023 unknown option.';
+'Evaluates one partner or all of them, in one pass, and writes what follows: promotion at once (or needs_approval), at_risk, grace, demotion at the review date. options: ladder. dry_run only tells. For the owner of the model and the jobs; dry_run for whoever may read. Errors: 42704 unknown partner or ladder, 22023 unknown option, 42501 no right to write.';
 
 CREATE FUNCTION prm._work_tier_due(program_id bigint, batch integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -446,6 +462,7 @@ DECLARE
   the_partner bigint := prm._partner_argument(the_program, pin_tier.partner_id);
   the_held text;
 BEGIN
+  PERFORM prm._check_tier_writer();
   IF coalesce(btrim(pin_tier.reason), '') = '' THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a pin needs a reason',
       DETAIL = 'A pinned tier overrides the rules of the programme.', HINT = 'Say why, for whoever reads the history.';
@@ -486,4 +503,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.pin_tier(bigint, text, timestamptz, text, bigint) IS
-'Gives a partner a tier of ladder main and keeps it there until a moment (NULL: without end), whatever it meets; returns the tier held. A NULL tier ends the pin: the next evaluation decides. Errors: 42704 unknown partner or tier, 22023 no reason, or an end that is past.';
+'Gives a partner a tier of ladder main and keeps it there until a moment (NULL: without end), whatever it meets; returns the tier held. A NULL tier ends the pin: the next evaluation decides. Errors: 42704 unknown partner or tier, 22023 no reason, or an end that is past, 42501 not the owner of the model.';

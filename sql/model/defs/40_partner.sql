@@ -142,24 +142,33 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   batch record;
+  the_moved bigint[];
+  the_placed bigint[];
   the_findings prm.tier_finding[];
 BEGIN
+  -- EXCEPT, because a join of the two would be planned before their size is known, and grow with its square.
   FOR batch IN
-    SELECT n.program_id AS number, array_agg(n.partner_id ORDER BY n.partner_id) AS ids,
-      array_agg(n.partner_id) FILTER (WHERE n.parent_id IS DISTINCT FROM o.parent_id AND n.parent_id IS NOT NULL) AS moved,
-      array_agg(n.partner_id) FILTER (WHERE n.tier IS DISTINCT FROM o.tier) AS placed
-    FROM new_rows n JOIN old_rows o ON o.program_id = n.program_id AND o.partner_id = n.partner_id
-    WHERE (n.kind, n.parent_id, n.country, n.region, n.tier, n.attributes)
-          IS DISTINCT FROM (o.kind, o.parent_id, o.country, o.region, o.tier, o.attributes)
-    GROUP BY n.program_id ORDER BY n.program_id
+    SELECT c.program_id AS number, array_agg(c.partner_id ORDER BY c.partner_id) AS ids
+    FROM (SELECT n.program_id, n.partner_id, n.kind, n.parent_id, n.country, n.region, n.tier, n.attributes FROM new_rows n
+          EXCEPT
+          SELECT o.program_id, o.partner_id, o.kind, o.parent_id, o.country, o.region, o.tier, o.attributes FROM old_rows o) c
+    GROUP BY c.program_id ORDER BY c.program_id
   LOOP
-    IF batch.moved IS NOT NULL THEN
+    SELECT array_agg(c.partner_id) INTO the_moved
+      FROM (SELECT n.partner_id, n.parent_id FROM new_rows n WHERE n.program_id = batch.number AND n.parent_id IS NOT NULL
+            EXCEPT
+            SELECT o.partner_id, o.parent_id FROM old_rows o WHERE o.program_id = batch.number) c;
+    SELECT array_agg(c.partner_id) INTO the_placed
+      FROM (SELECT n.partner_id, n.tier FROM new_rows n WHERE n.program_id = batch.number
+            EXCEPT
+            SELECT o.partner_id, o.tier FROM old_rows o WHERE o.program_id = batch.number) c;
+    IF the_moved IS NOT NULL THEN
       -- Two sessions that move two partners below each other must see one another: one at a time, until commit.
       PERFORM pg_advisory_xact_lock(hashtextextended('prm partner parents', batch.number));
-      PERFORM prm._partner_check_parents(batch.number, batch.moved);
+      PERFORM prm._partner_check_parents(batch.number, the_moved);
     END IF;
-    IF batch.placed IS NOT NULL THEN
-      PERFORM prm._partner_check_tiers(batch.number, batch.placed);
+    IF the_placed IS NOT NULL THEN
+      PERFORM prm._partner_check_tiers(batch.number, the_placed);
       -- evaluate_tiers() changes the enrolment before the partner, so a difference here was made by hand.
       SELECT array_agg(ROW(p.partner_id, 'main', e.tier, e.qualified_tier, 'manual',
                            coalesce(nullif(current_setting('prm.reason', true), ''), 'set by hand'),
@@ -168,7 +177,7 @@ BEGIN
         INTO the_findings
         FROM prm.partner p
         LEFT JOIN prm.enrolment e ON e.program_id = batch.number AND e.partner_id = p.partner_id AND e.ladder = 'main'
-        WHERE p.program_id = batch.number AND p.partner_id = ANY (batch.placed) AND p.tier IS DISTINCT FROM e.tier;
+        WHERE p.program_id = batch.number AND p.partner_id = ANY (the_placed) AND p.tier IS DISTINCT FROM e.tier;
       IF the_findings IS NOT NULL THEN
         PERFORM prm._apply_tiers(batch.number, the_findings);
       END IF;

@@ -22,10 +22,13 @@ BEGIN
       SELECT array_agg(DISTINCT n.partner_id ORDER BY n.partner_id) INTO the_ids FROM new_rows n
         WHERE n.program_id = the_program AND n.partner_id IS NOT NULL AND n.state = ANY (the_won) AND n.closed_at > the_start;
     ELSE
-      SELECT array_agg(DISTINCT n.partner_id ORDER BY n.partner_id) INTO the_ids
-        FROM new_rows n JOIN old_rows o ON o.program_id = n.program_id AND o.deal_id = n.deal_id
-        WHERE n.program_id = the_program AND n.partner_id IS NOT NULL AND n.state = ANY (the_won) AND n.closed_at > the_start
-          AND (n.state, n.amount, n.currency, n.partner_id, n.closed_at) IS DISTINCT FROM (o.state, o.amount, o.currency, o.partner_id, o.closed_at);
+      -- EXCEPT, because a join of the two would be planned before their size is known, and grow with its square.
+      SELECT array_agg(DISTINCT c.partner_id ORDER BY c.partner_id) INTO the_ids
+        FROM (SELECT n.deal_id, n.partner_id, n.state, n.amount, n.currency, n.closed_at FROM new_rows n
+                WHERE n.program_id = the_program AND n.partner_id IS NOT NULL AND n.state = ANY (the_won) AND n.closed_at > the_start
+              EXCEPT
+              SELECT o.deal_id, o.partner_id, o.state, o.amount, o.currency, o.closed_at FROM old_rows o
+                WHERE o.program_id = the_program AND o.state = ANY (the_won)) c;
     END IF;
     IF the_ids IS NOT NULL THEN
       -- Two sessions that win deals of one partner at once do not see each other: whoever works off these rows sees both.
