@@ -54,7 +54,9 @@ BEGIN
       SELECT d.program_id, 'booked', d.deal_id, d.partner_id, d.customer_id, d.product, coalesce(d.product_family, p.family), d.kind, l.quantity,
         d.amount, CASE WHEN l.excluded <> 0 THEN greatest(d.amount - l.excluded, 0) END, l.list_amount, coalesce(l.cost, d.cost),
         d.currency, coalesce(d.closed_at, prm.now())
-      FROM prm.deal d
+      FROM unnest((SELECT the_ids)) AS i(deal_id)
+      -- Look-ups by key, never a join that depends on statistics: see _earning_outcome().
+      CROSS JOIN LATERAL (SELECT * FROM prm.deal t WHERE t.program_id = touched.program_id AND t.deal_id = i.deal_id OFFSET 0) d
       LEFT JOIN prm.product p ON p.program_id = touched.program_id AND p.product = d.product
       LEFT JOIN LATERAL (
         SELECT sum(i.net) FILTER (WHERE NOT coalesce(q.commissionable, true)) AS excluded,
@@ -64,8 +66,7 @@ BEGIN
         FROM prm.deal_line i LEFT JOIN prm.product q ON q.program_id = touched.program_id AND q.product = i.product
         WHERE i.program_id = touched.program_id AND i.deal_id = d.deal_id
       ) l ON true
-      WHERE d.program_id = touched.program_id AND d.deal_id = ANY (the_ids) AND d.amount IS NOT NULL
-        -- A look-up for each deal, never a join: see _earning_outcome().
+      WHERE d.amount IS NOT NULL
         AND (SELECT e.earning_event_id FROM prm.earning_event e WHERE e.program_id = touched.program_id AND e.deal_id = d.deal_id
              AND e.kind = 'booked' AND coalesce(e.line_no, 0) = 0 LIMIT 1) IS NULL
       ORDER BY coalesce(d.closed_at, prm.now()), d.deal_id
@@ -120,10 +121,11 @@ BEGIN
     IF batch.of_deals THEN
       INSERT INTO prm.sales_credit (program_id, earning_event_id, credit_type, partner_id, weight)
         SELECT e.program_id, e.earning_event_id, d.credit_type, d.partner_id, d.weight
-        FROM prm.earning_event e
+        FROM unnest((SELECT batch.ids)) AS i(earning_event_id)
+        CROSS JOIN LATERAL (SELECT t.program_id, t.earning_event_id, t.deal_id FROM prm.earning_event t
+          WHERE t.program_id = batch.program_id AND t.earning_event_id = i.earning_event_id OFFSET 0) e
         CROSS JOIN LATERAL (SELECT p.credit_type, p.partner_id, p.weight FROM prm.deal_partner p
-          WHERE p.program_id = batch.program_id AND p.deal_id = e.deal_id OFFSET 0) d
-        WHERE e.program_id = batch.program_id AND e.earning_event_id = ANY (batch.ids);
+          WHERE p.program_id = batch.program_id AND p.deal_id = e.deal_id OFFSET 0) d;
     END IF;
     IF EXISTS (SELECT 1 FROM prm.commission_plan p WHERE p.program_id = batch.program_id AND p.is_active AND p.earn_on = ANY (batch.kinds)) THEN
       PERFORM prm._accrue(batch.program_id, batch.ids);
