@@ -1,5 +1,8 @@
 -- What bad input gets: a specific error with DETAIL and HINT, and no row left behind.
 SET client_min_messages = warning;
+SET datestyle = 'ISO, YMD';
+SET timezone = 'UTC';
+\set SHOW_CONTEXT never
 SELECT prm.install() IS NOT NULL AS installed;
 ALTER TABLE prm.program ALTER COLUMN program_id RESTART WITH 501;
 SELECT prm.create_program('Bad input', 'reseller') AS programme;
@@ -43,7 +46,7 @@ RESET prm.program_id;
 INSERT INTO prm.deal (name, amount) VALUES ('whose?', 1);
 SELECT prm.fire('lead', 5001, 'disqualify', 'whose?', program_id => NULL);
 SELECT prm.fire('lead', 5001, 'disqualify', 'whose?', program_id => 77777);
-INSERT INTO prm.deal (program_id, name, amount) VALUES (NULL, 'whose?', 1);
+INSERT INTO prm.deal (program_id, deal_id, name, amount, created_at) VALUES (NULL, 7, 'whose?', 1, '2026-01-01');
 
 -- Amounts.
 SET prm.program_id = '501';

@@ -52,8 +52,11 @@ add_hint(void *arg)
 						"before them. SET LOCAL prm.program_id chooses the programme.");
 				break;
 			case ERRCODE_NOT_NULL_VIOLATION:
-				errhint("Give column \"%s\" a value, or leave it out where it has a default.",
-						error->column_name ? error->column_name : "");
+				if (error->column_name != NULL && strcmp(error->column_name, "program_id") == 0)
+					errhint("Leave program_id out, so that the programme in force is taken, or give its number.");
+				else
+					errhint("Give column \"%s\" a value, or leave it out where it has a default.",
+							error->column_name ? error->column_name : "");
 				break;
 			case ERRCODE_EXCLUSION_VIOLATION:
 				errhint("The validity overlaps that of a row that is there: close that one first.");

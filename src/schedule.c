@@ -30,16 +30,6 @@ prm_fault(PrmFault *fault, const char *hint, const char *what, ...)
 
 /* ---- numbers ----------------------------------------------------------------------------------------- */
 
-static void
-make_canonical(PrmNumber *number)
-{
-	while (number->scale > 0 && number->digits % 10 == 0)
-	{
-		number->digits /= 10;
-		number->scale--;
-	}
-}
-
 int
 prm_number_compare(PrmNumber a, PrmNumber b)
 {
@@ -83,7 +73,7 @@ scan_number(const char *text, size_t length, PrmNumber *number, bool *fits)
 			continue;
 		}
 		digits++;
-		/* Zeros at the end of a fraction say nothing. */
+		/* Zeros at the end of a fraction say nothing: without them the number is canonical. */
 		if (!has_point || text[at] != '0')
 			last = at + 1;
 	}
@@ -106,7 +96,6 @@ scan_number(const char *text, size_t length, PrmNumber *number, bool *fits)
 		if (has_point && i > point)
 			number->scale++;
 	}
-	make_canonical(number);
 	return at;
 }
 

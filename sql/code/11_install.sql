@@ -217,7 +217,7 @@ BEGIN
   -- Objects of others that need the model would have to go with it: those outside the schema that depend on something in it,
   -- and those inside that belong to another role.
   WITH thing AS (
-    SELECT 'pg_class'::regclass AS class, c.oid, c.relowner AS owner FROM pg_class c WHERE c.relnamespace = 'prm'::regnamespace
+    SELECT 'pg_class'::regclass AS class, c.oid, c.relowner AS owner FROM pg_class c WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind <> 'c'
     UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.proowner FROM pg_proc p WHERE p.pronamespace = 'prm'::regnamespace
     UNION ALL SELECT 'pg_type'::regclass, t.oid, t.typowner FROM pg_type t WHERE t.typnamespace = 'prm'::regnamespace
   ), model AS (

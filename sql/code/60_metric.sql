@@ -21,27 +21,27 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._won_states(bigint) IS 'The states of the deal machine whose category is won, in any of its versions.';
 
-CREATE FUNCTION prm._year_before(program_id bigint, at timestamptz) RETURNS timestamptz
+CREATE FUNCTION prm._year_before(program_id bigint, moment timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone text := prm._program_time_zone(_year_before.program_id);
 BEGIN
-  RETURN ((_year_before.at AT TIME ZONE the_zone) - interval '1 year') AT TIME ZONE the_zone;
+  RETURN ((_year_before.moment AT TIME ZONE the_zone) - interval '1 year') AT TIME ZONE the_zone;
 END
 $prm$;
 COMMENT ON FUNCTION prm._year_before(bigint, timestamptz) IS 'The same wall-clock moment a calendar year earlier, in the programme''s time zone: where a rolling window of 12 months begins (it does not belong to the window).';
 
-CREATE FUNCTION prm._metric_values(program_id bigint, partner_ids bigint[], at timestamptz, metrics text[] DEFAULT NULL) RETURNS SETOF prm.metric_row
+CREATE FUNCTION prm._metric_values(program_id bigint, partner_ids bigint[], moment timestamptz, metrics text[] DEFAULT NULL) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_ids bigint[] := _metric_values.partner_ids;
   the_names text[];
   the_won text[];
-  the_start timestamptz := prm._year_before(_metric_values.program_id, _metric_values.at);
+  the_start timestamptz := prm._year_before(_metric_values.program_id, _metric_values.moment);
   the_currency text := prm._program_currency(_metric_values.program_id);
-  the_today date := (_metric_values.at AT TIME ZONE prm._program_time_zone(_metric_values.program_id))::date;
+  the_today date := (_metric_values.moment AT TIME ZONE prm._program_time_zone(_metric_values.program_id))::date;
 BEGIN
   IF the_ids IS NULL THEN
     SELECT array_agg(p.partner_id ORDER BY p.partner_id) INTO the_ids FROM prm.partner p WHERE p.program_id = _metric_values.program_id;
@@ -53,7 +53,7 @@ BEGIN
 
   IF the_names && ARRAY['revenue_12m', 'deals_won_12m', 'win_rate', 'average_deal'] THEN
     RETURN QUERY
-      SELECT i.partner_id, f.metric, f.value, _metric_values.at
+      SELECT i.partner_id, f.metric, f.value, _metric_values.moment
       FROM unnest(the_ids) AS i(partner_id)
       LEFT JOIN (
         SELECT d.partner_id, count(*) AS closed,
@@ -62,7 +62,7 @@ BEGIN
           avg(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS average
         FROM prm.deal d
         WHERE d.program_id = _metric_values.program_id AND d.partner_id = ANY (the_ids)
-          AND d.closed_at > the_start AND d.closed_at <= _metric_values.at
+          AND d.closed_at > the_start AND d.closed_at <= _metric_values.moment
         GROUP BY d.partner_id) s ON s.partner_id = i.partner_id
       CROSS JOIN LATERAL (VALUES ('revenue_12m', coalesce(s.revenue, 0)), ('deals_won_12m', coalesce(s.won, 0)::numeric),
         ('win_rate', round(s.won::numeric / s.closed, 6)), ('average_deal', round(s.average, 6))) AS f(metric, value)
@@ -71,7 +71,7 @@ BEGIN
 
   IF 'open_pipeline' = ANY (the_names) THEN
     RETURN QUERY
-      SELECT i.partner_id, 'open_pipeline', coalesce(s.amount, 0), _metric_values.at
+      SELECT i.partner_id, 'open_pipeline', coalesce(s.amount, 0), _metric_values.moment
       FROM unnest(the_ids) AS i(partner_id)
       LEFT JOIN (
         SELECT d.partner_id, sum(d.amount) AS amount FROM prm.deal d
@@ -82,7 +82,7 @@ BEGIN
 
   IF the_names && ARRAY['return_rate', 'response_hours'] THEN
     RETURN QUERY
-      SELECT s.partner_id, f.metric, f.value, _metric_values.at
+      SELECT s.partner_id, f.metric, f.value, _metric_values.moment
       FROM (
         SELECT q.partner_id, count(*) FILTER (WHERE q.qualified) AS qualified, count(*) FILTER (WHERE q.qualified AND q.returned) AS returned,
           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM q.first_at - q.created_at)::float8)
@@ -92,7 +92,7 @@ BEGIN
             bool_or(h.event = 'qualify' AND h.at > the_start) AS qualified, bool_or(h.event = 'return' AND h.at > the_start) AS returned
           FROM prm.lead l
           JOIN prm.state_history h ON h.program_id = _metric_values.program_id AND h.machine = 'lead' AND h.subject_id = l.lead_id
-            AND h.event IN ('qualify', 'return') AND h.at <= _metric_values.at
+            AND h.event IN ('qualify', 'return') AND h.at <= _metric_values.moment
           WHERE l.program_id = _metric_values.program_id AND l.partner_id = ANY (the_ids)
           GROUP BY l.lead_id, l.partner_id, l.created_at) q
         GROUP BY q.partner_id) s
@@ -103,7 +103,7 @@ BEGIN
 
   IF 'certified_people' = ANY (the_names) THEN
     RETURN QUERY
-      SELECT i.partner_id, 'certified_people', coalesce(s.people, 0)::numeric, _metric_values.at
+      SELECT i.partner_id, 'certified_people', coalesce(s.people, 0)::numeric, _metric_values.moment
       FROM unnest(the_ids) AS i(partner_id)
       LEFT JOIN (
         SELECT u.partner_id, count(DISTINCT u.partner_user_id) AS people
@@ -122,7 +122,7 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT x.value, x.observed_at FROM prm.metric_value x
       WHERE x.program_id = _metric_values.program_id AND x.partner_id = i.partner_id AND x.metric = m.metric
-        AND x.observed_at <= _metric_values.at
+        AND x.observed_at <= _metric_values.moment
       ORDER BY x.observed_at DESC LIMIT 1) v
     WHERE m.program_id = _metric_values.program_id AND m.source = 'pushed'
       AND (_metric_values.metrics IS NULL OR m.metric = ANY (_metric_values.metrics));

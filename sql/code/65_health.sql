@@ -39,7 +39,7 @@ COMMENT ON TYPE prm.health_part IS 'A metric of a partner''s health model with i
 CREATE TYPE prm.health_score_row AS (partner_id bigint, model text, score numeric, band text, coverage numeric, uncapped numeric, parts jsonb);
 COMMENT ON TYPE prm.health_score_row IS 'The health of a partner; internal, a row of _health_scores(): uncapped is the score before knock-outs, parts the score of each metric.';
 
-CREATE FUNCTION prm._health_parts(program_id bigint, partner_ids bigint[], at timestamptz) RETURNS SETOF prm.health_part
+CREATE FUNCTION prm._health_parts(program_id bigint, partner_ids bigint[], moment timestamptz) RETURNS SETOF prm.health_part
 LANGUAGE plpgsql STABLE ROWS 20000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -60,7 +60,7 @@ BEGIN
         AND (_health_parts.partner_ids IS NULL OR p.partner_id = ANY (_health_parts.partner_ids))),
     measured AS MATERIALIZED (
       SELECT v.partner_id, v.metric, v.value, v.observed_at
-      FROM prm._metric_values(_health_parts.program_id, _health_parts.partner_ids, _health_parts.at, the_metrics) v)
+      FROM prm._metric_values(_health_parts.program_id, _health_parts.partner_ids, _health_parts.moment, the_metrics) v)
     SELECT s.partner_id, s.model, h.metric, h.group_name, h.group_weight, h.weight, v.value,
       CASE WHEN v.value IS NULL THEN CASE h.missing WHEN 'zero' THEN 0::numeric WHEN 'neutral' THEN 50::numeric END
            WHEN d.factor IS NULL THEN prm.normalize_metric(v.value, h.how, h.low, h.high, h.options)
@@ -69,12 +69,13 @@ BEGIN
       CASE WHEN v.value IS NULL THEN CASE h.missing WHEN 'zero' THEN 'no value: counts as 0' WHEN 'neutral' THEN 'no value: counts as 50'
                                      ELSE 'no value: left out' END
            WHEN v.value < h.knock_out_below THEN 'knock-out: below ' || trim_scale(h.knock_out_below)
-           WHEN d.factor < 1 THEN 'decayed to ' || round(d.factor * 100, 1) || ' % of its score since ' || v.observed_at::date END
+           WHEN d.factor < 1 THEN 'decayed to ' || round(d.factor * 100, 1) || ' % of its score since '
+             || to_char(v.observed_at AT TIME ZONE prm._program_time_zone(_health_parts.program_id), 'YYYY-MM-DD') END
     FROM subject s
     JOIN prm.health_metric h ON h.program_id = _health_parts.program_id AND h.model = s.model
     LEFT JOIN measured v ON v.partner_id = s.partner_id AND v.metric = h.metric
     LEFT JOIN LATERAL (
-      SELECT power(0.5::float8, greatest(extract(epoch FROM _health_parts.at - v.observed_at), 0)::float8
+      SELECT power(0.5::float8, greatest(extract(epoch FROM _health_parts.moment - v.observed_at), 0)::float8
                                 / extract(epoch FROM h.half_life)::float8)::numeric AS factor
       WHERE h.half_life IS NOT NULL) d ON true;
 END
@@ -82,7 +83,7 @@ $prm$;
 COMMENT ON FUNCTION prm._health_parts(bigint, bigint[], timestamptz) IS
 'Every metric in the health models of the partners (NULL: of all), with its value and its score: the policy for a missing value, the half-life and the knock-out are applied here.';
 
-CREATE FUNCTION prm._health_scores(program_id bigint, partner_ids bigint[], at timestamptz) RETURNS SETOF prm.health_score_row
+CREATE FUNCTION prm._health_scores(program_id bigint, partner_ids bigint[], moment timestamptz) RETURNS SETOF prm.health_score_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 BEGIN
@@ -91,7 +92,7 @@ BEGIN
       SELECT h.partner_id, h.model, max(h.group_weight) AS group_weight, prm.weighted_score(h.normalized, h.weight) AS score,
         coalesce(sum(h.weight) FILTER (WHERE h.value IS NOT NULL), 0) / sum(h.weight) AS present, min(h.cap) AS cap,
         jsonb_object_agg(h.metric, round(h.normalized, 4)) AS parts
-      FROM prm._health_parts(_health_scores.program_id, _health_scores.partner_ids, _health_scores.at) h
+      FROM prm._health_parts(_health_scores.program_id, _health_scores.partner_ids, _health_scores.moment) h
       GROUP BY h.partner_id, h.model, h.group_name),
     scored AS (
       SELECT g.partner_id, g.model, prm.weighted_score(g.score, g.group_weight) AS score,

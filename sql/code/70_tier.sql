@@ -10,7 +10,7 @@ COMMENT ON TYPE prm.tier_gap_row IS
 'A row of tier_gap(): track, metric, the value the partner has (NULL: not known), what is needed, what is missing, whether it is met, and the day on which what is met now is met no longer if nothing new comes.';
 
 CREATE TYPE prm.tier_finding AS (partner_id bigint, ladder text, held text, qualified text, outcome text, reason text, effective_on date,
-  to_tier text, standing text, grace_on date, review_on date, at_risk_on date, metrics jsonb, changed boolean);
+  to_tier text, standing text, grace_on date, review_on date, at_risk_on date, metrics jsonb, changed boolean, recovered boolean);
 COMMENT ON TYPE prm.tier_finding IS
 'What an evaluation found for a partner on a ladder and what the enrolment should become; internal, between _tier_findings() and _apply_tiers().';
 
@@ -93,7 +93,7 @@ BEGIN
         SELECT r.review_day, CASE WHEN s.standing <> 'active' THEN s.grace_on ELSE greatest(the_today + 1, (r.review_day - s.grace)::date) END AS grace_day) d)
     SELECT j.partner_id, j.ladder, j.held, j.qualified, j.outcome,
       CASE j.outcome
-        WHEN 'pinned' THEN 'pinned' || CASE WHEN isfinite(j.pinned_until) THEN ' until ' || (j.pinned_until AT TIME ZONE prm._program_time_zone(_tier_findings.program_id))::date ELSE '' END
+        WHEN 'pinned' THEN 'pinned' || CASE WHEN isfinite(j.pinned_until) THEN ' until ' || to_char(j.pinned_until AT TIME ZONE prm._program_time_zone(_tier_findings.program_id), 'YYYY-MM-DD') ELSE '' END
                            || coalesce(': ' || j.pin_reason, '')
         WHEN 'keep' THEN CASE WHEN j.standing <> 'active' THEN 'recovered before the review: ' ELSE '' END || coalesce(j.has, 'no tier is met')
         WHEN 'promote' THEN j.has
@@ -103,7 +103,8 @@ BEGIN
         WHEN 'pinned' THEN CASE WHEN isfinite(j.pinned_until) THEN (j.pinned_until AT TIME ZONE prm._program_time_zone(_tier_findings.program_id))::date END END,
       n.to_tier, n.standing, n.grace_on, n.review_on, n.at_risk_on, coalesce(m.metrics, '{}'),
       j.is_new OR (n.to_tier, n.standing, n.grace_on, n.review_on, j.qualified)
-                  IS DISTINCT FROM (j.held, j.standing, j.grace_on, j.review_on, j.qualified_tier)
+                  IS DISTINCT FROM (j.held, j.standing, j.grace_on, j.review_on, j.qualified_tier),
+      j.outcome = 'keep' AND j.standing <> 'active'
     FROM judged j
     LEFT JOIN lacking k ON k.partner_id = j.partner_id AND k.ladder = j.ladder
     LEFT JOIN basis m ON m.partner_id = j.partner_id
@@ -147,7 +148,7 @@ BEGIN
       SELECT _apply_tiers.program_id, f.partner_id, f.ladder, f.held, f.to_tier, f.outcome, f.reason, f.metrics, prm._caller(), the_now
       FROM unnest(_apply_tiers.findings) f
       WHERE f.held IS DISTINCT FROM f.to_tier OR f.outcome IN ('at_risk', 'grace', 'needs_approval')
-        OR (f.outcome = 'keep' AND f.reason LIKE 'recovered%')
+        OR f.recovered
       ORDER BY f.partner_id, f.ladder
       RETURNING tier_history_id, partner_id, from_tier, to_tier, outcome)
   SELECT array_agg(DISTINCT w.partner_id) FILTER (WHERE w.from_tier IS DISTINCT FROM w.to_tier),
@@ -208,7 +209,7 @@ BEGIN
   SELECT array_agg(f), array_agg(DISTINCT f.partner_id) FILTER (WHERE f.changed)
     INTO the_findings, the_touched
     FROM prm._tier_findings(_evaluate_tiers.program_id, _evaluate_tiers.partner_ids, _evaluate_tiers.ladder) f
-    WHERE NOT _evaluate_tiers.upward OR f.outcome NOT IN ('at_risk', 'grace', 'demote');
+    WHERE NOT _evaluate_tiers.upward OR f.outcome IN ('promote', 'needs_approval') OR f.recovered;
   IF _evaluate_tiers.dry_run OR the_touched IS NULL THEN
     RETURN QUERY SELECT f.* FROM unnest(the_findings) f;
     RETURN;
@@ -220,7 +221,7 @@ BEGIN
     ORDER BY e.partner_id, e.ladder FOR NO KEY UPDATE;
   SELECT array_agg(f) INTO the_changes
     FROM prm._tier_findings(_evaluate_tiers.program_id, the_touched, _evaluate_tiers.ladder) f
-    WHERE NOT _evaluate_tiers.upward OR f.outcome NOT IN ('at_risk', 'grace', 'demote');
+    WHERE NOT _evaluate_tiers.upward OR f.outcome IN ('promote', 'needs_approval') OR f.recovered;
   PERFORM prm._apply_tiers(_evaluate_tiers.program_id, ARRAY(SELECT f FROM unnest(the_changes) f WHERE f.changed));
   RETURN QUERY
     SELECT f.* FROM unnest(the_findings) f WHERE NOT f.partner_id = ANY (the_touched)
@@ -230,6 +231,19 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._evaluate_tiers(bigint, bigint[], text, boolean, boolean) IS
 'Evaluates the partners (NULL: all) and, unless dry_run, makes the findings true. upward: promotions and recoveries only.';
+
+CREATE FUNCTION prm._check_tier_writer() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  IF NOT has_table_privilege('prm.tier_history', 'INSERT') THEN
+    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'only the owner of the model evaluates and pins tiers',
+      DETAIL = format('Role %s may not write the history of tiers.', current_user),
+      HINT = 'The jobs evaluate everybody each day; evaluate_tiers(dry_run => true) only tells; UPDATE prm.partner SET tier = ... sets a tier by hand.';
+  END IF;
+END
+$prm$;
+COMMENT ON FUNCTION prm._check_tier_writer() IS 'Refuses (42501) a role that may not write the history of tiers, before anything is done.';
 
 CREATE FUNCTION prm.evaluate_tiers(partner_id bigint DEFAULT NULL, options jsonb DEFAULT '{}', dry_run boolean DEFAULT false, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.tier_evaluation
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -249,6 +263,9 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('ladder "%s" does not exist', the_ladder),
       DETAIL = format('Programme %s has no such ladder.', the_program), HINT = 'SELECT ladder FROM prm.ladder lists them.';
   END IF;
+  IF NOT coalesce(evaluate_tiers.dry_run, false) THEN
+    PERFORM prm._check_tier_writer();
+  END IF;
   IF evaluate_tiers.partner_id IS NOT NULL THEN
     the_ids := ARRAY[prm._partner_argument(the_program, evaluate_tiers.partner_id)];
   END IF;
@@ -266,7 +283,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.evaluate_tiers(bigint, jsonb, boolean, bigint) IS
-'Evaluates one partner or all of them, in one pass, and writes what follows: promotion at once (or needs_approval), at_risk, grace, demotion at the review date. options: ladder. dry_run only tells. Errors: 42704 unknown partner or ladder, 22023 unknown option.';
+'Evaluates one partner or all of them, in one pass, and writes what follows: promotion at once (or needs_approval), at_risk, grace, demotion at the review date. options: ladder. dry_run only tells. For the owner of the model and the jobs; dry_run for whoever may read. Errors: 42704 unknown partner or ladder, 22023 unknown option, 42501 no right to write.';
 
 CREATE FUNCTION prm._work_tier_due(program_id bigint, batch integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -445,6 +462,7 @@ DECLARE
   the_partner bigint := prm._partner_argument(the_program, pin_tier.partner_id);
   the_held text;
 BEGIN
+  PERFORM prm._check_tier_writer();
   IF coalesce(btrim(pin_tier.reason), '') = '' THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a pin needs a reason',
       DETAIL = 'A pinned tier overrides the rules of the programme.', HINT = 'Say why, for whoever reads the history.';
@@ -474,7 +492,7 @@ BEGIN
   END IF;
   PERFORM prm._apply_tiers(the_program, ARRAY[ROW(the_partner, 'main', the_held,
       (SELECT e.qualified_tier FROM prm.enrolment e WHERE e.program_id = the_program AND e.partner_id = the_partner AND e.ladder = 'main'),
-      'pinned', btrim(pin_tier.reason), NULL, pin_tier.tier, 'active', NULL, NULL, NULL, '{}', true)::prm.tier_finding]);
+      'pinned', btrim(pin_tier.reason), NULL, pin_tier.tier, 'active', NULL, NULL, NULL, '{}', true, false)::prm.tier_finding]);
   UPDATE prm.enrolment e SET pinned_until = coalesce(pin_tier.until, 'infinity'), pin_reason = btrim(pin_tier.reason)
     WHERE e.program_id = the_program AND e.partner_id = the_partner AND e.ladder = 'main';
   IF the_held IS NOT DISTINCT FROM pin_tier.tier THEN
@@ -485,4 +503,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.pin_tier(bigint, text, timestamptz, text, bigint) IS
-'Gives a partner a tier of ladder main and keeps it there until a moment (NULL: without end), whatever it meets; returns the tier held. A NULL tier ends the pin: the next evaluation decides. Errors: 42704 unknown partner or tier, 22023 no reason, or an end that is past.';
+'Gives a partner a tier of ladder main and keeps it there until a moment (NULL: without end), whatever it meets; returns the tier held. A NULL tier ends the pin: the next evaluation decides. Errors: 42704 unknown partner or tier, 22023 no reason, or an end that is past, 42501 not the owner of the model.';

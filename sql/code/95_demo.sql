@@ -45,7 +45,7 @@ BEGIN
     (_demo_partners.start_at - make_interval(days => (prm._draw(_demo_partners.seed, 'joined', n::text) * 700)::integer))::date,
     _demo_partners.start_at, 'P' || lpad(n::text, 4, '0'),
     jsonb_build_object('quality', round((1 - (n - 0.5) / _demo_partners.partners)::numeric, 3))
-  FROM generate_series(1, _demo_partners.partners) n;
+  FROM generate_series(1, _demo_partners.partners) n ORDER BY n;
   -- Every tenth partner is a hub, and the nine after it are its members where they are of the same region.
   UPDATE prm.partner p SET parent_id = h.partner_id
     FROM prm.partner h
@@ -98,13 +98,14 @@ BEGIN
     (ARRAY['web', 'event', 'referral', 'campaign'])[1 + (prm._draw(_demo_leads.seed, 'source', c.number::text) * 4)::integer % 4],
     CASE WHEN c.number % 5 = 0 THEN 'spring tour' END,
     (ARRAY['ledger', 'payroll', 'commerce'])[1 + (prm._draw(_demo_leads.seed, 'family', c.number::text) * 3)::integer % 3],
-    _demo_leads.month_at + interval '1 day', 'L' || lpad(c.number::text, 6, '0')
-  FROM (SELECT _demo_leads.month_no * 100000 + n AS number,
+    _demo_leads.month_at + interval '1 day', 'L' || lpad(c.number::text, 8, '0')
+  FROM (SELECT _demo_leads.month_no * 1000000 + n AS number,
                (ARRAY['Acorn', 'Brook', 'Cobalt', 'Dune', 'Elm', 'Fjord', 'Grove', 'Heron', 'Inlet', 'Jade', 'Knoll', 'Lark'])[1 + n % 12] || ' ' ||
                (ARRAY['Foods', 'Clinic', 'Motors', 'School', 'Logistics', 'Books', 'Textiles'])[1 + n % 7] || ' ' || _demo_leads.month_no || '-' || n AS company
         FROM generate_series(1, _demo_leads.leads) n) c
   JOIN prm.partner p ON p.program_id = _demo_leads.program_id
-    AND p.partner_id = the_partners[1 + floor(power(prm._draw(_demo_leads.seed, 'partner', c.number::text), 1.8) * cardinality(the_partners))::integer];
+    AND p.partner_id = the_partners[1 + floor(power(prm._draw(_demo_leads.seed, 'partner', c.number::text), 1.8) * cardinality(the_partners))::integer]
+  ORDER BY c.number;
 
   -- Step 1, by each partner: qualify by the vendor's criteria. Good partners answer within hours, weak ones within days.
   FOR partner IN
@@ -165,8 +166,8 @@ BEGIN
     CASE WHEN c.customer_id IS NULL THEN 'Project ' || n.number ELSE (ARRAY['Renewal', 'Upsell'])[1 + n.number::integer % 2] || ' ' || c.name END,
     v.product, v.family, CASE WHEN c.customer_id IS NULL THEN 'new' WHEN n.number % 2 = 0 THEN 'renewal' ELSE 'upsell' END,
     10 * round(((80 + 2600 * power(prm._draw(_demo_deals.seed, 'amount', n.number::text), 3)) * (0.4 + (p.attributes ->> 'quality')::numeric))::numeric),
-    (_demo_deals.month_at + interval '75 days')::date, 'D' || lpad(n.number::text, 6, '0'), _demo_deals.month_at + interval '16 days'
-  FROM (SELECT (_demo_deals.month_no * 100000 + g)::bigint AS number FROM generate_series(1, greatest(_demo_deals.target - the_count, 0)) g) n
+    (_demo_deals.month_at + interval '75 days')::date, 'D' || lpad(n.number::text, 8, '0'), _demo_deals.month_at + interval '16 days'
+  FROM (SELECT (_demo_deals.month_no * 1000000 + g)::bigint AS number FROM generate_series(1, greatest(_demo_deals.target - the_count, 0)) g) n
   JOIN prm.partner p ON p.program_id = _demo_deals.program_id
     AND p.partner_id = the_partners[1 + floor(power(prm._draw(_demo_deals.seed, 'seller', n.number::text), 1.8) * cardinality(the_partners))::integer]
   JOIN prm.product v ON v.program_id = _demo_deals.program_id
@@ -175,7 +176,8 @@ BEGIN
     SELECT e.customer_id, k.name FROM prm.deal e
     JOIN prm.customer k ON k.program_id = e.program_id AND k.customer_id = e.customer_id
     WHERE e.program_id = _demo_deals.program_id AND e.partner_id = p.partner_id AND e.state = 'won'
-    ORDER BY prm._draw(_demo_deals.seed, 'again' || n.number, e.external_ref) LIMIT 1) c ON n.number % 4 <> 0;
+    ORDER BY prm._draw(_demo_deals.seed, 'again' || n.number, e.external_ref) LIMIT 1) c ON n.number % 4 <> 0
+  ORDER BY n.number;
 
   PERFORM prm._demo_clock(_demo_deals.month_at + interval '18 days');
   UPDATE prm.deal SET state = 'proposal' WHERE program_id = _demo_deals.program_id AND state = 'prospecting'

@@ -42,6 +42,15 @@ SELECT is(count(*), 0::bigint, 'a moving window takes rows back exactly') FROM (
   FROM public.prm_test_sale JOIN plan USING (n) WINDOW w AS (PARTITION BY partner ORDER BY id ROWS BETWEEN 7 PRECEDING AND 2 PRECEDING)) AS row
 WHERE moving IS DISTINCT FROM expected;
 
+SELECT is(array_agg(moving ORDER BY n), ARRAY[NULL, NULL, 0.5, 0.5, NULL, NULL, 1.0]::numeric[], 'a moving window that has become empty is NULL') FROM (
+  SELECT n, prm.commission_total('5%', amount) OVER (ORDER BY n ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS moving
+  FROM unnest(ARRAY[NULL, NULL, 10, NULL, NULL, NULL, 20]) WITH ORDINALITY AS sale (amount, n)) AS row;
+-- More schedules than the cache has slots, and more than it keeps: each row is paid by its own.
+SELECT is(prm.commission_total(('slab 0: ' || i % 6000 || ' each')::prm.commission_schedule, 1), sum(i % 6000)::numeric, '6,000 schedules in one query') FROM generate_series(1, 12000) AS i;
+SELECT is(prm.commission_total(('slab 0: ' || i || ' each')::prm.commission_schedule, 1), sum(i)::numeric, '20,000 schedules in one query') FROM generate_series(1, 20000) AS i;
+SELECT is(sum(paid), sum(i)::numeric, '20,000 schedules in one window') FROM (
+  SELECT i, prm.commission_running(('slab 0: ' || i || ' each')::prm.commission_schedule, 1, 0) OVER (ORDER BY i) AS paid FROM generate_series(1, 20000) AS i) AS row;
+
 ---- commission_cumulative, commission_running -----------------------------------------------------------------------------
 SELECT results_eq($$SELECT partner, n, prm.commission_cumulative(schedule, amount, 2)::text FROM public.prm_test_sale JOIN plan USING (n) GROUP BY 1, 2 ORDER BY 1, 2$$,
   $$SELECT partner, n, prm._round_digits(prm._commission_exact((SELECT schedule FROM plan WHERE plan.n = sale.n), sum(amount)), 2, 'half_up')::text
@@ -89,11 +98,15 @@ BEGIN
 END $$;
 SELECT matches(pg_temp.plan_of('SELECT prm.commission_total(schedule, amount) FROM public.prm_test_sale JOIN public.prm_test_plan USING (n)'),
                'Finalize(.|\n)*Partial', 'the planner splits the aggregate among workers');
-SELECT results_eq($$SELECT partner, prm.commission_total(schedule, amount), prm.commission_cumulative('marginal 0: 1%, 1000: 2%', amount, 2)
-                    FROM public.prm_test_sale JOIN public.prm_test_plan USING (n) GROUP BY partner ORDER BY 1$$,
-                  'SELECT * FROM serial_result ORDER BY partner', 'parallel workers give the same');
+-- A table, because a cursor or a call from a test function would run in one process.
+CREATE TEMP TABLE parallel_result AS
+SELECT partner, prm.commission_total(schedule, amount) AS total, prm.commission_cumulative('marginal 0: 1%, 1000: 2%', amount, 2) AS cumulative
+FROM public.prm_test_sale JOIN public.prm_test_plan USING (n) GROUP BY partner;
+CREATE TEMP TABLE parallel_nothing AS SELECT prm.commission_total('5%', amount) AS total, prm.commission_cumulative('5%', amount, 2) AS cumulative
+FROM public.prm_test_sale WHERE amount IS NULL;
+SELECT set_eq('SELECT * FROM parallel_result', 'SELECT * FROM serial_result', 'parallel workers give the same');
+SELECT results_eq('SELECT * FROM parallel_nothing', 'SELECT NULL::numeric, NULL::numeric', 'parallel and nothing but NULL');
 SELECT throws_ok($$SELECT prm.commission_cumulative(schedule, amount, 2) FROM public.prm_test_sale JOIN public.prm_test_plan USING (n)$$, '22023', NULL, 'different schedules are refused in parallel too');
-SELECT is((SELECT prm.commission_total('5%', amount) FROM public.prm_test_sale WHERE amount IS NULL), NULL, 'parallel and nothing but NULL');
 RESET parallel_leader_participation;
 SET LOCAL max_parallel_workers_per_gather = 0;
 SET LOCAL jit = on;

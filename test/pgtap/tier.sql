@@ -252,5 +252,32 @@ SELECT results_eq($$ SELECT lead_id, state_since, prm.state_since(l) FROM prm.v_
   $$ VALUES (1::bigint, '2028-02-01 12:00+01'::timestamptz, '2028-02-01 12:00+01'::timestamptz), (2, '2028-02-06 12:00+01', '2028-02-06 12:00+01') $$, 'v_lead and state_since() agree');
 SELECT is((SELECT days_in_state FROM prm.v_lead WHERE program_id = prm.current_program() AND lead_id = 2), 388.50, 'days in the state, by the movable clock');
 
+-- Who may what: winning a deal promotes with the owner's rights, the history names who did it.
+DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('tiers rights', 'reseller'); END $$;
+DELETE FROM prm.tier_requirement WHERE program_id = prm.current_program() AND metric = 'certified_people';
+INSERT INTO prm.partner (partner_id, name) SELECT i, 'partner ' || i FROM generate_series(1, 3) i;
+INSERT INTO prm.deal (deal_id, partner_id, name, amount, currency) SELECT 910000 + i, i, 'deal', 30000, 'EUR' FROM generate_series(1, 3) i;
+CREATE ROLE pgtap_tier_manager;
+CREATE ROLE pgtap_tier_partner;
+DO $$ BEGIN
+  PERFORM prm.grant_access('pgtap_tier_manager', 'manager'), prm.grant_access('pgtap_tier_partner', 'partner');
+  INSERT INTO prm.partner_login (role_name, partner_id) VALUES ('pgtap_tier_partner', 2);
+END $$;
+SET LOCAL ROLE pgtap_tier_manager;
+UPDATE prm.deal SET state = 'won' WHERE program_id = prm.current_program() AND deal_id = 910001;
+UPDATE prm.partner SET tier = 'gold' WHERE program_id = prm.current_program() AND partner_id = 3;
+SELECT is((SELECT count(*) FROM prm.v_partner v CROSS JOIN LATERAL prm.health(v.partner_id) h CROSS JOIN LATERAL prm.tier_gap(v.partner_id, 'platinum') g WHERE v.program_id = prm.current_program() AND g.metric = 'revenue_12m'), 3::bigint, 'a manager reads');
+SELECT is((SELECT count(*) FROM prm.evaluate_tiers(dry_run => true)), 3::bigint, 'and asks what an evaluation would do');
+SELECT throws_ok($$ SELECT * FROM prm.evaluate_tiers() $$, '42501', 'only the owner of the model evaluates and pins tiers', 'but does not evaluate');
+SELECT throws_ok($$ SELECT prm.pin_tier(1, 'gold', NULL, 'x') $$, '42501', 'only the owner of the model evaluates and pins tiers', 'nor pin');
+SET LOCAL ROLE pgtap_tier_partner;
+UPDATE prm.deal SET state = 'won' WHERE program_id = prm.current_program() AND deal_id IN (910002, 910003);
+SELECT throws_ok($$ UPDATE prm.partner SET tier = 'platinum' WHERE program_id = prm.current_program() AND partner_id = 2 $$, '42501', NULL, 'a partner sets no tier');
+SELECT throws_ok($$ INSERT INTO prm.tier_history (partner_id, ladder, outcome, actor, at) VALUES (2, 'main', 'promote', 'me', now()) $$, '42501', NULL, 'and writes no history');
+RESET ROLE;
+SELECT results_eq($$ SELECT partner_id, to_tier, outcome, actor FROM prm.tier_history WHERE program_id = prm.current_program() AND outcome <> 'entry' ORDER BY tier_history_id $$,
+  $$ VALUES (1::bigint, 'silver', 'promote', 'pgtap_tier_manager'), (3, 'gold', 'manual', 'pgtap_tier_manager'), (2, 'silver', 'promote', 'pgtap_tier_partner') $$,
+  'each change names who caused it; a partner wins only its own deals');
+
 SELECT * FROM finish();
 ROLLBACK;

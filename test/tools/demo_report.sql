@@ -7,28 +7,30 @@
 
 \echo
 \echo The tier ladder
-SELECT label AS tier, partners, rpad('', partners::integer, '#') AS " ", revenue_12m FROM prm.v_tier ORDER BY rank DESC;
+SELECT label AS tier, partners, rpad('', partners::integer, '#') AS " ", at_risk, requirements FROM prm.v_tier WHERE program_id = prm.current_program() ORDER BY rank DESC;
 
 \echo The lead funnel, from history
-SELECT stage, reached, round(100 * share_of_previous, 1) AS "% of the stage before", round(100 * share_of_first, 1) AS "% of all" FROM prm.v_lead_funnel ORDER BY position;
+SELECT stage, reached, round(100 * share_of_previous, 1) AS "% of the stage before", round(100 * share_of_first, 1) AS "% of all" 
+FROM prm.v_lead_funnel WHERE program_id = prm.current_program() ORDER BY stage_no;
 
 \echo The best partners, and what they lack for the next tier
 SELECT p.name, p.tier, round(p.health_score, 1) AS health, p.health_band AS band, p.revenue_12m, p.next_tier,
   (SELECT string_agg(g.metric || ' ' || round(g.have) || ' of ' || round(g.need), ', ' ORDER BY g.metric)
    FROM prm.tier_gap(p.partner_id, p.next_tier) g WHERE NOT g.met) AS missing
-FROM prm.v_partner p WHERE p.state = 'active' ORDER BY p.revenue_12m DESC LIMIT 8;
+FROM prm.v_partner p WHERE p.program_id = prm.current_program() AND p.state = 'active' ORDER BY p.revenue_12m DESC LIMIT 8;
 
 \echo Commissions of the last three months
-SELECT month, currency, entries, partners, amount FROM prm.v_commission_month ORDER BY month DESC, currency LIMIT 3;
+SELECT month, currency, entries, partners, amount FROM prm.v_commission_month WHERE program_id = prm.current_program() ORDER BY month DESC, currency LIMIT 3;
 
 \echo Why one commission is what it is
 SELECT step, outcome, reason, amount, part_lower, part_upper, rate
 FROM prm.explain_commission((
-  SELECT l.earning_event_id FROM prm.v_ledger l WHERE l.kind = 'commission' ORDER BY l.amount DESC, l.entry_id LIMIT 1)) ORDER BY step;
+  SELECT l.earning_event_id FROM prm.v_ledger l WHERE l.program_id = prm.current_program() AND l.kind = 'commission' ORDER BY l.amount DESC, l.entry_id LIMIT 1)) ORDER BY step;
 
 \echo The statement-to-be of the partner with the most open money
 SELECT partner, period, earned_on, what, amount, currency, status
-FROM prm.v_statement_preview
-WHERE partner_id = (SELECT partner_id FROM prm.v_ledger WHERE status = 'pending' GROUP BY 1 ORDER BY sum(amount) DESC, 1 LIMIT 1)
-  AND period = (SELECT max(period) FROM prm.v_statement_preview)
+FROM prm.v_statement_preview s
+WHERE (program_id, partner_id, period) = (
+  SELECT p.program_id, p.partner_id, max(p.period) FROM prm.v_statement_preview p WHERE p.program_id = prm.current_program()
+  GROUP BY 1, 2 ORDER BY count(*) FILTER (WHERE p.status = 'pending') DESC, 2 LIMIT 1)
 ORDER BY earned_on, entry_id;

@@ -118,9 +118,9 @@ BEGIN
       SELECT p.program_id, p.partner_id, tstzrange(NULL, NULL), p.kind, p.parent_id, p.country, p.region,
         coalesce(p.tier, (SELECT y.entry_tier FROM prm.tier_policy y WHERE y.program_id = batch.number AND y.ladder = 'main')), p.attributes
       FROM prm.partner p WHERE p.program_id = batch.number AND p.partner_id = ANY (batch.ids);
-    SELECT array_agg(ROW(p.partner_id, l.ladder, NULL, NULL, 'entry', 'new partner', NULL,
+    SELECT array_agg(ROW(p.partner_id, l.ladder, NULL, y.entry_tier, 'entry', 'new partner', NULL,
                          CASE WHEN l.ladder = 'main' THEN coalesce(p.tier, y.entry_tier) ELSE y.entry_tier END,
-                         'active', NULL, NULL, NULL, '{}', true)::prm.tier_finding ORDER BY p.partner_id, l.ladder)
+                         'active', NULL, NULL, NULL, '{}', true, false)::prm.tier_finding ORDER BY p.partner_id, l.ladder)
       INTO the_findings
       FROM prm.partner p
       JOIN prm.ladder l ON l.program_id = batch.number
@@ -164,7 +164,7 @@ BEGIN
       SELECT array_agg(ROW(p.partner_id, 'main', e.tier, e.qualified_tier, 'manual',
                            coalesce(nullif(current_setting('prm.reason', true), ''), 'set by hand'),
                            (prm.now() AT TIME ZONE prm._program_time_zone(batch.number))::date, p.tier,
-                           'active', NULL, NULL, NULL, '{}', true)::prm.tier_finding ORDER BY p.partner_id)
+                           'active', NULL, NULL, NULL, '{}', true, false)::prm.tier_finding ORDER BY p.partner_id)
         INTO the_findings
         FROM prm.partner p
         LEFT JOIN prm.enrolment e ON e.program_id = batch.number AND e.partner_id = p.partner_id AND e.ladder = 'main'

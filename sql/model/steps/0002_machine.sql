@@ -77,7 +77,8 @@ CREATE TABLE prm.state_history (
   CONSTRAINT state_history_subject_check CHECK (num_nonnulls(subject_id, subject_uuid) = 1),
   CONSTRAINT state_history_actor_kind_check CHECK (actor_kind IN ('partner', 'vendor', 'system', 'import'))
 );
-CREATE INDEX state_history_subject_idx ON prm.state_history (program_id, machine, subject_id, history_id)
+-- The number before the name: a subject is looked up by all three, and comparing numbers is cheaper than comparing texts.
+CREATE INDEX state_history_subject_idx ON prm.state_history (program_id, subject_id, machine, history_id)
   WHERE subject_id IS NOT NULL;
-CREATE INDEX state_history_uuid_idx ON prm.state_history (program_id, machine, subject_uuid, history_id)
+CREATE INDEX state_history_uuid_idx ON prm.state_history (program_id, subject_uuid, machine, history_id)
   WHERE subject_uuid IS NOT NULL;
