@@ -22,10 +22,12 @@ BEGIN
       SELECT array_agg(DISTINCT n.partner_id ORDER BY n.partner_id) INTO the_ids FROM new_rows n
         WHERE n.program_id = the_program AND n.partner_id IS NOT NULL AND n.state = ANY (the_won) AND n.closed_at > the_start;
     ELSE
-      SELECT array_agg(DISTINCT n.partner_id ORDER BY n.partner_id) INTO the_ids
-        FROM new_rows n JOIN old_rows o ON o.program_id = n.program_id AND o.deal_id = n.deal_id
+      -- Never a join of the two: the plan of a single row is cached, and is a nested loop, quadratic in a bulk.
+      SELECT array_agg(DISTINCT c.partner_id ORDER BY c.partner_id) INTO the_ids FROM (
+        SELECT n.deal_id, n.state, n.amount, n.currency, n.partner_id, n.closed_at FROM new_rows n
         WHERE n.program_id = the_program AND n.partner_id IS NOT NULL AND n.state = ANY (the_won) AND n.closed_at > the_start
-          AND (n.state, n.amount, n.currency, n.partner_id, n.closed_at) IS DISTINCT FROM (o.state, o.amount, o.currency, o.partner_id, o.closed_at);
+        EXCEPT
+        SELECT o.deal_id, o.state, o.amount, o.currency, o.partner_id, o.closed_at FROM old_rows o WHERE o.program_id = the_program) c;
     END IF;
     IF the_ids IS NOT NULL THEN
       -- Two sessions that win deals of one partner at once do not see each other: whoever works off these rows sees both.
