@@ -115,7 +115,8 @@ DECLARE
   batch record;
 BEGIN
   FOR batch IN
-    SELECT n.program_id, array_agg(n.earning_event_id) AS ids, array_agg(DISTINCT n.kind) AS kinds, bool_or(n.deal_id IS NOT NULL) AS of_deals
+    SELECT n.program_id, array_agg(n.earning_event_id) AS ids, array_agg(DISTINCT n.kind) AS kinds,
+      bool_or(n.deal_id IS NOT NULL AND n.kind <> 'refunded') AS of_deals
     FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
   LOOP
     IF batch.of_deals THEN
@@ -123,12 +124,15 @@ BEGIN
         SELECT e.program_id, e.earning_event_id, d.credit_type, d.partner_id, d.weight
         FROM unnest((SELECT batch.ids)) AS i(earning_event_id)
         CROSS JOIN LATERAL (SELECT t.program_id, t.earning_event_id, t.deal_id FROM prm.earning_event t
-          WHERE t.program_id = batch.program_id AND t.earning_event_id = i.earning_event_id OFFSET 0) e
+          WHERE t.program_id = batch.program_id AND t.earning_event_id = i.earning_event_id AND t.kind <> 'refunded' OFFSET 0) e
         CROSS JOIN LATERAL (SELECT p.credit_type, p.partner_id, p.weight FROM prm.deal_partner p
           WHERE p.program_id = batch.program_id AND p.deal_id = e.deal_id OFFSET 0) d;
     END IF;
     IF EXISTS (SELECT 1 FROM prm.commission_plan p WHERE p.program_id = batch.program_id AND p.is_active AND p.earn_on = ANY (batch.kinds)) THEN
       PERFORM prm._accrue(batch.program_id, batch.ids);
+    END IF;
+    IF 'refunded' = ANY (batch.kinds) THEN
+      PERFORM prm._take_back(batch.program_id, batch.ids);
     END IF;
   END LOOP;
   RETURN NULL;
@@ -136,7 +140,7 @@ END
 $prm$;
 REVOKE ALL ON FUNCTION prm._accrue_events() FROM PUBLIC;
 COMMENT ON FUNCTION prm._accrue_events() IS
-'Trigger of earning_event: copies the credits of the deal and writes the ledger entries. Error 23514 where the weights of a credit type do not total 100.';
+'Trigger of earning_event: copies the credits of the deal and writes the ledger entries; a refund takes back. Error 23514 where the weights of a credit type do not total 100.';
 
 CREATE OR REPLACE TRIGGER prm_30_accrual AFTER INSERT ON prm.earning_event REFERENCING NEW TABLE AS new_rows
   FOR EACH STATEMENT EXECUTE FUNCTION prm._accrue_events();
