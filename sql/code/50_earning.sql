@@ -58,7 +58,7 @@ COMMENT ON TYPE prm.earning_outcome IS
 'What one rule does with one credit of one event; outcome is won, lost (another rule of the component won), unpaid (won, but nothing can be paid) or no_match.';
 
 CREATE FUNCTION prm._earning_outcome(program_id bigint, earning_event_ids bigint[], everything boolean) RETURNS SETOF prm.earning_outcome
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET plan_cache_mode = 'auto' AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_earning_outcome.program_id);
@@ -67,10 +67,9 @@ DECLARE
 BEGIN
   SELECT p.rounding INTO the_rounding FROM prm.program p WHERE p.program_id = _earning_outcome.program_id;
   the_conditions := EXISTS (SELECT 1 FROM prm.commission_rule r WHERE r.program_id = _earning_outcome.program_id AND r.condition IS NOT NULL);
-  -- A plan that was made for single events is no plan for a bulk.
-  IF cardinality(_earning_outcome.earning_event_ids) > 20 THEN
-    PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
-  END IF;
+  -- The planner does not see the length of the array (SELECT around it) and cannot join big tables (OFFSET 0, LIMIT): each row
+  -- is looked up by its key. So one cached plan serves single events without planning again, and a bulk stays linear also
+  -- with the statistics of a fresh database, where a join would be quadratic.
   RETURN QUERY
   WITH RECURSIVE event AS MATERIALIZED (
     SELECT e.earning_event_id, e.kind, e.deal_id, e.partner_id, e.customer_id, e.product, e.product_family, e.deal_kind, e.currency, e.legal_entity,
@@ -78,8 +77,9 @@ BEGIN
       coalesce(e.commissionable_amount, e.amount) AS amount, e.list_amount, e.quantity,
       greatest(coalesce(e.commissionable_amount, e.amount) - e.cost, 0) + 0 * (coalesce(e.commissionable_amount, e.amount) - e.cost) AS margin,
       CASE WHEN the_conditions THEN to_jsonb(e) END AS document
-    FROM prm.earning_event e
-    WHERE e.program_id = _earning_outcome.program_id AND e.earning_event_id = ANY (_earning_outcome.earning_event_ids)
+    FROM unnest((SELECT _earning_outcome.earning_event_ids)) AS i(earning_event_id)
+    CROSS JOIN LATERAL (SELECT * FROM prm.earning_event t
+      WHERE t.program_id = _earning_outcome.program_id AND t.earning_event_id = i.earning_event_id OFFSET 0) e
   ),
   -- Variant -> product -> family, from each product that was sold upwards.
   chain AS (
@@ -94,8 +94,8 @@ BEGIN
       array_agg(c.family) FILTER (WHERE c.family IS NOT NULL) AS families
     FROM chain c GROUP BY c.sold, c.commissionable
   ),
-  -- Who is credited: the stored credits, else the event's own partner. Each row carries its event along, and big tables are
-  -- looked up once for each row (OFFSET 0, LIMIT): with the statistics of an empty table a join would be quadratic in a bulk.
+  -- Who is credited: the stored credits, else the event's own partner. Each row carries its event along, for the same
+  -- reason.
   credit AS MATERIALIZED (
     SELECT e.earning_event_id, e.kind, e.deal_id, e.customer_id, e.product, e.product_family, e.deal_kind, e.currency, e.legal_entity, e.occurred_at,
       e.earned_on, e.amount, e.list_amount, e.quantity, e.margin, e.document,

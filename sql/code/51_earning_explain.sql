@@ -10,7 +10,7 @@ COMMENT ON COLUMN prm.commission_explanation.plan_id IS 'The commission plan.';
 COMMENT ON COLUMN prm.commission_explanation.component IS 'The component of the plan; components add up.';
 COMMENT ON COLUMN prm.commission_explanation.rule_id IS 'The rule that the row is about.';
 COMMENT ON COLUMN prm.commission_explanation.outcome IS
-'credit (what the partner is credited with), won, part (a bracket of the winner), rounding, entry (the ledger), unpaid (won, but nothing can be paid), lost (another rule won), no_match, nothing (why nothing was earned at all).';
+'credit (what the partner is credited with), won, part (a bracket of the winner), rounding, entry (the ledger), refund (what is taken back), unpaid (won, but nothing can be paid), lost (another rule won), no_match, nothing (why nothing was earned at all).';
 COMMENT ON COLUMN prm.commission_explanation.reason IS 'Why, in words.';
 COMMENT ON COLUMN prm.commission_explanation.amount IS 'Money: what a rule pays or would pay, what a part earns (not rounded), what the ledger holds. The parts and the rounding sum to the winner.';
 COMMENT ON COLUMN prm.commission_explanation.currency IS 'Currency of amount, ISO 4217.';
@@ -126,7 +126,22 @@ BEGIN
     END IF;
   END LOOP;
 
-  IF the_step = 0 THEN
+  IF event.kind = 'refunded' THEN
+    the_step := 1;
+    result := nothing;
+    result.step := 1;
+    SELECT CASE
+        WHEN bool_or(l.earning_event_id = event.earning_event_id) THEN 'refund' ELSE 'nothing' END,
+      CASE
+        WHEN bool_or(l.earning_event_id = event.earning_event_id) THEN format('refunds %s of event %s', trim_scale(-event.amount), event.applies_to_id)
+        WHEN bool_or(l.earning_event_id = event.applies_to_id) THEN 'nothing is taken back, because the refund came after the days of the plan, or it rounds to zero'
+        ELSE format('nothing is taken back, because event %s earned nothing', event.applies_to_id) END
+      INTO result.outcome, result.reason
+      FROM prm.ledger l WHERE l.program_id = the_program AND l.earning_event_id IN (event.earning_event_id, event.applies_to_id);
+    result.basis_amount := event.amount;
+    result.currency := event.currency;
+    RETURN NEXT result;
+  ELSIF the_step = 0 THEN
     the_step := 1;
     result := nothing;
     result.step := 1;
@@ -152,7 +167,7 @@ BEGIN
     result.rule_id := piece.rule_id;
     result.entry_id := piece.entry_id;
     result.outcome := 'entry';
-    result.reason := format('in the ledger as %s, earned on %s, payable from %s', piece.kind, to_char(piece.earned_on, 'YYYY-MM-DD'),
+    result.reason := format('in the ledger as %s%s, earned on %s, payable from %s', piece.kind, ' of entry ' || piece.cause_entry_id, to_char(piece.earned_on, 'YYYY-MM-DD'),
       to_char(piece.eligible_at AT TIME ZONE prm._program_time_zone(the_program), 'YYYY-MM-DD'));
     result.amount := piece.amount;
     result.currency := piece.currency;

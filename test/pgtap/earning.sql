@@ -312,6 +312,45 @@ SELECT pg_temp.sell('even', :ann, 0.50), pg_temp.sell('odd', :ann, 1.50);
 SELECT is(pg_temp.earned('even') || ' / ' || pg_temp.earned('odd'), 'nothing / Ann 0.02', 'rounding half to even where the programme says so: 0.005 and 0.02');
 UPDATE prm.program SET rounding = 'half_up' WHERE program_id = :program;
 
+-- Refunds.
+SELECT pg_temp.plan('refunds') AS refunds \gset
+SELECT pg_temp.only('refunds');
+UPDATE prm.commission_plan SET hold_days = 30, clawback_days = 90 WHERE plan_id = :refunds;
+INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (:refunds, '19%');
+CREATE FUNCTION pg_temp.refund(the_name text, the_amount numeric, the_at timestamptz DEFAULT prm.now()) RETURNS bigint LANGUAGE sql AS $$
+  INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) VALUES ('refunded', pg_temp.event(the_name), -the_amount, 'USD', the_at) RETURNING earning_event_id $$;
+CREATE FUNCTION pg_temp.taken(the_name text) RETURNS numeric[] LANGUAGE sql AS $$
+  SELECT array_agg(l.amount ORDER BY l.entry_id) FROM prm.ledger l JOIN prm.earning_event r USING (program_id, earning_event_id)
+  WHERE r.applies_to_id = pg_temp.event(the_name) AND l.kind = 'reversal' AND l.program_id = prm.current_program() $$;
+SELECT pg_temp.sell('rnd', :ann, 317.50);
+SELECT is((SELECT format('%s', sum(amount)) FROM prm.v_ledger WHERE deal = 'rnd' AND program_id = :program), '60.33', 'RND-001 forward');
+SELECT pg_temp.refund('rnd', 317.50) AS full \gset
+SELECT is(pg_temp.taken('rnd'), ARRAY[-60.33], 'RND-001 and back');
+SELECT is((SELECT prm.commission(d) FROM prm.deal d WHERE name = 'rnd' AND program_id = :program), 0.00, 'nothing is left of the deal');
+SELECT is((SELECT r.eligible_at = c.eligible_at AND r.rule_id = c.rule_id FROM prm.ledger r JOIN prm.ledger c ON c.program_id = r.program_id AND c.entry_id = r.cause_entry_id
+  WHERE r.earning_event_id = :full), true, 'a reversal is payable when its cause is');
+SELECT is((SELECT array_agg(outcome ORDER BY step) FROM prm.explain_commission(:full)), ARRAY['refund', 'entry'], 'and is explained');
+SELECT pg_temp.sell('thirds back', :ann, 100);
+SELECT pg_temp.refund('thirds back', 33.33), pg_temp.refund('thirds back', 33.33);
+INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) SELECT 'refunded', pg_temp.event('thirds back'), -n, 'USD', prm.now() FROM unnest(ARRAY[0.01, 33.33]) n;
+SELECT is((SELECT sum(a) FROM unnest(pg_temp.taken('thirds back')) a), -19.00, 'parts of a refund give back exactly what was earned, also two in one statement');
+SELECT is(pg_temp.taken('thirds back'), ARRAY[-6.33, -6.34, -6.33], 'each the difference of the rounded totals, and a zero is no row');
+SELECT pg_temp.sell('kept', :ann, 100);
+SELECT pg_temp.refund('kept', 40) AS kept \gset
+SELECT is((SELECT prm.commission(d) FROM prm.deal d WHERE name = 'kept' AND program_id = :program), 11.40, 'CLB-006 the commission on the part kept');
+SELECT throws_ok($$SELECT pg_temp.refund('kept', 60.01)$$, '23514', format('earning event %s cannot be refunded like this', pg_temp.event('kept')), 'refunds never exceed the sale');
+SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) VALUES (''refunded'', %s, -1, ''EUR'', now())', pg_temp.event('kept')), '23514', NULL, 'nor are in another currency');
+SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) VALUES (''refunded'', %s, -1, ''USD'', now())', :kept), '23514', NULL, 'nor of a refund');
+SELECT pg_temp.sell('old', :ann, 100);
+SELECT pg_temp.refund('old', 50, prm.now() + interval '90 days') AS intime, pg_temp.refund('old', 50, prm.now() + interval '91 days') AS late \gset
+SELECT is(pg_temp.taken('old'), ARRAY[-9.50], 'after clawback_days nothing is taken back');
+SELECT matches((SELECT reason FROM prm.explain_commission(:late)), 'after the days of the plan', 'with the reason');
+SELECT pg_temp.open_deal('team back', :ann, 500) AS teamback \gset
+INSERT INTO prm.deal_partner (deal_id, partner_id, weight) VALUES (:teamback, :ann, 60), (:teamback, :bob, 40);
+SELECT pg_temp.win('team back');
+SELECT pg_temp.refund('team back', 250);
+SELECT is(pg_temp.taken('team back'), ARRAY[-28.50, -19.00], 'every partner of the sale gives back its part');
+
 -- Append-only, and what an amount may be.
 SELECT throws_ok('UPDATE prm.ledger SET amount = 1', '55000', 'table "ledger" is append-only', 'ledger: no update');
 SELECT throws_ok('DELETE FROM prm.ledger WHERE false', '55000', 'table "ledger" is append-only', 'ledger: no delete, not even of no row');

@@ -54,7 +54,9 @@ BEGIN
       SELECT d.program_id, 'booked', d.deal_id, d.partner_id, d.customer_id, d.product, coalesce(d.product_family, p.family), d.kind, l.quantity,
         d.amount, CASE WHEN l.excluded <> 0 THEN greatest(d.amount - l.excluded, 0) END, l.list_amount, coalesce(l.cost, d.cost),
         d.currency, coalesce(d.closed_at, prm.now())
-      FROM prm.deal d
+      FROM unnest((SELECT the_ids)) AS i(deal_id)
+      -- Look-ups by key, never a join that depends on statistics: see _earning_outcome().
+      CROSS JOIN LATERAL (SELECT * FROM prm.deal t WHERE t.program_id = touched.program_id AND t.deal_id = i.deal_id OFFSET 0) d
       LEFT JOIN prm.product p ON p.program_id = touched.program_id AND p.product = d.product
       LEFT JOIN LATERAL (
         SELECT sum(i.net) FILTER (WHERE NOT coalesce(q.commissionable, true)) AS excluded,
@@ -64,8 +66,7 @@ BEGIN
         FROM prm.deal_line i LEFT JOIN prm.product q ON q.program_id = touched.program_id AND q.product = i.product
         WHERE i.program_id = touched.program_id AND i.deal_id = d.deal_id
       ) l ON true
-      WHERE d.program_id = touched.program_id AND d.deal_id = ANY (the_ids) AND d.amount IS NOT NULL
-        -- A look-up for each deal, never a join: see _earning_outcome().
+      WHERE d.amount IS NOT NULL
         AND (SELECT e.earning_event_id FROM prm.earning_event e WHERE e.program_id = touched.program_id AND e.deal_id = d.deal_id
              AND e.kind = 'booked' AND coalesce(e.line_no, 0) = 0 LIMIT 1) IS NULL
       ORDER BY coalesce(d.closed_at, prm.now()), d.deal_id
@@ -114,19 +115,24 @@ DECLARE
   batch record;
 BEGIN
   FOR batch IN
-    SELECT n.program_id, array_agg(n.earning_event_id) AS ids, array_agg(DISTINCT n.kind) AS kinds, bool_or(n.deal_id IS NOT NULL) AS of_deals
+    SELECT n.program_id, array_agg(n.earning_event_id) AS ids, array_agg(DISTINCT n.kind) AS kinds,
+      bool_or(n.deal_id IS NOT NULL AND n.kind <> 'refunded') AS of_deals
     FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
   LOOP
     IF batch.of_deals THEN
       INSERT INTO prm.sales_credit (program_id, earning_event_id, credit_type, partner_id, weight)
         SELECT e.program_id, e.earning_event_id, d.credit_type, d.partner_id, d.weight
-        FROM prm.earning_event e
+        FROM unnest((SELECT batch.ids)) AS i(earning_event_id)
+        CROSS JOIN LATERAL (SELECT t.program_id, t.earning_event_id, t.deal_id FROM prm.earning_event t
+          WHERE t.program_id = batch.program_id AND t.earning_event_id = i.earning_event_id AND t.kind <> 'refunded' OFFSET 0) e
         CROSS JOIN LATERAL (SELECT p.credit_type, p.partner_id, p.weight FROM prm.deal_partner p
-          WHERE p.program_id = batch.program_id AND p.deal_id = e.deal_id OFFSET 0) d
-        WHERE e.program_id = batch.program_id AND e.earning_event_id = ANY (batch.ids);
+          WHERE p.program_id = batch.program_id AND p.deal_id = e.deal_id OFFSET 0) d;
     END IF;
     IF EXISTS (SELECT 1 FROM prm.commission_plan p WHERE p.program_id = batch.program_id AND p.is_active AND p.earn_on = ANY (batch.kinds)) THEN
       PERFORM prm._accrue(batch.program_id, batch.ids);
+    END IF;
+    IF 'refunded' = ANY (batch.kinds) THEN
+      PERFORM prm._take_back(batch.program_id, batch.ids);
     END IF;
   END LOOP;
   RETURN NULL;
@@ -134,7 +140,7 @@ END
 $prm$;
 REVOKE ALL ON FUNCTION prm._accrue_events() FROM PUBLIC;
 COMMENT ON FUNCTION prm._accrue_events() IS
-'Trigger of earning_event: copies the credits of the deal and writes the ledger entries. Error 23514 where the weights of a credit type do not total 100.';
+'Trigger of earning_event: copies the credits of the deal and writes the ledger entries; a refund takes back. Error 23514 where the weights of a credit type do not total 100.';
 
 CREATE OR REPLACE TRIGGER prm_30_accrual AFTER INSERT ON prm.earning_event REFERENCING NEW TABLE AS new_rows
   FOR EACH STATEMENT EXECUTE FUNCTION prm._accrue_events();

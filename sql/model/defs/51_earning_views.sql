@@ -134,13 +134,20 @@ CREATE OR REPLACE FUNCTION prm.commission(deal prm.deal) RETURNS numeric
 LANGUAGE sql STABLE
 BEGIN ATOMIC
   SELECT coalesce(sum(l.amount), 0)
-  FROM prm.earning_event e
-  JOIN prm.ledger l ON l.program_id = e.program_id AND l.earning_event_id = e.earning_event_id
-  WHERE e.program_id = (commission.deal).program_id AND e.deal_id = (commission.deal).deal_id
-    AND l.kind IN ('commission', 'override', 'bonus', 'adjustment', 'reversal', 'clawback') AND l.currency = (commission.deal).currency;
+  FROM prm.ledger l
+  WHERE l.program_id = (commission.deal).program_id AND l.currency = (commission.deal).currency
+    AND l.kind IN ('commission', 'override', 'bonus', 'adjustment', 'reversal', 'clawback')
+    AND l.earning_event_id IN (
+      SELECT e.earning_event_id FROM prm.earning_event e
+      WHERE e.program_id = (commission.deal).program_id AND e.deal_id = (commission.deal).deal_id
+      UNION
+      -- A refund may name the sale only.
+      SELECT r.earning_event_id FROM prm.earning_event e
+      JOIN prm.earning_event r ON r.program_id = e.program_id AND r.applies_to_id = e.earning_event_id
+      WHERE e.program_id = (commission.deal).program_id AND e.deal_id = (commission.deal).deal_id);
 END;
 COMMENT ON FUNCTION prm.commission(prm.deal) IS
-'What was earned on a deal, in the deal''s currency; with prm on the search_path it can be written as a column: deal.commission. For many deals read prm.v_earning.';
+'What was earned on a deal, less what refunds took back, in the deal''s currency; with prm on the search_path it can be written as a column: deal.commission. For many deals read prm.v_earning.';
 
 COMMENT ON TABLE prm.legal_entity IS 'The vendor''s companies that pay.';
 COMMENT ON COLUMN prm.legal_entity.legal_entity IS 'Short name, the key.';

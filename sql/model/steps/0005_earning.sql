@@ -60,6 +60,7 @@ CREATE TABLE prm.earning_event (
 -- A won deal books once, however often and concurrently it is told.
 CREATE UNIQUE INDEX earning_event_deal_key ON prm.earning_event (program_id, deal_id, coalesce(line_no, 0)) WHERE kind = 'booked' AND deal_id IS NOT NULL;
 CREATE INDEX earning_event_deal_idx ON prm.earning_event (program_id, deal_id) WHERE deal_id IS NOT NULL;
+CREATE INDEX earning_event_applies_idx ON prm.earning_event (program_id, applies_to_id) WHERE applies_to_id IS NOT NULL;
 CREATE INDEX earning_event_partner_idx ON prm.earning_event (program_id, partner_id, occurred_at);
 
 CREATE TABLE prm.sales_credit (
@@ -187,4 +188,5 @@ CREATE TABLE prm.ledger (
 );
 CREATE INDEX ledger_partner_idx ON prm.ledger (program_id, partner_id, earned_on);
 CREATE INDEX ledger_rule_idx ON prm.ledger (program_id, rule_id, earned_on) WHERE rule_id IS NOT NULL;
+CREATE INDEX ledger_cause_idx ON prm.ledger (program_id, cause_entry_id) WHERE cause_entry_id IS NOT NULL;
 CREATE INDEX ledger_event_idx ON prm.ledger (program_id, earning_event_id) WHERE earning_event_id IS NOT NULL;
