@@ -48,7 +48,7 @@ rm -rf "$DEMO/installed"
 build_into "$DEMO/source" "$DEMO/installed"
 
 say "Starting a private server in $DEMO ..."
-server_init "$DEMO" "$DEMO/installed" "shared_buffers = 128MB" "max_connections = 20"
+server_init "$DEMO" "$DEMO/installed" "shared_buffers = 128MB" "max_connections = 20" "synchronous_commit = off"
 server_start "$DEMO"
 psql() { "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 "$@"; }
 PGOPTIONS="-c client_min_messages=warning" psql -d postgres -c "DROP DATABASE IF EXISTS prm WITH (FORCE)" -c "CREATE DATABASE prm"

@@ -66,7 +66,7 @@ copy_tree() {
 build_into() {
   (
     cd "$1"
-    as_user make -s with_llvm=no COPT="${PRM_COPT-}" PG_CONFIG="$PG_CONFIG" MAKEFLAGS= >"$1/build.log" 2>&1 &&
+    as_user make -s -j"$(nproc)" with_llvm=no COPT="${PRM_COPT-}" PG_CONFIG="$PG_CONFIG" MAKEFLAGS= >"$1/build.log" 2>&1 &&
       as_user make -s with_llvm=no COPT="${PRM_COPT-}" PG_CONFIG="$PG_CONFIG" MAKEFLAGS= DESTDIR="$2" install >>"$1/build.log" 2>&1
   ) || { tail -40 "$1/build.log" >&2; fail "the build failed"; }
 }
