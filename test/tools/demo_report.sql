@@ -10,7 +10,7 @@
 SELECT label AS tier, partners, rpad('', partners::integer, '#') AS " ", at_risk, requirements FROM prm.v_tier WHERE program_id = prm.current_program() ORDER BY rank DESC;
 
 \echo The lead funnel, from history
-SELECT stage, reached, round(100 * share_of_previous, 1) AS "% of the stage before", round(100 * share_of_first, 1) AS "% of all" 
+SELECT stage, reached, round(100 * share_of_previous, 1) AS "% of the stage before", round(100 * share_of_first, 1) AS "% of all"
 FROM prm.v_lead_funnel WHERE program_id = prm.current_program() ORDER BY stage_no;
 
 \echo The best partners, and what they lack for the next tier
