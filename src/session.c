@@ -181,16 +181,47 @@ prm_program_time_zone(PG_FUNCTION_ARGS)
 /* ---- who ----------------------------------------------------------------------------------------------------------- */
 
 /*
- * Logins and profiles by role. The answer for a role is cached until the definitions change or another (role, programme) is
- * asked; both tables are small and read with the owner's rights.
+ * Logins and profiles by role and programme. The answers are cached until the definitions change, because a statement may
+ * touch rows of a thousand programmes; both tables are read with the owner's rights.
  */
-static uint64 login_generation = 0;
-static Oid login_role = InvalidOid;
-static int64 login_program = 0;
-static int64 login_partner = 0;
-static bool login_may_act_for_partners = false;
+typedef struct LoginKey
+{
+	int64 program_id;
+	int64 role; /* of 8 bytes, so that the key has no padding */
+} LoginKey;
 
-static void
+typedef struct Login
+{
+	LoginKey key;
+	int64 partner_id; /* 0: not the login of a partner */
+	bool may_act_for_partners;
+} Login;
+
+static HTAB *logins = NULL;
+static uint64 logins_generation = 0;
+static SPIPlanPtr login_plan = NULL;
+
+/* The part of the answer that does not depend on the programme, for the role asked for last. */
+static Oid profile_role = InvalidOid;
+static uint64 profile_generation = 0;
+static bool profile_may_act = false;
+
+static bool
+may_act_for_partners(Oid role, uint64 generation)
+{
+	if (profile_role != role || profile_generation != generation)
+	{
+		bool may = superuser_arg(role) || has_privs_of_role(role, prm_model_owner()) || prm_has_profile(role, "app") ||
+				   prm_has_profile(role, "admin");
+
+		profile_may_act = may;
+		profile_role = role;
+		profile_generation = generation;
+	}
+	return profile_may_act;
+}
+
+static Login *
 load_login(Oid role, int64 program_id)
 {
 	uint64 new_generation = prm_definition_generation();
@@ -199,7 +230,9 @@ load_login(Oid role, int64 program_id)
 	Datum values[2];
 	bool isnull;
 	int64 partner = 0;
-	bool profile;
+	bool may_act;
+	LoginKey key;
+	Login *login;
 
 	prm_definitions_loaded();
 	values[0] = Int64GetDatum(program_id);
@@ -208,23 +241,46 @@ load_login(Oid role, int64 program_id)
 	prm_enter_owner(&scope);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT l.partner_id FROM prm.partner_login l"
-							  " WHERE l.program_id OPERATOR(pg_catalog.=) $1"
-							  " AND l.role_name OPERATOR(pg_catalog.=) pg_catalog.pg_get_userbyid($2)::pg_catalog.text",
-							  2, types, values, NULL, false, 1) != SPI_OK_SELECT)
+	if (login_plan == NULL)
+	{
+		SPIPlanPtr plan = SPI_prepare("SELECT l.partner_id FROM prm.partner_login l"
+									  " WHERE l.program_id OPERATOR(pg_catalog.=) $1"
+									  " AND l.role_name OPERATOR(pg_catalog.=) pg_catalog.pg_get_userbyid($2)::pg_catalog.text",
+									  2, types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "preparing the reading of prm.partner_login failed");
+		login_plan = plan;
+	}
+	if (SPI_execute_plan(login_plan, values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "reading prm.partner_login failed");
 	if (SPI_processed > 0)
 		partner = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	prm_leave_owner(&scope);
+	may_act = may_act_for_partners(role, new_generation);
 
-	profile = superuser_arg(role) || has_privs_of_role(role, prm_model_owner()) || prm_has_profile(role, "app") ||
-			  prm_has_profile(role, "admin");
-	login_role = role;
-	login_program = program_id;
-	login_partner = partner;
-	login_may_act_for_partners = profile;
-	login_generation = new_generation;
+	/* Only now, when nothing can fail any more: an outdated list goes, the answer comes. */
+	if (logins != NULL && logins_generation != new_generation)
+	{
+		hash_destroy(logins);
+		logins = NULL;
+	}
+	if (logins == NULL)
+	{
+		HASHCTL info = {0};
+
+		info.keysize = sizeof(LoginKey);
+		info.entrysize = sizeof(Login);
+		logins = hash_create("prm logins", 16, &info, HASH_ELEM | HASH_BLOBS);
+		logins_generation = new_generation;
+	}
+	key.program_id = program_id;
+	key.role = role;
+	login = hash_search(logins, &key, HASH_ENTER, NULL);
+	login->partner_id = partner;
+	login->may_act_for_partners = may_act;
+	return login;
 }
 
 /* Is the role, or a role whose rights it has, recorded with this profile by grant_access()? */
@@ -283,13 +339,16 @@ claimed_partner(void)
 int64
 prm_acting_partner(int64 program_id)
 {
-	Oid role = GetUserId();
+	LoginKey key = {program_id, GetUserId()};
+	Login *login = NULL;
 
-	if (unlikely(login_generation != prm_definition_generation() || login_role != role || login_program != program_id))
-		load_login(role, program_id);
-	if (login_partner != 0)
-		return login_partner;
-	if (!login_may_act_for_partners)
+	if (likely(logins != NULL && logins_generation == prm_definition_generation()))
+		login = hash_search(logins, &key, HASH_FIND, NULL);
+	if (unlikely(login == NULL))
+		login = load_login(GetUserId(), program_id);
+	if (login->partner_id != 0)
+		return login->partner_id;
+	if (!login->may_act_for_partners)
 		return 0;
 	if (prm_setting_partner_id != 0)
 		return prm_setting_partner_id;
