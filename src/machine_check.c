@@ -17,6 +17,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 
 /* ---- guards: compiling ------------------------------------------------------------------------------------------------ */
 
@@ -371,6 +372,17 @@ push_column(JsonbParseState **state, TupleDesc tupdesc, AttrNumber number, Tuple
 		item.val.string.val = VARDATA_ANY(content);
 		item.val.string.len = VARSIZE_ANY_EXHDR(content);
 	}
+	else if (attribute->atttypid == NUMERICOID && !numeric_is_nan(DatumGetNumeric(value)) &&
+			 !numeric_is_inf(DatumGetNumeric(value)))
+	{
+		item.type = jbvNumeric;
+		item.val.numeric = DatumGetNumeric(value);
+	}
+	else if (attribute->atttypid == BOOLOID)
+	{
+		item.type = jbvBool;
+		item.val.boolean = DatumGetBool(value);
+	}
 	else
 	{
 		Jsonb *document = value_to_jsonb(value, attribute->atttypid);
@@ -415,12 +427,18 @@ bool
 prm_guard_holds(const PrmBinding *binding, TupleTableSlot *row)
 {
 	LOCAL_FCINFO(fcinfo, 4);
-	Jsonb *no_variables;
+	static Jsonb *no_variables = NULL;
 	Datum result;
 
 	if (binding->transition->guard == NULL)
 		return true;
-	no_variables = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	if (no_variables == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+		no_variables = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+		MemoryContextSwitchTo(caller);
+	}
 	/* Not DirectFunctionCall: the answer may be NULL. The time-zone aware form, so that dates compare instead of failing. */
 	InitFunctionCallInfoData(*fcinfo, NULL, 4, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = JsonbPGetDatum(guard_document(binding, row));
