@@ -97,20 +97,6 @@ ALTER TABLE prm.deal_line ADD CONSTRAINT deal_line_list_amount_check CHECK (prm.
 ALTER TABLE prm.deal_line DROP CONSTRAINT IF EXISTS deal_line_cost_check;
 ALTER TABLE prm.deal_line ADD CONSTRAINT deal_line_cost_check CHECK (prm.check_amount(cost, 'deal_line.cost'));
 
--- A deal is in its programme's currency unless it says otherwise; a column default cannot see the row's programme.
-CREATE OR REPLACE FUNCTION prm._deal_currency() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-BEGIN
-  NEW.currency := prm._program_currency(NEW.program_id);
-  RETURN NEW;
-END
-$prm$;
-REVOKE ALL ON FUNCTION prm._deal_currency() FROM PUBLIC;
-COMMENT ON FUNCTION prm._deal_currency() IS 'Gives a new deal without currency that of its programme.';
-CREATE OR REPLACE TRIGGER prm_currency BEFORE INSERT ON prm.deal
-  FOR EACH ROW WHEN (NEW.currency IS NULL) EXECUTE FUNCTION prm._deal_currency();
-
 -- Serve the search for the customer of a converted lead.
 CREATE INDEX IF NOT EXISTS customer_domain_idx ON prm.customer (program_id, lower(domain)) WHERE domain IS NOT NULL;
 CREATE INDEX IF NOT EXISTS customer_plain_name_idx ON prm.customer (program_id, prm._plain_name(name));
