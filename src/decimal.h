@@ -150,43 +150,54 @@ prm_units_numeric(PrmWide units, int scale)
 	return PointerGetDatum(result);
 }
 
+/* 10^-12 in units of 10^-digits, rounded down. For the usual currencies the compiler turns the division into
+ * a product. */
+PRM_INLINE uint64
+prm_whole_units(uint64 size, int digits, uint64 step)
+{
+	switch (digits)
+	{
+		case 2:
+			return size / UINT64CONST(10000000000);
+		case 0:
+			return size / UINT64CONST(1000000000000);
+		default:
+			return size / step;
+	}
+}
+
 /* Rounds units of 10^-12 to digits places (0 to 12), half away from zero or half to even; the units stay
  * 10^-12. */
 static inline PrmWide
 prm_units_round(PrmWide units, int digits, bool half_even)
 {
-	static const int64 steps[] = {INT64CONST(1000000000000),
-								  INT64CONST(100000000000),
-								  INT64CONST(10000000000),
-								  INT64CONST(1000000000),
-								  INT64CONST(100000000),
-								  INT64CONST(10000000),
-								  INT64CONST(1000000),
-								  INT64CONST(100000),
-								  INT64CONST(10000),
-								  INT64CONST(1000),
-								  INT64CONST(100),
-								  INT64CONST(10),
-								  1};
-	int64 step = steps[digits];
+	static const uint64 steps[] = {UINT64CONST(1000000000000),
+								   UINT64CONST(100000000000),
+								   UINT64CONST(10000000000),
+								   UINT64CONST(1000000000),
+								   UINT64CONST(100000000),
+								   UINT64CONST(10000000),
+								   UINT64CONST(1000000),
+								   UINT64CONST(100000),
+								   UINT64CONST(10000),
+								   UINT64CONST(1000),
+								   UINT64CONST(100),
+								   UINT64CONST(10),
+								   UINT64CONST(1)};
+	uint64 step = steps[digits];
 	PrmUWide size = units < 0 ? (PrmUWide)0 - (PrmUWide)units : (PrmUWide)units;
 	PrmUWide whole;
-	int64 rest;
+	uint64 rest;
 
 	/* A division of 64 bits costs a tenth of one of 128. */
 	if (likely(size <= PG_UINT64_MAX))
-	{
-		whole = (uint64)size / (uint64)step;
-		rest = (int64)((uint64)size - (uint64)whole * (uint64)step);
-	}
+		whole = prm_whole_units((uint64)size, digits, step);
 	else
-	{
-		whole = size / (PrmUWide)step;
-		rest = (int64)(size - whole * (PrmUWide)step);
-	}
-	if (rest * 2 > step || (step > 1 && rest * 2 == step && (!half_even || (whole & 1) != 0)))
+		whole = size / step;
+	rest = (uint64)(size - whole * step);
+	if (rest * 2 > step || (rest != 0 && rest * 2 == step && (!half_even || (whole & 1) != 0)))
 		whole++;
-	size = whole * (PrmUWide)step;
+	size = whole * step;
 	return units < 0 ? -(PrmWide)size : (PrmWide)size;
 }
 
