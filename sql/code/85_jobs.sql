@@ -38,7 +38,7 @@ BEGIN
       FROM ended e WHERE o.program_id = _job_work.program_id AND o.outbox_id = e.outbox_id;
       GET DIAGNOSTICS the_count = ROW_COUNT;
     WHEN 'tier_due' THEN
-      the_count := prm._work_tier_due(_job_work.program_id, _job_work.batch);
+      the_count := prm._work_tier_due(_job_work.program_id, _job_work.batch)::bigint;
     WHEN 'tiers' THEN
       SELECT count(*) INTO the_count FROM prm.evaluate_tiers(program_id => _job_work.program_id);
     WHEN 'health' THEN

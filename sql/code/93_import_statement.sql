@@ -1,6 +1,17 @@
 
 -- Import: the statement that judges a batch and writes what is good of it. One statement, so that triggers see a batch at once.
 
+CREATE FUNCTION prm._import_cells(source_rows jsonb[], place integer) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+  SELECT array_agg(DISTINCT u.r -> 2 ->> _import_cells.place) FROM unnest(_import_cells.source_rows) AS u(r);
+END;
+COMMENT ON FUNCTION prm._import_cells(jsonb[], integer) IS
+'The different texts of one field in a batch. Immutable, so that the planner computes it once and searches the array by hash.';
+
+-- How a batch finds rows that exist: by all its keys at once ("= ANY"), gathered into an array and unnested again. A plain join is at
+-- the mercy of statistics that have not heard of the programme yet: taking it for one row, the planner would read all of its rows for
+-- each row of the batch.
 CREATE FUNCTION prm._import_statement(kind text, fields prm.import_field[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -10,7 +21,7 @@ DECLARE
   the_id constant text := CASE WHEN the_kind = 'product' THEN 'NULL::bigint' ELSE format('t.%I', the_kind || '_id') END;
   the_cells text;
   the_moments text := '';
-  the_hints text := '';
+  the_lookups text := '';
   the_joins text := '';
   the_complaints text;
   the_waits text := 'false';
@@ -37,18 +48,17 @@ BEGIN
       the_moments := the_moments || format(', prm._import_moment(i.c%1$s, %2$L) AS p%1$s', field.position, field.format);
     END IF;
     IF field.role = 'reference' THEN
-      -- Row by row through the key's index: a join might read the whole table for each batch.
-      the_joins := the_joins || format(CASE WHEN field.lookup LIKE '%.external_ref AS k%'
-          THEN ' LEFT JOIN LATERAL (%s AND x.external_ref = w.c%s LIMIT 1) r%2$s ON true' ELSE ' LEFT JOIN (%s) r%s ON r%2$s.k = w.c%2$s' END,
-        field.lookup, field.position);
+      the_lookups := the_lookups || format(', r%1$s AS MATERIALIZED (SELECT f.k, f.v FROM (SELECT array_agg(l.k) AS keys, array_agg(l.v) AS results FROM (%2$s) l '
+        'WHERE l.k = ANY (prm._import_cells($1, %3$s))) a CROSS JOIN LATERAL unnest(a.keys, a.results) AS f(k, v))', field.position, field.lookup, field.position - 1);
+      the_joins := the_joins || format(' LEFT JOIN r%1$s ON r%1$s.k = w.c%1$s', field.position);
       IF field.self_reference THEN
         the_waits := the_waits || format(' OR (NOT $4 AND w.c%1$s IS NOT NULL AND r%1$s.k IS NULL)', field.position);
       END IF;
       IF field.lookup NOT LIKE '%.external_ref AS k%' THEN
         -- Once for each name that is missing, not for each row.
-        the_hints := the_hints || format(', h%1$s AS MATERIALIZED (SELECT d.cell, %2$s AS hint FROM (SELECT DISTINCT w.c%1$s AS cell FROM w '
-          'WHERE w.c%1$s IS NOT NULL AND NOT EXISTS (SELECT 1 FROM (%3$s) l WHERE l.k = w.c%1$s)) d)',
-          field.position, prm._import_suggestion(field.lookup, 'd.cell'), field.lookup);
+        the_lookups := the_lookups || format(', h%1$s AS MATERIALIZED (SELECT d.cell, %2$s AS hint FROM (SELECT DISTINCT w.c%1$s AS cell FROM w '
+          'WHERE w.c%1$s IS NOT NULL AND NOT EXISTS (SELECT 1 FROM r%1$s WHERE r%1$s.k = w.c%1$s)) d)',
+          field.position, prm._import_suggestion(field.lookup, 'd.cell'));
         the_joins := the_joins || format(' LEFT JOIN h%1$s ON h%1$s.cell = w.c%1$s', field.position);
       END IF;
     END IF;
@@ -97,10 +107,12 @@ BEGIN
 
   RETURN format('WITH input AS (SELECT (u.r ->> 0)::bigint AS source_row, (u.r ->> 1)::bigint AS first_row, %s FROM unnest($1) AS u(r))', the_cells)
     || format(', w AS MATERIALIZED (SELECT i.*%s FROM input i)', the_moments)
-    || the_hints
+    || the_lookups
+    || format(', t AS MATERIALIZED (SELECT f.* FROM (SELECT array_agg(e) AS found FROM prm.%I e WHERE e.program_id = $2 AND e.%I = ANY (prm._import_cells($1, 0))) a '
+              'CROSS JOIN LATERAL unnest(a.found) AS f)', the_kind, the_key)
     || format(', judged AS MATERIALIZED (SELECT w.source_row, w.c1 AS key, %s AS id, t.program_id IS NOT NULL AS known, concat_ws(''; '', %s) AS problem, '
-              '%s AS waiting%s FROM w LEFT JOIN LATERAL (SELECT e.* FROM prm.%I e WHERE e.program_id = $2 AND e.%I = w.c1 LIMIT 1) t ON true%s)',
-              the_id, the_complaints, the_waits, the_values, the_kind, the_key, the_joins)
+              '%s AS waiting%s FROM w LEFT JOIN t ON t.%I = w.c1%s)',
+              the_id, the_complaints, the_waits, the_values, the_key, the_joins)
     || format(', j AS MATERIALIZED (SELECT j.*, %s AS changed FROM judged j)',
               CASE WHEN the_fresh IS NULL THEN 'NOT j.known' ELSE format('NOT j.known OR ROW(%s) IS DISTINCT FROM ROW(%s)', the_fresh, the_old) END)
     || format(', written AS (INSERT INTO prm.%I AS t (program_id%s) SELECT $2%s FROM j WHERE j.problem = '''' AND NOT j.waiting AND j.changed%s '
