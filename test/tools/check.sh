@@ -12,7 +12,7 @@ set -uo pipefail
 exec </dev/null
 mode=${1:-all}
 
-has_fuzz_targets() { compgen -G "$PRM_TREE/test/fuzz/*.sh" >/dev/null; }
+has_fuzz_targets() { compgen -G "$PRM_TREE/test/fuzz/*.c" >/dev/null; }
 
 prepare() {
   PRM_WORK=$(mktemp -d "${PRM_TMP:-/var/tmp}/prm-check-XXXXXX") || fail "no temporary folder"
