@@ -14,6 +14,8 @@ sub slurp { my ($file) = @_; local $/; open my $handle, '<', $file or die "$file
 # The part of the tour's output between its two marks; what stands before them only prepares the database.
 my ($shown) = slurp($tour) =~ /^-- The tour begins\n(.*?)^-- The tour ends$/ms or die "$tour has no marks of the tour\n";
 $shown =~ s/[ \t]+$//mg;
+# Each station of the tour begins after an empty line.
+$shown =~ s/([^\n]\n)(-- \d+\. )/$1\n$2/g;
 my $table = slurp($api);
 $table =~ s/\s+\z/\n/;
 
