@@ -29,7 +29,7 @@ INSERT INTO prm.customer (name) VALUES ('Nobody''s');
 SET prm.program_id = :second;
 SELECT prm.current_program() = :second AS chosen;
 INSERT INTO prm.customer (name) VALUES ('Second''s first') RETURNING program_id = :second AS right_programme;
-SELECT prm._program(4711);
+SELECT prm._check_program(4711);
 RESET prm.program_id;
 SELECT name, template, currency, time_zone FROM prm.program ORDER BY program_id;
 

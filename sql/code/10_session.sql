@@ -21,9 +21,9 @@ LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_current_actor';
 COMMENT ON FUNCTION prm.current_actor() IS
 'Who acts, as text for the history: the setting prm.actor, else the name of the current role.';
 
-CREATE FUNCTION prm._program(program_id bigint) RETURNS bigint
+CREATE FUNCTION prm._check_program(program_id bigint) RETURNS bigint
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_program_argument';
-COMMENT ON FUNCTION prm._program(bigint) IS
+COMMENT ON FUNCTION prm._check_program(bigint) IS
 'First call of every API function: returns the programme given, or the one in force for NULL. Errors: 55000 where the model is missing or of another version, 42704 where the programme does not exist.';
 
 CREATE FUNCTION prm._program_currency(program_id bigint) RETURNS text

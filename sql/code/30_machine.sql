@@ -156,7 +156,7 @@ CREATE FUNCTION prm.define_machine(machine text, definition jsonb, program_id bi
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(define_machine.program_id);
+  the_program bigint := prm._check_program(define_machine.program_id);
   the_version integer;
   the_faults text[];
   the_place text;
@@ -240,7 +240,7 @@ CREATE FUNCTION prm.machine_json(machine text, program_id bigint DEFAULT prm.cur
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(machine_json.program_id);
+  the_program bigint := prm._check_program(machine_json.program_id);
   the_version integer := prm._machine_version(machine_json.machine, the_program);
 BEGIN
   RETURN (SELECT m.definition FROM prm.machine m
@@ -268,7 +268,7 @@ CREATE FUNCTION prm.machine_dot(machine text, subject_id bigint DEFAULT NULL, pr
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(machine_dot.program_id);
+  the_program bigint := prm._check_program(machine_dot.program_id);
   the_version integer := prm._machine_version(machine_dot.machine, the_program);
   the_nodes text;
   the_edges text;
@@ -305,7 +305,7 @@ CREATE FUNCTION prm.machine_mermaid(machine text, subject_id bigint DEFAULT NULL
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(machine_mermaid.program_id);
+  the_program bigint := prm._check_program(machine_mermaid.program_id);
   the_version integer := prm._machine_version(machine_mermaid.machine, the_program);
   the_states text;
   the_arrows text;

@@ -25,7 +25,7 @@ CREATE FUNCTION prm.explain_commission(earning_event_id bigint, program_id bigin
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(explain_commission.program_id);
+  the_program bigint := prm._check_program(explain_commission.program_id);
   event prm.earning_event;
   result prm.commission_explanation;
   nothing prm.commission_explanation;
@@ -182,7 +182,7 @@ CREATE FUNCTION prm.supersede_rule(rule_id bigint, valid_from date, changes json
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(supersede_rule.program_id);
+  the_program bigint := prm._check_program(supersede_rule.program_id);
   the_rule prm.commission_rule;
   the_next prm.commission_rule;
   the_fault text;

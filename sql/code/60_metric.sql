@@ -149,7 +149,7 @@ CREATE FUNCTION prm.partner_metrics(partner_id bigint, program_id bigint DEFAULT
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(partner_metrics.program_id);
+  the_program bigint := prm._check_program(partner_metrics.program_id);
   the_partner bigint := prm._partner_argument(the_program, partner_metrics.partner_id);
 BEGIN
   RETURN QUERY SELECT v.metric, v.value, v.observed_at FROM prm._metric_values(the_program, ARRAY[the_partner], prm.now()) v ORDER BY v.metric;
@@ -162,7 +162,7 @@ CREATE FUNCTION prm.record_metric(partner_id bigint, metric text, value numeric,
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(record_metric.program_id);
+  the_program bigint := prm._check_program(record_metric.program_id);
   the_partner bigint := prm._partner_argument(the_program, record_metric.partner_id);
   the_source text;
 BEGIN

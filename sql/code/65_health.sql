@@ -117,7 +117,7 @@ CREATE FUNCTION prm.health(partner_id bigint, program_id bigint DEFAULT prm.curr
 LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(health.program_id);
+  the_program bigint := prm._check_program(health.program_id);
   the_partner bigint := prm._partner_argument(the_program, health.partner_id);
 BEGIN
   RETURN QUERY
@@ -139,7 +139,7 @@ CREATE FUNCTION prm.explain_health(partner_id bigint, program_id bigint DEFAULT 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(explain_health.program_id);
+  the_program bigint := prm._check_program(explain_health.program_id);
   the_partner bigint := prm._partner_argument(the_program, explain_health.partner_id);
   whole record;
 BEGIN
@@ -182,7 +182,7 @@ CREATE FUNCTION prm.refresh_health(program_id bigint DEFAULT prm.current_program
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(refresh_health.program_id);
+  the_program bigint := prm._check_program(refresh_health.program_id);
   the_count bigint;
 BEGIN
   INSERT INTO prm.health_snapshot (program_id, partner_id, model, taken_at, score, band, coverage, parts)

@@ -249,7 +249,7 @@ CREATE FUNCTION prm.evaluate_tiers(partner_id bigint DEFAULT NULL, options jsonb
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(evaluate_tiers.program_id);
+  the_program bigint := prm._check_program(evaluate_tiers.program_id);
   the_ids bigint[];
   the_ladder text := evaluate_tiers.options ->> 'ladder';
   the_unknown text;
@@ -387,7 +387,7 @@ CREATE FUNCTION prm.tier_gap(partner_id bigint, tier text DEFAULT NULL, program_
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(tier_gap.program_id);
+  the_program bigint := prm._check_program(tier_gap.program_id);
   the_partner bigint := prm._partner_argument(the_program, tier_gap.partner_id);
   the_rank integer;
   the_target text := tier_gap.tier;
@@ -429,7 +429,7 @@ CREATE FUNCTION prm.entitlement(partner_id bigint, benefit text, program_id bigi
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(entitlement.program_id);
+  the_program bigint := prm._check_program(entitlement.program_id);
   the_partner bigint := prm._partner_argument(the_program, entitlement.partner_id);
   the_value text;
 BEGIN
@@ -458,7 +458,7 @@ CREATE FUNCTION prm.pin_tier(partner_id bigint, tier text, until timestamptz, re
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(pin_tier.program_id);
+  the_program bigint := prm._check_program(pin_tier.program_id);
   the_partner bigint := prm._partner_argument(the_program, pin_tier.partner_id);
   the_held text;
 BEGIN

@@ -30,7 +30,7 @@ RETURNS SETOF prm.outbox_message
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(claim_outbox.program_id);
+  the_program bigint := prm._check_program(claim_outbox.program_id);
   the_lease interval := '5 minutes';
   the_channel text;
 BEGIN
@@ -80,7 +80,7 @@ RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(ack_outbox.program_id);
+  the_program bigint := prm._check_program(ack_outbox.program_id);
   the_most constant integer := 10;
   the_status text;
   message record;

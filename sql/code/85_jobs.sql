@@ -14,7 +14,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 BEGIN
   PERFORM prm._ready();
   IF _job_programs.program_id IS NOT NULL THEN
-    RETURN ARRAY[prm._program(_job_programs.program_id)];
+    RETURN ARRAY[prm._check_program(_job_programs.program_id)];
   END IF;
   RETURN coalesce((SELECT array_agg(p.program_id ORDER BY p.program_id) FROM prm.program p), '{}');
 END
@@ -157,7 +157,7 @@ DECLARE
 BEGIN
   PERFORM prm._ready();
   IF schedule_jobs.program_id IS NOT NULL THEN
-    the_name := 'prm-' || prm._program(schedule_jobs.program_id);
+    the_name := 'prm-' || prm._check_program(schedule_jobs.program_id);
     the_command := format('CALL prm.run_jobs(%s)', schedule_jobs.program_id);
   END IF;
   SELECT n.nspname INTO the_home FROM pg_extension e

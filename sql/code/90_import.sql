@@ -150,7 +150,7 @@ CREATE FUNCTION prm.import(kind text, source regclass, mapping jsonb, options js
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._program(import.program_id);
+  the_program bigint := prm._check_program(import.program_id);
   the_batch integer := 1000;
   the_fields prm.import_field[];
   the_reading text;

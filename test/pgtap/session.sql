@@ -10,10 +10,10 @@ SELECT is(prm.current_program(), (SELECT max(program_id) FROM prm.program), 'the
 SELECT lives_ok($$SELECT prm.create_program('Second', 'blank')$$, 'a second one');
 SELECT throws_ok('SELECT prm.current_program()', '55000', 'no programme is chosen', 'two programmes and none chosen');
 SELECT throws_ok($$INSERT INTO prm.lead (company) VALUES ('x')$$, '55000', 'no programme is chosen', 'the column default says the same');
-SELECT throws_ok($$SELECT prm._program(NULL::bigint)$$, '55000', 'no programme is chosen', 'a NULL programme is the one in force, and there is none');
-SELECT throws_ok($$SELECT prm._program(999999999)$$, '42704', 'programme 999999999 does not exist', 'an unknown programme');
+SELECT throws_ok($$SELECT prm._check_program(NULL::bigint)$$, '55000', 'no programme is chosen', 'a NULL programme is the one in force, and there is none');
+SELECT throws_ok($$SELECT prm._check_program(999999999)$$, '42704', 'programme 999999999 does not exist', 'an unknown programme');
 SET LOCAL prm.program_id = '999999999';
-SELECT throws_ok($$SELECT prm._program(NULL::bigint)$$, '42704', NULL, 'an unknown programme by the setting');
+SELECT throws_ok($$SELECT prm._check_program(NULL::bigint)$$, '42704', NULL, 'an unknown programme by the setting');
 SELECT throws_ok($$SET LOCAL prm.program_id = 'seven'$$, '22023', NULL, 'the setting takes a number');
 SELECT throws_ok($$SET LOCAL prm.programm = '7'$$, '42602', NULL, 'a mistyped setting is refused');
 SELECT set_config('prm.program_id', (SELECT program_id::text FROM prm.program WHERE name = 'First'), true) IS NOT NULL AS chosen \gset

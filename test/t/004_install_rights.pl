@@ -73,7 +73,7 @@ sql($node, 'trap', 'GRANT CREATE ON SCHEMA public TO mallory');
 sql($node, 'trap', 'CREATE SCHEMA prm', user => 'mallory');
 fails($node, 'trap', 'CREATE EXTENSION prm', '42501', qr/schema "prm" belongs to a role that may not own/, 'a schema that another role made beforehand is refused');
 fails($node, 'trap', "SET prm.adopt = 'on'; CREATE EXTENSION prm", '42501', qr/permission denied|must be superuser/i, 'the role itself cannot create the extension', user => 'mallory');
-sql($node, 'trap', "CREATE FUNCTION prm._program(integer) RETURNS bigint LANGUAGE sql AS 'SELECT 666::bigint'", user => 'mallory');
+sql($node, 'trap', "CREATE FUNCTION prm._check_program(integer) RETURNS bigint LANGUAGE sql AS 'SELECT 666::bigint'", user => 'mallory');
 sql($node, 'trap', 'ALTER SCHEMA prm OWNER TO postgres');
 fails($node, 'trap', 'CREATE EXTENSION prm', '42P06', qr/schema "prm" already exists and is not empty/, 'nor is one with something planted in it, whoever owns it now');
 sql($node, 'trap', 'DROP SCHEMA prm CASCADE; DROP OWNED BY mallory; GRANT CREATE ON SCHEMA public TO mallory; GRANT TEMPORARY ON DATABASE trap TO mallory');
