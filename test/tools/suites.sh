@@ -102,7 +102,7 @@ count_tap() {           # NAME STATUS LOG
   FAILED=$((FAILED + bad))
   if [ "$bad" -gt 0 ] || [ "$2" != 0 ]; then
     printf '   FAILED: %s (%s of %s)\n' "$1" "$bad" "$((good + bad))"
-    if [ "$bad" = 0 ]; then FAILED=$((FAILED + 1)); tail -30 "$3"
+    if [ "$bad" = 0 ]; then FAILED=$((FAILED + 1)); grep -aE -A4 'ERROR:|FATAL:' "$3" | head -20; tail -15 "$3"
     else grep -E -A14 '^not ok' "$3" | grep -vE '^ok ' | cut -c1-400 | head -100; fi
   elif grep -qiE '^1\.\.0 # skip|# skip' "$3"; then
     printf '   skipped: %s: %s\n' "$1" "$(grep -iEm1 '# skip' "$3")"
