@@ -143,6 +143,12 @@ suite_settings() {
   [ ${#list[@]} -gt 0 ] || return 0
   pgtap_database || return
   PGOPTIONS="-c work_mem=64kB -c $parallel=regress" run_pgtap " (work_mem=64kB, $parallel)" "${list[@]}"
+  # Nothing may depend on where and how the session shows dates, nor on the level of isolation.
+  PGOPTIONS="-c default_transaction_isolation=serializable -c timezone=America/Sao_Paulo -c datestyle=SQL,DMY -c intervalstyle=iso_8601" \
+    run_pgtap " (serializable, Sao Paulo)" "${list[@]}"
+  # Compiling every expression is slow, so only the arithmetic is run compiled.
+  mapfile -t list < <(printf '%s\n' "${list[@]}" | grep -E '^(commission|money|health)')
+  PGOPTIONS="-c jit=on -c jit_above_cost=0 -c jit_inline_above_cost=0 -c jit_optimize_above_cost=0" run_pgtap " (jit)" "${list[@]}"
 }
 
 suite_tap() {
