@@ -377,6 +377,11 @@ SET LOCAL session_replication_role = origin;
 SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES (''booked'', %s, ''NaN'', ''USD'', now())', :ann), '23514', NULL, 'NaN is no amount');
 SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES (''booked'', %s, -1, ''USD'', now())', :ann), '23514', NULL, 'a negative amount');
 SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES (''refunded'', %s, -1, ''USD'', now())', :ann), '23514', NULL, 'a refund names what it refunds');
+SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, applies_to_id, currency, occurred_at) VALUES (''refunded'', %s, ''USD'', now())', (SELECT max(earning_event_id) FROM prm.earning_event WHERE program_id = :program AND kind = 'booked')),
+  '23514', NULL, 'a refund has an amount');
+SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES (''booked'', %s, 1, ''USD'', %L)', :ann, m), '23514', NULL, 'no event at ' || m)
+  FROM unnest(ARRAY['infinity', '-infinity']) m;
+SELECT throws_ok(format('INSERT INTO prm.deal (partner_id, name, amount, currency, closed_at) VALUES (%s, ''never'', 1, ''USD'', ''infinity'')', :ann), '23514', NULL, 'no deal closes at the end of time');
 SELECT throws_ok(format('INSERT INTO prm.ledger (partner_id, kind, amount, currency, earned_on, eligible_at, idempotency_key) VALUES (%s, ''bonus'', ''Infinity'', ''USD'', ''2026-01-01'', now(), ''x'')', :ann), '23514', NULL, 'no infinite entry');
 SELECT throws_ok(format('INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (%s, ''10 percent of it'')', :steps), '22P02', NULL, 'text that is no schedule');
 SELECT throws_ok($$INSERT INTO prm.commission_plan (name, currency) VALUES ('x', 'ABC')$$, '22023', NULL, 'a currency that nobody knows');

@@ -125,6 +125,13 @@ SELECT is(pg_temp.outcomes('deal', 'import_test.deal', :'deals'), 'rejected 4, u
 SELECT is((SELECT state || ' ' || closed_at FROM prm.deal WHERE program_id = :program AND external_ref = 'D5'), 'lost ' || '2017-04-01 03:00+00'::timestamptz, 'to the given state and date');
 SELECT throws_ok($$UPDATE prm.deal SET state = 'prospecting' WHERE program_id = prm.current_program() AND external_ref = 'D5'$$, '23514', NULL, 'after the import the machine rules again');
 
+-- Back to an open state: no closing date is left, which the next win would keep.
+UPDATE import_test.deal SET stage = 'Prospecting', closed = '' WHERE id = 'D5';
+SELECT is((SELECT count(*) FROM prm.import('deal', 'import_test.deal', :'deals') WHERE outcome = 'updated'), 1::bigint, 'a closed deal is taken back');
+SELECT results_eq($$SELECT state, closed_at FROM prm.deal WHERE program_id = prm.current_program() AND external_ref = 'D5'$$, $$VALUES ('prospecting', NULL::timestamptz)$$, 'and is no longer closed');
+UPDATE import_test.deal SET stage = 'Lost', closed = '04/01/2017' WHERE id = 'D5';
+SELECT is((SELECT count(*) FROM prm.import('deal', 'import_test.deal', :'deals') WHERE outcome = 'updated'), 1::bigint, 'and lost again');
+
 -- A bad row is found among many, and only it is lost.
 CREATE TABLE import_test.many AS SELECT 'M' || n AS id, n AS value FROM generate_series(1, 1500) n;
 ALTER TABLE prm.deal ADD CONSTRAINT unlucky CHECK (amount NOT IN (17, 1403));

@@ -125,6 +125,26 @@ CREATE OR REPLACE TRIGGER prm_00_deal_guard_update BEFORE UPDATE ON prm.deal FOR
              IS DISTINCT FROM (OLD.partner_id, OLD.customer_id, OLD.product, OLD.product_family, OLD.amount, OLD.cost, OLD.currency, OLD.kind)))
         AND prm._acting_partner(NEW.program_id) IS NOT NULL) EXECUTE FUNCTION prm._deal_guard();
 
+-- An import may take a closed deal back to an open state: it has no closing date then, and gets a new one when it closes again.
+
+CREATE OR REPLACE FUNCTION prm._deal_reopened() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  -- The newest version that knows the state: a deal may still be on an older one. An unknown state is refused by the machine.
+  IF (SELECT s.is_final FROM prm.machine_state s
+      WHERE s.program_id = NEW.program_id AND s.machine = 'deal' AND s.state = NEW.state ORDER BY s.version DESC LIMIT 1) IS FALSE THEN
+    NEW.closed_at := NULL;
+  END IF;
+  RETURN NEW;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._deal_reopened() FROM PUBLIC;
+COMMENT ON FUNCTION prm._deal_reopened() IS 'Row trigger of deal, fired only for a closed deal that changes its state: an open one has no closed_at.';
+
+CREATE OR REPLACE TRIGGER prm_00_deal_reopened BEFORE UPDATE ON prm.deal FOR EACH ROW
+  WHEN (OLD.closed_at IS NOT NULL AND NEW.state <> OLD.state) EXECUTE FUNCTION prm._deal_reopened();
+
 -- Serve the search for the customer of a converted lead.
 CREATE INDEX IF NOT EXISTS customer_domain_idx ON prm.customer (program_id, lower(domain)) WHERE domain IS NOT NULL;
 CREATE INDEX IF NOT EXISTS customer_plain_name_idx ON prm.customer (program_id, prm._plain_name(name));

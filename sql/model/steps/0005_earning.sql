@@ -54,7 +54,8 @@ CREATE TABLE prm.earning_event (
   CONSTRAINT earning_event_entity_fkey FOREIGN KEY (program_id, legal_entity) REFERENCES prm.legal_entity (program_id, legal_entity),
   CONSTRAINT earning_event_applies_fkey FOREIGN KEY (program_id, applies_to_id) REFERENCES prm.earning_event (program_id, earning_event_id),
   CONSTRAINT earning_event_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
-  CONSTRAINT earning_event_refund_check CHECK (kind <> 'refunded' OR (amount <= 0 AND applies_to_id IS NOT NULL)),
+  CONSTRAINT earning_event_refund_check CHECK (kind <> 'refunded' OR (amount IS NOT NULL AND amount <= 0 AND applies_to_id IS NOT NULL)),
+  CONSTRAINT earning_event_occurred_at_check CHECK (isfinite(occurred_at)),
   CONSTRAINT earning_event_attributes_check CHECK (jsonb_typeof(attributes) = 'object')
 );
 -- A won deal books once, however often and concurrently it is told.
