@@ -16,9 +16,12 @@ BEGIN
   IF the_originals IS NULL THEN
     RETURN;
   END IF;
-  -- Two refunds of one event go one after the other, or each would round without the other. Foreign keys do not wait for this lock.
-  PERFORM o.earning_event_id FROM prm.earning_event o
-    WHERE o.program_id = _take_back.program_id AND o.earning_event_id = ANY (the_originals) ORDER BY o.earning_event_id FOR NO KEY UPDATE;
+  -- Two refunds of one event go one after the other, or each would round without the other.
+  INSERT INTO prm.refund_total AS t (program_id, earning_event_id, refunded, refunds)
+    SELECT _take_back.program_id, r.applies_to_id, -sum(r.amount), count(*) FROM prm.earning_event r
+    WHERE r.program_id = _take_back.program_id AND r.earning_event_id = ANY (_take_back.earning_event_ids) AND r.kind = 'refunded'
+    GROUP BY r.applies_to_id ORDER BY r.applies_to_id
+    ON CONFLICT (program_id, earning_event_id) DO UPDATE SET refunded = t.refunded + excluded.refunded, refunds = t.refunds + excluded.refunds;
   SELECT o.earning_event_id, o.kind, o.amount, o.currency, r.refunded, r.currencies INTO fault
     FROM (SELECT r.applies_to_id, -sum(r.amount) AS refunded, array_agg(DISTINCT r.currency) AS currencies FROM prm.earning_event r
           WHERE r.program_id = _take_back.program_id AND r.applies_to_id = ANY (the_originals) AND r.kind = 'refunded' GROUP BY r.applies_to_id) r

@@ -64,6 +64,17 @@ CREATE INDEX earning_event_deal_idx ON prm.earning_event (program_id, deal_id) W
 CREATE INDEX earning_event_applies_idx ON prm.earning_event (program_id, applies_to_id) WHERE applies_to_id IS NOT NULL;
 CREATE INDEX earning_event_partner_idx ON prm.earning_event (program_id, partner_id, occurred_at);
 
+-- What was refunded of an event so far. Each refund changes this row, so refunds of one event go one after the other, and one
+-- that cannot see the other (REPEATABLE READ) fails with 40001 instead of giving back the same money again.
+CREATE TABLE prm.refund_total (
+  program_id bigint NOT NULL,
+  earning_event_id bigint NOT NULL,
+  refunded numeric NOT NULL,
+  refunds bigint NOT NULL,
+  CONSTRAINT refund_total_pkey PRIMARY KEY (program_id, earning_event_id),
+  CONSTRAINT refund_total_event_fkey FOREIGN KEY (program_id, earning_event_id) REFERENCES prm.earning_event (program_id, earning_event_id)
+);
+
 CREATE TABLE prm.sales_credit (
   program_id bigint NOT NULL,
   earning_event_id bigint NOT NULL,
