@@ -132,7 +132,7 @@ BEGIN
       PERFORM prm._accrue(batch.program_id, batch.ids);
     END IF;
     IF 'refunded' = ANY (batch.kinds) THEN
-      PERFORM prm._take_back(batch.program_id, batch.ids);
+      PERFORM prm._take_back(batch.program_id, batch.ids, false);
     END IF;
   END LOOP;
   RETURN NULL;
@@ -152,6 +152,7 @@ DECLARE
   batch record;
   fault record;
   the_given bigint[];
+  the_refunds bigint[];
 BEGIN
   FOR batch IN
     SELECT n.program_id, array_agg(DISTINCT n.earning_event_id) AS ids FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
@@ -190,6 +191,16 @@ BEGIN
         AND (SELECT d.partner_id FROM prm.deal_partner d WHERE d.program_id = batch.program_id AND d.deal_id = e.deal_id LIMIT 1) IS NULL;
     IF the_given IS NOT NULL THEN
       PERFORM prm._accrue(batch.program_id, the_given);
+      -- What was refunded before anybody was credited is taken back from whoever earns it now. The row keeps off a refund that
+      -- cannot see the new entries.
+      INSERT INTO prm.refund_total AS t (program_id, earning_event_id, refunded, refunds)
+        SELECT batch.program_id, i.earning_event_id, 0, 0 FROM unnest(the_given) AS i(earning_event_id) ORDER BY i.earning_event_id
+        ON CONFLICT (program_id, earning_event_id) DO UPDATE SET refunds = t.refunds;
+      SELECT array_agg(r.earning_event_id) INTO the_refunds FROM prm.earning_event r
+        WHERE r.program_id = batch.program_id AND r.applies_to_id = ANY (the_given) AND r.kind = 'refunded';
+      IF the_refunds IS NOT NULL THEN
+        PERFORM prm._take_back(batch.program_id, the_refunds, true);
+      END IF;
     END IF;
   END LOOP;
   RETURN NULL;
