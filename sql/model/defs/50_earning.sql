@@ -222,6 +222,8 @@ DECLARE
   the_last date;
 BEGIN
   IF TG_OP <> 'INSERT' THEN
+    -- Entries that another session is about to commit hold the rule by their foreign key: wait for them, then look.
+    PERFORM r.rule_id FROM prm.commission_rule r WHERE r.program_id = OLD.program_id AND r.rule_id = OLD.rule_id FOR UPDATE;
     SELECT max(l.earned_on) INTO the_last FROM prm.ledger l WHERE l.program_id = OLD.program_id AND l.rule_id = OLD.rule_id;
     IF the_last IS NOT NULL AND (TG_OP = 'DELETE'
          OR to_jsonb(NEW) - 'valid' - 'label' <> to_jsonb(OLD) - 'valid' - 'label'
