@@ -54,9 +54,8 @@ BEGIN
       SELECT d.program_id, 'booked', d.deal_id, d.partner_id, d.customer_id, d.product, coalesce(d.product_family, p.family), d.kind, l.quantity,
         d.amount, CASE WHEN l.excluded <> 0 THEN greatest(d.amount - l.excluded, 0) END, l.list_amount, coalesce(l.cost, d.cost),
         d.currency, coalesce(d.closed_at, prm.now())
-      FROM unnest((SELECT the_ids)) AS i(deal_id)
-      -- Look-ups by key, never a join that depends on statistics: see _earning_outcome().
-      CROSS JOIN LATERAL (SELECT * FROM prm.deal t WHERE t.program_id = touched.program_id AND t.deal_id = i.deal_id OFFSET 0) d
+      -- By all keys at once, never by a join or a look-up that depends on statistics: see _earning_outcome().
+      FROM (SELECT * FROM prm.deal t WHERE t.program_id = touched.program_id AND t.deal_id = ANY (the_ids) OFFSET 0) d
       LEFT JOIN prm.product p ON p.program_id = touched.program_id AND p.product = d.product
       LEFT JOIN LATERAL (
         SELECT sum(i.net) FILTER (WHERE NOT coalesce(q.commissionable, true)) AS excluded,
@@ -122,9 +121,8 @@ BEGIN
     IF batch.of_deals THEN
       INSERT INTO prm.sales_credit (program_id, earning_event_id, credit_type, partner_id, weight)
         SELECT e.program_id, e.earning_event_id, d.credit_type, d.partner_id, d.weight
-        FROM unnest((SELECT batch.ids)) AS i(earning_event_id)
-        CROSS JOIN LATERAL (SELECT t.program_id, t.earning_event_id, t.deal_id FROM prm.earning_event t
-          WHERE t.program_id = batch.program_id AND t.earning_event_id = i.earning_event_id AND t.kind <> 'refunded' OFFSET 0) e
+        FROM (SELECT t.program_id, t.earning_event_id, t.deal_id FROM prm.earning_event t
+          WHERE t.program_id = batch.program_id AND t.earning_event_id = ANY (batch.ids) AND t.kind <> 'refunded' OFFSET 0) e
         CROSS JOIN LATERAL (SELECT p.credit_type, p.partner_id, p.weight FROM prm.deal_partner p
           WHERE p.program_id = batch.program_id AND p.deal_id = e.deal_id OFFSET 0) d;
     END IF;
