@@ -132,7 +132,7 @@ DECLARE
   the_count bigint := 0;
   entered record;
 BEGIN
-  EXECUTE format('SELECT string_agg(format(''%%s (%%s row(s))'', coalesce(''"'' || u.state || ''"'', ''NULL''), u.rows), '', '' ORDER BY u.state)'
+  EXECUTE format('SELECT string_agg(format(''%%s (rows: %%s)'', coalesce(''"'' || u.state || ''"'', ''NULL''), u.rows), '', '' ORDER BY u.state)'
       ' FROM (SELECT r.state, count(*) AS rows FROM (%s) r WHERE NOT EXISTS (SELECT 1 FROM prm.machine_state s'
       ' WHERE s.program_id = $1 AND s.machine = $2 AND s.version = coalesce(r.version, $3) AND s.state = r.state) GROUP BY r.state) u',
       prm._machine_rows_sql(the_table, 'true'))
