@@ -220,7 +220,9 @@ DECLARE
 BEGIN
   PERFORM prm._check_attacher(detach_machine.target);
   DELETE FROM prm.machine_target t WHERE t.program_id = the_program AND t.target = detach_machine.target;
-  IF NOT FOUND THEN
+  -- Triggers may be left over from a programme that was deleted.
+  IF NOT FOUND AND (EXISTS (SELECT 1 FROM prm.machine_target t WHERE t.target = detach_machine.target)
+      OR NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = detach_machine.target AND g.tgfoid = 'prm.machine_trigger()'::regprocedure AND g.tgname ~ '^prm_10_machine_')) THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('no machine of programme %s serves %s', the_program, detach_machine.target),
       DETAIL = 'prm.machine_target has no row for it.', HINT = 'SELECT program_id, machine, target FROM prm.machine_target lists the attached tables.';
   END IF;
@@ -229,7 +231,7 @@ BEGIN
   END IF;
   FOR part IN
     SELECT g.tgname, g.tgrelid::regclass AS relation, c.relowner FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
-    WHERE g.tgfoid = 'prm.machine_trigger()'::regprocedure AND NOT g.tgisinternal
+    WHERE g.tgfoid = 'prm.machine_trigger()'::regprocedure AND NOT g.tgisinternal AND g.tgname ~ '^prm_10_machine_'
       AND (g.tgrelid = detach_machine.target OR g.tgrelid IN (SELECT t.relid FROM pg_partition_tree(detach_machine.target) t))
     ORDER BY g.tgrelid, g.tgname
   LOOP
