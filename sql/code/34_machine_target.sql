@@ -209,7 +209,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.attach_machine(regclass, text, text, text, text, bigint) IS
-'Puts a table of your own under a machine: every change of its state column is judged and written to prm.state_history from then on. Returns how many present rows got a first history row. Keys are bigint, integer, smallint or uuid; without program_column all rows belong to the programme. Call it again after adding a partition. Errors: 22023 names what speaks against the table, 23505 machine or table is taken, 23514 rows in states that the machine lacks, 42501 for anybody but the owner of schema prm, 42704 no such machine.';
+'Puts a table of your own under a machine: every change of its state column is judged and written to prm.state_history from then on. Returns how many present rows got a first history row. Keys are bigint, integer, smallint or uuid; without program_column all rows belong to the programme. Call it again after adding a partition. Attach only tables whose owner you trust: deadlines and migrations update them, and so run their triggers, with your rights. Errors: 22023 names what speaks against the table, 23505 machine or table is taken, 23514 rows in states that the machine lacks, 42501 for anybody but the owner of schema prm, 42704 no such machine.';
 
 CREATE FUNCTION prm.detach_machine(target regclass, program_id bigint DEFAULT prm.current_program()) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
