@@ -15,7 +15,10 @@ BEGIN
     RETURN;
   END IF;
   RETURN QUERY SELECT format('unknown key "%s" at the top', k) FROM jsonb_object_keys(_machine_shape.definition) k
-    WHERE k NOT IN ('initial', 'states', 'label') ORDER BY k;
+    WHERE k NOT IN ('initial', 'states', 'label', 'on_delete') ORDER BY k;
+  IF _machine_shape.definition -> 'on_delete' NOT IN ('"keep"', '"cascade"') THEN
+    RETURN NEXT format('unknown on_delete %s, it is "keep" or "cascade"', _machine_shape.definition -> 'on_delete');
+  END IF;
   IF _machine_shape.definition -> 'initial' IS NULL THEN
     RETURN NEXT 'there is no initial state: key "initial" is missing';
   ELSIF jsonb_typeof(_machine_shape.definition -> 'initial') = 'array' THEN
@@ -36,11 +39,15 @@ BEGIN
       SELECT s.name, 'it is no JSON object' FROM state s WHERE jsonb_typeof(s.body) <> 'object'
       UNION ALL
       SELECT s.name, format('unknown key "%s"', k) FROM state s, jsonb_object_keys(CASE jsonb_typeof(s.body) WHEN 'object' THEN s.body ELSE '{}' END) k
-        WHERE k NOT IN ('on', 'type', 'category', 'label', 'after')
+        WHERE k NOT IN ('on', 'type', 'category', 'label', 'after', 'paused', 'review')
       UNION ALL
       SELECT s.name, format('unknown type %s, the only one is "final"', s.body -> 'type') FROM state s WHERE s.body -> 'type' <> '"final"'
       UNION ALL
       SELECT s.name, format('key "%s" is no text', k) FROM state s, unnest(ARRAY['category', 'label']) k WHERE jsonb_typeof(s.body -> k) <> 'string'
+      UNION ALL
+      SELECT s.name, 'key "paused" is neither true nor false' FROM state s WHERE jsonb_typeof(s.body -> 'paused') <> 'boolean'
+      UNION ALL
+      SELECT s.name, format('key "%s" is no JSON object', k) FROM state s, unnest(ARRAY['after', 'review']) k WHERE jsonb_typeof(s.body -> k) <> 'object'
       UNION ALL
       SELECT s.name, 'key "on" is no JSON object' FROM state s WHERE jsonb_typeof(s.body -> 'on') <> 'object'
     )
@@ -82,7 +89,7 @@ $prm$;
 COMMENT ON FUNCTION prm._machine_shape(text, jsonb) IS
 'What is wrong with the form of a machine''s definition (unknown keys, wrong types, unknown actors), one text per fault with its place.';
 
-CREATE FUNCTION prm._machine_faults(machine text, definition jsonb) RETURNS SETOF text
+CREATE FUNCTION prm._machine_faults(machine text, definition jsonb, target regclass) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -120,13 +127,13 @@ BEGIN
     SELECT format('state "%s" is a trap: no final state can be reached from it', s) FROM jsonb_object_keys(the_states) s
     WHERE EXISTS (SELECT 1 FROM ending) AND NOT EXISTS (SELECT 1 FROM ending e WHERE e.state = s) ORDER BY s;
 
-  -- Only the model's own tables are known here; attach_machine() checks the columns of the user's.
-  IF _machine_faults.machine IN ('lead', 'deal', 'partner') THEN
-    RETURN QUERY SELECT format('state "%s", event "%s": required column "%s" is not in table prm.%s', s.key, e.key, f, _machine_faults.machine)
+  -- A machine that serves no table yet: attach_machine() checks the columns.
+  IF _machine_faults.target IS NOT NULL THEN
+    RETURN QUERY SELECT format('state "%s", event "%s": required column "%s" is not in table %s', s.key, e.key, f, _machine_faults.target)
       FROM jsonb_each(the_states) s, LATERAL jsonb_each(coalesce(s.value -> 'on', '{}')) e,
         LATERAL jsonb_array_elements_text(coalesce(e.value -> 'required', '[]')) f
-      WHERE f !~ '^attributes\..' AND NOT EXISTS (SELECT 1 FROM pg_attribute a
-        WHERE a.attrelid = to_regclass('prm.' || _machine_faults.machine) AND a.attname = f AND a.attnum > 0 AND NOT a.attisdropped)
+      WHERE NOT EXISTS (SELECT 1 FROM pg_attribute a
+        WHERE a.attrelid = _machine_faults.target AND a.attname = CASE WHEN f ~ '^attributes\..' THEN 'attributes' ELSE f END AND a.attnum > 0 AND NOT a.attisdropped)
       ORDER BY s.key, e.key, f;
   END IF;
   FOR transition IN
@@ -136,11 +143,11 @@ BEGIN
   LOOP
     BEGIN
       the_columns := prm._guard_columns(transition.guard);
-      IF _machine_faults.machine IN ('lead', 'deal', 'partner') THEN
-        RETURN QUERY SELECT format('state "%s", event "%s": guard %s names column "%s", which is not in table prm.%s',
-            transition.state, transition.event, transition.guard, c, _machine_faults.machine)
+      IF _machine_faults.target IS NOT NULL THEN
+        RETURN QUERY SELECT format('state "%s", event "%s": guard %s names column "%s", which is not in table %s',
+            transition.state, transition.event, transition.guard, c, _machine_faults.target)
           FROM unnest(the_columns) c WHERE NOT EXISTS (SELECT 1 FROM pg_attribute a
-            WHERE a.attrelid = to_regclass('prm.' || _machine_faults.machine) AND a.attname = c AND a.attnum > 0 AND NOT a.attisdropped)
+            WHERE a.attrelid = _machine_faults.target AND a.attname = c AND a.attnum > 0 AND NOT a.attisdropped)
           ORDER BY c;
       END IF;
     EXCEPTION WHEN syntax_error OR data_exception OR invalid_regular_expression THEN
@@ -149,8 +156,8 @@ BEGIN
   END LOOP;
 END
 $prm$;
-COMMENT ON FUNCTION prm._machine_faults(text, jsonb) IS
-'What is wrong with the meaning of a machine''s definition of right form (unknown targets, unreachable states, traps, columns, guards), one text per fault with its place.';
+COMMENT ON FUNCTION prm._machine_faults(text, jsonb, regclass) IS
+'What is wrong with the meaning of a machine''s definition of right form (unknown targets, unreachable states, traps, guards, and the columns of the table that it serves where there is one), one text per fault with its place.';
 
 CREATE FUNCTION prm.define_machine(machine text, definition jsonb, program_id bigint DEFAULT prm.current_program()) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -159,7 +166,6 @@ DECLARE
   the_program bigint := prm._check_program(define_machine.program_id);
   the_version integer;
   the_faults text[];
-  the_place text;
 BEGIN
   IF define_machine.machine IS NULL OR define_machine.machine !~ '^[a-z][a-z0-9_]{0,62}$' THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is no name for a machine', define_machine.machine),
@@ -168,13 +174,11 @@ BEGIN
   END IF;
   SELECT array_agg(f) INTO the_faults FROM prm._machine_shape(define_machine.machine, define_machine.definition) f;
   IF the_faults IS NULL THEN
-    SELECT s.key INTO the_place FROM jsonb_each(define_machine.definition -> 'states') s WHERE s.value ? 'after' ORDER BY s.key LIMIT 1;
-    IF the_place IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = format('machine "%s": state "%s": deadlines are not supported', define_machine.machine, the_place),
-        DETAIL = 'This version of prm has no timers, so key "after" would never fire.',
-        HINT = 'Leave the key out.';
-    END IF;
-    SELECT array_agg(f) INTO the_faults FROM prm._machine_faults(define_machine.machine, define_machine.definition) f;
+    SELECT array_agg(f) INTO the_faults FROM (
+      SELECT f FROM prm._machine_faults(define_machine.machine, define_machine.definition,
+        (prm._machine_table(define_machine.machine, the_program)).target) f
+      UNION ALL SELECT f FROM prm._check_after(define_machine.machine, define_machine.definition) f
+      UNION ALL SELECT f FROM prm._check_review(define_machine.machine, define_machine.definition) f) a;
   END IF;
   IF the_faults IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('machine "%s": %s', define_machine.machine, the_faults[1]),
@@ -201,9 +205,10 @@ BEGIN
     FROM reached r, LATERAL jsonb_each(coalesce(define_machine.definition -> 'states' -> r.state -> 'on', '{}')) e
     WHERE r.distance < (SELECT count(*) FROM jsonb_object_keys(define_machine.definition -> 'states'))
   )
-  INSERT INTO prm.machine_state (program_id, machine, version, state, is_initial, is_final, category, label, position)
+  INSERT INTO prm.machine_state (program_id, machine, version, state, is_initial, is_final, category, label, after, is_paused, review, position)
     SELECT the_program, define_machine.machine, the_version, s.key, s.key = define_machine.definition ->> 'initial',
       coalesce(s.value ->> 'type' = 'final', false), s.value ->> 'category', s.value ->> 'label',
+      coalesce(s.value -> 'after', '{}'), coalesce((s.value ->> 'paused')::boolean, false), s.value -> 'review',
       row_number() OVER (ORDER BY (s.value ->> 'type') IS NOT NULL,
         (SELECT min(r.distance) FROM reached r WHERE r.state = s.key), s.key)
     FROM jsonb_each(define_machine.definition -> 'states') s;
@@ -216,7 +221,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.define_machine(text, jsonb, bigint) IS
-'Makes a new version of a machine and puts it in force; returns its number. definition: {"initial": "new", "states": {"new": {"on": {"qualify": {"target": ..., "actor": "partner|vendor|system|any", "required": [columns or attributes.x], "guard": jsonpath, "reason": true}}}, "won": {"type": "final", "category": "won"}}}. Errors: 22023 names the place of each fault, 0A000 deadlines (after), 42704 no such programme.';
+'Makes a new version of a machine and puts it in force; returns its number. definition: {"initial": "new", "states": {"new": {"on": {"qualify": {"target": ..., "actor": "partner|vendor|system|any", "required": [columns or attributes.x], "guard": jsonpath, "reason": true}}}, "won": {"type": "final", "category": "won"}}}. Rows stay on the version that they started with until migrate_subjects() moves them. "on_delete": "cascade" deletes the history with the row; "keep" is the default. A state may have "label", "category", "after" (deadlines), "paused" and "review". Errors: 22023 names the place of each fault, 42704 no such programme.';
 
 CREATE FUNCTION prm._machine_version(machine text, program_id bigint) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -235,6 +240,22 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._machine_version(text, bigint) IS 'The version of a machine that is in force. Error 42704 where the programme has no such machine.';
+
+CREATE FUNCTION prm._subject_version(machine text, subject_id bigint, program_id bigint) RETURNS integer
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_current integer := prm._machine_version(_subject_version.machine, _subject_version.program_id);
+BEGIN
+  -- The version may have been deleted since.
+  RETURN coalesce((SELECT m.version FROM prm.machine m
+    WHERE m.program_id = _subject_version.program_id AND m.machine = _subject_version.machine AND m.version = (
+      SELECT h.machine_version FROM prm.state_history h
+      WHERE h.program_id = _subject_version.program_id AND h.subject_id = _subject_version.subject_id AND h.machine = _subject_version.machine
+      ORDER BY h.history_id DESC LIMIT 1)), the_current);
+END
+$prm$;
+COMMENT ON FUNCTION prm._subject_version(text, bigint, bigint) IS 'The version of a machine that a row is on; the one in force for a row without history, and for NULL. Error 42704 where the programme has no such machine.';
 
 CREATE FUNCTION prm.machine_json(machine text, program_id bigint DEFAULT prm.current_program()) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -269,7 +290,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(machine_dot.program_id);
-  the_version integer := prm._machine_version(machine_dot.machine, the_program);
+  the_version integer := prm._subject_version(machine_dot.machine, machine_dot.subject_id, the_program);
   the_nodes text;
   the_edges text;
 BEGIN
@@ -299,14 +320,14 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.machine_dot(text, bigint, bigint) IS
-'A machine in force as a picture for Graphviz: states, events, actors, guards, required fields. With subject_id the path that this row took is drawn blue and its present state filled. Error 42704 where there is no such machine.';
+'A machine in force as a picture for Graphviz: states, events, actors, guards, required fields. With subject_id, in the version that the row is on, the path that it took is drawn blue and its present state filled. Error 42704 where there is no such machine.';
 
 CREATE FUNCTION prm.machine_mermaid(machine text, subject_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(machine_mermaid.program_id);
-  the_version integer := prm._machine_version(machine_mermaid.machine, the_program);
+  the_version integer := prm._subject_version(machine_mermaid.machine, machine_mermaid.subject_id, the_program);
   the_states text;
   the_arrows text;
   the_path text;
@@ -338,4 +359,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.machine_mermaid(text, bigint, bigint) IS
-'A machine in force as a Mermaid state diagram: states, events, actors, guards, required fields. With subject_id the states that this row passed are outlined and its present one filled. Error 42704 where there is no such machine.';
+'A machine in force as a Mermaid state diagram: states, events, actors, guards, required fields. With subject_id, in the version that the row is on, the states that it passed are outlined and its present one filled. Error 42704 where there is no such machine.';
