@@ -20,6 +20,7 @@ DECLARE
   the_after jsonb := '{}';
   the_pauses boolean := false;
   the_paused_before boolean := false;
+  the_open bigint[];
 BEGIN
   -- An event that leads back to the same state leaves its clocks alone: a reminder must not put off what comes after it.
   IF _timers_moved.from_state = _timers_moved.to_state OR NOT EXISTS (SELECT 1 FROM prm.machine_state s
@@ -43,25 +44,31 @@ BEGIN
   the_paused_before := coalesce(the_paused_before, false);
   the_pauses := coalesce(the_pauses, false);
 
-  IF the_pauses AND NOT the_paused_before THEN
-    UPDATE prm.timer t SET paused_at = _timers_moved.at,
-        remaining = CASE WHEN t.fired_at IS NULL THEN prm._timer_remaining(t.delay, _timers_moved.at, t.due_at, t.program_id) END
-      WHERE t.program_id = _timers_moved.program_id AND t.machine = _timers_moved.machine AND t.ended_at IS NULL AND t.state = _timers_moved.from_state
-        AND (t.subject_id = ANY (_timers_moved.subjects) OR t.subject_uuid = ANY (_timers_moved.subject_uuids));
-  ELSIF the_paused_before AND NOT the_pauses THEN
-    UPDATE prm.timer t SET paused_at = NULL, remaining = NULL,
-        due_at = CASE WHEN t.fired_at IS NULL THEN prm._timer_resume(t.delay, t.remaining, _timers_moved.at, t.program_id) ELSE t.due_at END
-      WHERE t.program_id = _timers_moved.program_id AND t.machine = _timers_moved.machine AND t.ended_at IS NULL AND t.state = _timers_moved.to_state
-        AND t.paused_at IS NOT NULL
-        AND (t.subject_id = ANY (_timers_moved.subjects) OR t.subject_uuid = ANY (_timers_moved.subject_uuids));
+  -- The clocks of their present stays, looked up subject by subject whatever the statistics say.
+  IF _timers_moved.subjects IS NOT NULL THEN
+    the_open := ARRAY(SELECT t.timer_id FROM unnest(_timers_moved.subjects) u(id) CROSS JOIN LATERAL (SELECT t.timer_id FROM prm.timer t
+      WHERE t.program_id = _timers_moved.program_id AND t.subject_id = u.id AND t.machine = _timers_moved.machine AND t.ended_at IS NULL OFFSET 0) t);
+  ELSE
+    the_open := ARRAY(SELECT t.timer_id FROM unnest(_timers_moved.subject_uuids) u(uuid) CROSS JOIN LATERAL (SELECT t.timer_id FROM prm.timer t
+      WHERE t.program_id = _timers_moved.program_id AND t.subject_uuid = u.uuid AND t.machine = _timers_moved.machine AND t.ended_at IS NULL OFFSET 0) t);
   END IF;
 
-  -- Every other stay is over: what waited is cancelled, what was fired belongs to the past.
-  UPDATE prm.timer t SET ended_at = _timers_moved.at, paused_at = NULL, remaining = NULL,
-      canceled_at = CASE WHEN t.fired_at IS NULL THEN _timers_moved.at END, outcome = coalesce(t.outcome, 'canceled')
-    WHERE t.program_id = _timers_moved.program_id AND t.machine = _timers_moved.machine AND t.ended_at IS NULL
-      AND (t.subject_id = ANY (_timers_moved.subjects) OR t.subject_uuid = ANY (_timers_moved.subject_uuids))
-      AND NOT (the_pauses AND t.paused_at IS NOT NULL) AND NOT (the_paused_before AND NOT the_pauses AND t.state = _timers_moved.to_state);
+  IF cardinality(the_open) > 0 THEN
+    IF the_pauses AND NOT the_paused_before THEN
+      UPDATE prm.timer t SET paused_at = _timers_moved.at,
+          remaining = CASE WHEN t.fired_at IS NULL THEN prm._timer_remaining(t.delay, _timers_moved.at, t.due_at, t.program_id) END
+        WHERE t.program_id = _timers_moved.program_id AND t.timer_id = ANY (the_open) AND t.state = _timers_moved.from_state AND t.paused_at IS NULL;
+    ELSIF the_paused_before AND NOT the_pauses THEN
+      UPDATE prm.timer t SET paused_at = NULL, remaining = NULL,
+          due_at = CASE WHEN t.fired_at IS NULL THEN prm._timer_resume(t.delay, t.remaining, _timers_moved.at, t.program_id) ELSE t.due_at END
+        WHERE t.program_id = _timers_moved.program_id AND t.timer_id = ANY (the_open) AND t.state = _timers_moved.to_state AND t.paused_at IS NOT NULL;
+    END IF;
+    -- Every other stay is over: what waited is cancelled, what was fired belongs to the past.
+    UPDATE prm.timer t SET ended_at = _timers_moved.at, paused_at = NULL, remaining = NULL,
+        canceled_at = CASE WHEN t.fired_at IS NULL THEN _timers_moved.at END, outcome = coalesce(t.outcome, 'canceled')
+      WHERE t.program_id = _timers_moved.program_id AND t.timer_id = ANY (the_open)
+        AND NOT (the_pauses AND t.paused_at IS NOT NULL) AND NOT (the_paused_before AND NOT the_pauses AND t.state = _timers_moved.to_state);
+  END IF;
 
   IF the_after <> '{}' THEN
     INSERT INTO prm.timer (program_id, machine, machine_version, subject_id, subject_uuid, state, delay, action, event, escalation_level, due_at, created_at)
@@ -73,10 +80,9 @@ BEGIN
         prm._timer_due(a.key, _timers_moved.at, _timers_moved.program_id) AS due_at
       FROM jsonb_each(the_after) a CROSS JOIN LATERAL jsonb_object_keys(a.value) k(action) OFFSET 0) d
     CROSS JOIN unnest(_timers_moved.subjects, _timers_moved.subject_uuids) u(id, uuid)
-    WHERE NOT (the_paused_before AND EXISTS (SELECT 1 FROM prm.timer t
-      WHERE t.program_id = _timers_moved.program_id AND t.machine = _timers_moved.machine AND t.state = _timers_moved.to_state AND t.delay = d.delay
-        AND t.ended_at IS NULL AND (t.subject_id = u.id OR t.subject_uuid = u.uuid)))
-    ORDER BY d.due_at, u.id, u.uuid;
+    ORDER BY d.due_at, u.id, u.uuid
+    -- The clocks of a stay that goes on after a pause are there already.
+    ON CONFLICT DO NOTHING;
   END IF;
 END
 $prm$;
