@@ -57,16 +57,16 @@ BEGIN
     IF the_pauses AND NOT the_paused_before THEN
       UPDATE prm.timer t SET paused_at = _timers_moved.at,
           remaining = CASE WHEN t.fired_at IS NULL THEN prm._timer_remaining(t.delay, _timers_moved.at, t.due_at, t.program_id) END
-        WHERE t.program_id = _timers_moved.program_id AND t.timer_id = ANY (the_open) AND t.state = _timers_moved.from_state AND t.paused_at IS NULL;
+        FROM unnest(the_open) o(timer_id) WHERE t.program_id = _timers_moved.program_id AND t.timer_id = o.timer_id AND t.state = _timers_moved.from_state AND t.paused_at IS NULL;
     ELSIF the_paused_before AND NOT the_pauses THEN
       UPDATE prm.timer t SET paused_at = NULL, remaining = NULL,
           due_at = CASE WHEN t.fired_at IS NULL THEN prm._timer_resume(t.delay, t.remaining, _timers_moved.at, t.program_id) ELSE t.due_at END
-        WHERE t.program_id = _timers_moved.program_id AND t.timer_id = ANY (the_open) AND t.state = _timers_moved.to_state AND t.paused_at IS NOT NULL;
+        FROM unnest(the_open) o(timer_id) WHERE t.program_id = _timers_moved.program_id AND t.timer_id = o.timer_id AND t.state = _timers_moved.to_state AND t.paused_at IS NOT NULL;
     END IF;
     -- Every other stay is over: what waited is cancelled, what was fired belongs to the past.
     UPDATE prm.timer t SET ended_at = _timers_moved.at, paused_at = NULL, remaining = NULL,
         canceled_at = CASE WHEN t.fired_at IS NULL THEN _timers_moved.at END, outcome = coalesce(t.outcome, 'canceled')
-      WHERE t.program_id = _timers_moved.program_id AND t.timer_id = ANY (the_open)
+      FROM unnest(the_open) o(timer_id) WHERE t.program_id = _timers_moved.program_id AND t.timer_id = o.timer_id
         AND NOT (the_pauses AND t.paused_at IS NOT NULL) AND NOT (the_paused_before AND NOT the_pauses AND t.state = _timers_moved.to_state);
   END IF;
 
