@@ -18,7 +18,7 @@ BEGIN
     IF deadline.is_final THEN
       the_fault := 'a final state has no deadlines';
     ELSIF deadline.delay ~ '^business:' THEN
-      the_fault := 'it is no duration in business time, such as business:8h or business:3d: ' || prm._business_duration_fault(substr(deadline.delay, 10));
+      the_fault := 'it is no duration in business time such as business:8h or business:3d (' || rtrim(prm._business_duration_fault(substr(deadline.delay, 10)), '.') || ')';
     ELSIF deadline.delay !~ '^P(?=[0-9T])([0-9]{1,4}Y)?([0-9]{1,5}M)?([0-9]{1,5}W)?([0-9]{1,6}D)?(T(?=[0-9])([0-9]{1,6}H)?([0-9]{1,7}M)?([0-9]{1,9}S)?)?$' THEN
       the_fault := 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h';
     ELSE

@@ -23,8 +23,8 @@ SELECT is(pg_temp.fault(jsonb_build_object(d, '{"warn": true}'::jsonb)), 'state 
   ('2 days', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h'), ('P', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h'),
   ('P1DT', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h'), ('-P1D', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h'),
   ('P-1D', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h'), ('P0D', 'it is no time at all'), ('P11Y', 'it is longer than ten years'),
-  ('business:', 'it is no duration in business time, such as business:8h or business:3d: It has not the form of a duration.'),
-  ('business:2d 4h', 'it is no duration in business time, such as business:8h or business:3d: Business days end with the close of business, so they do not mix with hours.'),
+  ('business:', 'it is no duration in business time such as business:8h or business:3d (It has not the form of a duration)'),
+  ('business:2d 4h', 'it is no duration in business time such as business:8h or business:3d (Business days end with the close of business, so they do not mix with hours)'),
   ('office:8h', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h')) v(d, f);
 SELECT is(pg_temp.fault(jsonb_build_object('P2D', b)), 'state "new", after "P2D": ' || f, b::text || ' is refused') FROM (VALUES
   ('1'::jsonb, 'it is no JSON object with one of event, escalate and warn'), ('{}', 'it needs exactly one of event, escalate and warn'),
