@@ -28,7 +28,9 @@ find_postgres() {
   if [ -z "${PG_CONFIG:-}" ]; then
     for major in $PRM_MAJORS; do
       candidate=/usr/lib/postgresql/$major/bin
-      if [ -x "$candidate/pg_config" ] && [ -x "$candidate/initdb" ] && [ -f "$("$candidate/pg_config" --pgxs)" ]; then
+      # The makefiles of PGXS come with the client's package, the headers do not.
+      if [ -x "$candidate/pg_config" ] && [ -x "$candidate/initdb" ] && [ -f "$("$candidate/pg_config" --pgxs)" ] &&
+         [ -f "$("$candidate/pg_config" --includedir-server)/postgres.h" ]; then
         PG_CONFIG=$candidate/pg_config
         break
       fi
@@ -38,7 +40,7 @@ find_postgres() {
   PG_BIN=$("$PG_CONFIG" --bindir) && PG_PGXS=$("$PG_CONFIG" --pgxs) || fail "PG_CONFIG=$PG_CONFIG does not run"
   PG_MAJOR=$("$PG_CONFIG" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
   PG_TEST=$(cd "$(dirname "$PG_PGXS")/.." 2>/dev/null && pwd)/test
-  [ -x "$PG_BIN/initdb" ] && [ -f "$PG_PGXS" ] || return 1
+  [ -x "$PG_BIN/initdb" ] && [ -f "$PG_PGXS" ] && [ -f "$("$PG_CONFIG" --includedir-server)/postgres.h" ] || return 1
   export PG_CONFIG
 }
 
