@@ -22,6 +22,7 @@ DECLARE
   the_paused_before boolean := false;
   the_stays boolean;
   the_open bigint[];
+  deadline record;
 BEGIN
   -- An event that leads back to the same state leaves its clocks alone: a reminder must not put off what comes after it.
   the_stays := coalesce(_timers_moved.from_state = _timers_moved.to_state, false);
@@ -79,20 +80,24 @@ BEGIN
         AND NOT (the_pauses AND t.paused_at IS NOT NULL) AND NOT (the_paused_before AND NOT the_pauses AND t.state = _timers_moved.to_state);
   END IF;
 
-  IF the_after <> '{}' THEN
-    INSERT INTO prm.timer (program_id, machine, machine_version, subject_id, subject_uuid, state, delay, action, event, escalation_level, due_at, created_at)
-    SELECT _timers_moved.program_id, _timers_moved.machine, the_version, u.id, u.uuid, _timers_moved.to_state, d.delay, d.action, d.event, d.level,
-      d.due_at, _timers_moved.at
-    FROM (
-      -- One moment for all of them, so each deadline is computed once.
-      SELECT a.key AS delay, k.action, a.value ->> 'event' AS event, (a.value ->> 'escalate')::integer AS level,
-        prm._timer_due(a.key, _timers_moved.at, _timers_moved.program_id) AS due_at
-      FROM jsonb_each(the_after) a CROSS JOIN LATERAL jsonb_object_keys(a.value) k(action) OFFSET 0) d
-    CROSS JOIN unnest(_timers_moved.subjects, _timers_moved.subject_uuids) u(id, uuid)
-    ORDER BY d.due_at, u.id, u.uuid
-    -- The clocks of a stay that goes on, after a pause or on another version, are there already.
-    ON CONFLICT DO NOTHING;
-  END IF;
+  -- One moment for all subjects, so each deadline is computed once.
+  FOR deadline IN
+    SELECT a.key AS delay, k AS action, a.value ->> 'event' AS event, (a.value ->> 'escalate')::integer AS escalation_level,
+      prm._timer_due(a.key, _timers_moved.at, _timers_moved.program_id) AS due_at
+    FROM jsonb_each(the_after) a CROSS JOIN LATERAL jsonb_object_keys(a.value) k ORDER BY due_at, a.key
+  LOOP
+    IF the_stays OR the_paused_before THEN
+      -- The clocks of a stay that goes on, on another version or after a pause, are there already.
+      INSERT INTO prm.timer (program_id, machine, machine_version, state, delay, action, event, escalation_level, due_at, created_at, subject_id, subject_uuid)
+      SELECT _timers_moved.program_id, _timers_moved.machine, the_version, _timers_moved.to_state, deadline.delay, deadline.action, deadline.event,
+        deadline.escalation_level, deadline.due_at, _timers_moved.at, unnest(_timers_moved.subjects), unnest(_timers_moved.subject_uuids)
+      ON CONFLICT DO NOTHING;
+    ELSE
+      INSERT INTO prm.timer (program_id, machine, machine_version, state, delay, action, event, escalation_level, due_at, created_at, subject_id, subject_uuid)
+      SELECT _timers_moved.program_id, _timers_moved.machine, the_version, _timers_moved.to_state, deadline.delay, deadline.action, deadline.event,
+        deadline.escalation_level, deadline.due_at, _timers_moved.at, unnest(_timers_moved.subjects), unnest(_timers_moved.subject_uuids);
+    END IF;
+  END LOOP;
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._timers_moved(bigint, text, text, text, text, bigint[], uuid[], timestamptz) FROM PUBLIC;
