@@ -13,7 +13,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       WHEN _access_tables.profile = 'partner' THEN
         CASE c.relname WHEN 'lead' THEN 'SELECT, INSERT, UPDATE' WHEN 'deal' THEN 'SELECT, INSERT, UPDATE' ELSE 'SELECT' END
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
-        'benefit_grant', 'health_snapshot', 'job_run', 'tier_due') THEN 'SELECT'
+        'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'timer') THEN 'SELECT'
       WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'
       WHEN c.relname IN ('partner', 'partner_user', 'customer', 'product', 'lead', 'deal', 'deal_line', 'deal_partner', 'earning_event',
         'sales_credit', 'metric_value', 'certificate', 'enrolment', 'external_id', 'outbox') THEN 'SELECT, INSERT, UPDATE'
