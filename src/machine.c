@@ -38,21 +38,25 @@ static const char *const machine_query =
 	"SELECT m.version FROM prm.machine m WHERE m.program_id OPERATOR(pg_catalog.=) $1"
 	" AND m.machine OPERATOR(pg_catalog.=) $2 AND m.is_current";
 
-/* Column 4: does entering this state as the first one concern an outbox rule? */
+/* Which changes prm._state_entered() follows is for the view prm._machine_follow to say. */
+#define FOLLOWED                                                                                                        \
+	"EXISTS (SELECT 1 FROM prm._machine_follow f WHERE f.program_id OPERATOR(pg_catalog.=) $1"                               \
+	" AND f.machine OPERATOR(pg_catalog.=) $2 AND (f.version IS NULL OR f.version OPERATOR(pg_catalog.=) $3)"
+
+/* Column 4: is entering the state as the first one followed? Column 5: the deletion of a row in it? */
 static const char *const states_query =
 	"SELECT s.state, s.is_initial, s.is_final,"
-	" EXISTS (SELECT 1 FROM prm.outbox_rule r WHERE r.program_id OPERATOR(pg_catalog.=) $1 AND r.is_active"
-	"   AND r.source OPERATOR(pg_catalog.=) $2 AND r.event IS NULL"
-	"   AND (r.to_state IS NULL OR r.to_state OPERATOR(pg_catalog.=) s.state))"
+	" " FOLLOWED " AND f.event IS NULL AND f.from_state IS NULL"
+	"   AND (f.to_state IS NULL OR f.to_state OPERATOR(pg_catalog.=) s.state)),"
+	" " FOLLOWED " AND f.on_delete AND (f.from_state IS NULL OR f.from_state OPERATOR(pg_catalog.=) s.state))"
 	" FROM prm.machine_state s WHERE s.program_id OPERATOR(pg_catalog.=) $1 AND s.machine OPERATOR(pg_catalog.=) $2"
 	" AND s.version OPERATOR(pg_catalog.=) $3 ORDER BY s.position";
 
 static const char *const transitions_query =
 	"SELECT t.from_state, t.event, t.to_state, t.actor, t.required, t.guard, t.needs_reason,"
-	" t.creates IS NOT NULL OR EXISTS (SELECT 1 FROM prm.outbox_rule r WHERE r.program_id OPERATOR(pg_catalog.=) $1"
-	"   AND r.is_active AND r.source OPERATOR(pg_catalog.=) $2"
-	"   AND (r.event IS NULL OR r.event OPERATOR(pg_catalog.=) t.event)"
-	"   AND (r.to_state IS NULL OR r.to_state OPERATOR(pg_catalog.=) t.to_state))"
+	" " FOLLOWED " AND (f.event IS NULL OR f.event OPERATOR(pg_catalog.=) t.event)"
+	"   AND (f.from_state IS NULL OR f.from_state OPERATOR(pg_catalog.=) t.from_state)"
+	"   AND (f.to_state IS NULL OR f.to_state OPERATOR(pg_catalog.=) t.to_state))"
 	" FROM prm.machine_transition t WHERE t.program_id OPERATOR(pg_catalog.=) $1 AND t.machine OPERATOR(pg_catalog.=) $2"
 	" AND t.version OPERATOR(pg_catalog.=) $3 ORDER BY t.from_state, t.event";
 

@@ -36,7 +36,7 @@ static const char *const history_queries[] = {
 static SPIPlanPtr history_plans[3] = {NULL, NULL, NULL};
 static SPIPlanPtr hook_plan = NULL;
 
-static const char *const hook_query = "SELECT prm._state_entered($1, $2, $3, $4, $5, $6, $7, $8)";
+static const char *const hook_query = "SELECT prm._state_entered($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 /* An array over int64 or timestamptz values, which are stored alike. */
 static Datum
@@ -131,10 +131,10 @@ prm_history_call_hook(const PrmHistoryBatch *batch)
 	const char *outer_actor = prm_hook_actor;
 	PrmFiring *outer_firing = prm_firing;
 	MemoryContext caller = CurrentMemoryContext;
-	Oid types[8] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID, TEXTOID, TIMESTAMPTZOID};
+	Oid types[9] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID, UUIDARRAYOID, TEXTOID, TIMESTAMPTZOID};
 	PrmOwnerScope scope;
-	Datum values[8];
-	char nulls[8];
+	Datum values[9];
+	char nulls[9];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(batch->machine->program_id);
@@ -143,13 +143,14 @@ prm_history_call_hook(const PrmHistoryBatch *batch)
 	values[3] = or_null(transition->from != NULL ? transition->from->name_text : 0, &nulls[3]);
 	values[4] = transition->to->name_text;
 	values[5] = array_of(batch->subjects, batch->count, INT8OID);
-	values[6] = batch->actor;
-	values[7] = TimestampTzGetDatum(batch->at);
+	values[6] = or_null(0, &nulls[6]);
+	values[7] = batch->actor;
+	values[8] = TimestampTzGetDatum(batch->at);
 
 	prm_enter_owner(&scope);
 	if (hook_plan == NULL)
 	{
-		SPIPlanPtr plan = SPI_prepare(hook_query, 8, types);
+		SPIPlanPtr plan = SPI_prepare(hook_query, 9, types);
 
 		if (plan == NULL || SPI_keepplan(plan) != 0)
 			elog(ERROR, "preparing failed: %s", hook_query);

@@ -36,11 +36,15 @@ BEGIN
       SELECT s.name, 'it is no JSON object' FROM state s WHERE jsonb_typeof(s.body) <> 'object'
       UNION ALL
       SELECT s.name, format('unknown key "%s"', k) FROM state s, jsonb_object_keys(CASE jsonb_typeof(s.body) WHEN 'object' THEN s.body ELSE '{}' END) k
-        WHERE k NOT IN ('on', 'type', 'category', 'label', 'after')
+        WHERE k NOT IN ('on', 'type', 'category', 'label', 'after', 'paused', 'review')
       UNION ALL
       SELECT s.name, format('unknown type %s, the only one is "final"', s.body -> 'type') FROM state s WHERE s.body -> 'type' <> '"final"'
       UNION ALL
       SELECT s.name, format('key "%s" is no text', k) FROM state s, unnest(ARRAY['category', 'label']) k WHERE jsonb_typeof(s.body -> k) <> 'string'
+      UNION ALL
+      SELECT s.name, 'key "paused" is neither true nor false' FROM state s WHERE jsonb_typeof(s.body -> 'paused') <> 'boolean'
+      UNION ALL
+      SELECT s.name, format('key "%s" is no JSON object', k) FROM state s, unnest(ARRAY['after', 'review']) k WHERE jsonb_typeof(s.body -> k) <> 'object'
       UNION ALL
       SELECT s.name, 'key "on" is no JSON object' FROM state s WHERE jsonb_typeof(s.body -> 'on') <> 'object'
     )
@@ -159,7 +163,6 @@ DECLARE
   the_program bigint := prm._check_program(define_machine.program_id);
   the_version integer;
   the_faults text[];
-  the_place text;
 BEGIN
   IF define_machine.machine IS NULL OR define_machine.machine !~ '^[a-z][a-z0-9_]{0,62}$' THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is no name for a machine', define_machine.machine),
@@ -168,13 +171,10 @@ BEGIN
   END IF;
   SELECT array_agg(f) INTO the_faults FROM prm._machine_shape(define_machine.machine, define_machine.definition) f;
   IF the_faults IS NULL THEN
-    SELECT s.key INTO the_place FROM jsonb_each(define_machine.definition -> 'states') s WHERE s.value ? 'after' ORDER BY s.key LIMIT 1;
-    IF the_place IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = format('machine "%s": state "%s": deadlines are not supported', define_machine.machine, the_place),
-        DETAIL = 'This version of prm has no timers, so key "after" would never fire.',
-        HINT = 'Leave the key out.';
-    END IF;
-    SELECT array_agg(f) INTO the_faults FROM prm._machine_faults(define_machine.machine, define_machine.definition) f;
+    SELECT array_agg(f) INTO the_faults FROM (
+      SELECT f FROM prm._machine_faults(define_machine.machine, define_machine.definition) f
+      UNION ALL SELECT f FROM prm._check_after(define_machine.machine, define_machine.definition) f
+      UNION ALL SELECT f FROM prm._check_review(define_machine.machine, define_machine.definition) f) a;
   END IF;
   IF the_faults IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('machine "%s": %s', define_machine.machine, the_faults[1]),
@@ -201,9 +201,10 @@ BEGIN
     FROM reached r, LATERAL jsonb_each(coalesce(define_machine.definition -> 'states' -> r.state -> 'on', '{}')) e
     WHERE r.distance < (SELECT count(*) FROM jsonb_object_keys(define_machine.definition -> 'states'))
   )
-  INSERT INTO prm.machine_state (program_id, machine, version, state, is_initial, is_final, category, label, position)
+  INSERT INTO prm.machine_state (program_id, machine, version, state, is_initial, is_final, category, label, after, is_paused, review, position)
     SELECT the_program, define_machine.machine, the_version, s.key, s.key = define_machine.definition ->> 'initial',
       coalesce(s.value ->> 'type' = 'final', false), s.value ->> 'category', s.value ->> 'label',
+      coalesce(s.value -> 'after', '{}'), coalesce((s.value ->> 'paused')::boolean, false), s.value -> 'review',
       row_number() OVER (ORDER BY (s.value ->> 'type') IS NOT NULL,
         (SELECT min(r.distance) FROM reached r WHERE r.state = s.key), s.key)
     FROM jsonb_each(define_machine.definition -> 'states') s;
@@ -216,7 +217,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.define_machine(text, jsonb, bigint) IS
-'Makes a new version of a machine and puts it in force; returns its number. definition: {"initial": "new", "states": {"new": {"on": {"qualify": {"target": ..., "actor": "partner|vendor|system|any", "required": [columns or attributes.x], "guard": jsonpath, "reason": true}}}, "won": {"type": "final", "category": "won"}}}. Errors: 22023 names the place of each fault, 0A000 deadlines (after), 42704 no such programme.';
+'Makes a new version of a machine and puts it in force; returns its number. definition: {"initial": "new", "states": {"new": {"on": {"qualify": {"target": ..., "actor": "partner|vendor|system|any", "required": [columns or attributes.x], "guard": jsonpath, "reason": true}}}, "won": {"type": "final", "category": "won"}}}. A state may have "label", "category", "after" (deadlines), "paused" and "review". Errors: 22023 names the place of each fault, 42704 no such programme.';
 
 CREATE FUNCTION prm._machine_version(machine text, program_id bigint) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$

@@ -46,8 +46,6 @@ SELECT is(pg_temp.fault('{"initial": "a", "states": {"a": {"on": {"go": {"target
 SELECT is(pg_temp.fault('{"initial": "a", "states": {"a": {"type": "end"}}}'), 'machine "lead": state "a": unknown type "end", the only one is "final"');
 SELECT throws_ok($$SELECT prm.define_machine('deal', '{"initial": "a", "states": {"a": {"on": {"go": {"target": "a", "creates": "deal"}}}}}')$$, '22023',
   'machine "deal": state "a", event "go": key "creates" can only be "deal", and only in the machine lead');
-SELECT throws_ok($$SELECT prm.define_machine('lead', '{"initial": "a", "states": {"a": {"after": {"P2D": {"event": "x"}}}}}')$$, '0A000',
-  'machine "lead": state "a": deadlines are not supported');
 SELECT throws_ok($$SELECT prm.define_machine('Lead', '{"initial": "a", "states": {"a": {}}}')$$, '22023', '"Lead" is no name for a machine');
 SELECT throws_ok($$SELECT prm.define_machine('lead', '{"initial": "a", "states": {"a": {}}}', 0)$$, '42704', 'programme 0 does not exist');
 SELECT is((SELECT count(*) FROM prm.machine m WHERE m.program_id = :p AND m.machine = 'lead'), 1::bigint, 'a refused definition leaves no version');
@@ -290,13 +288,13 @@ SELECT is(current_setting('prm_test.history'), 'permission denied for table stat
 
 -- ---- hooks ---------------------------------------------------------------------------------------------------------------------
 SET LOCAL client_min_messages = warning;
-DROP FUNCTION IF EXISTS prm._state_entered(bigint, text, text, text, text, bigint[], text, timestamptz);
+DROP FUNCTION IF EXISTS prm._state_entered(bigint, text, text, text, text, bigint[], uuid[], text, timestamptz);
 RESET client_min_messages;
 CREATE TABLE public.entered (machine text, event text, from_state text, to_state text, subjects bigint[], actor text);
-CREATE FUNCTION prm._state_entered(program_id bigint, machine text, event text, from_state text, to_state text, subjects bigint[], actor text, at timestamptz) RETURNS void
+CREATE FUNCTION prm._state_entered(program_id bigint, machine text, event text, from_state text, to_state text, subjects bigint[], subject_uuids uuid[], actor text, at timestamptz) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO public.entered VALUES ($2, $3, $4, $5, $6, $7);
+  INSERT INTO public.entered VALUES ($2, $3, $4, $5, $6, $8);
   IF $5 = 'done' THEN
     INSERT INTO prm.deal (program_id, deal_id, lead_id, name, state) SELECT $1, 9000800 + s, s, 'from lead', 'pending' FROM unnest($6) s;
   END IF;

@@ -24,19 +24,19 @@ SELECT throws_ok($$UPDATE prm.outbox_rule SET fields = '{amount}' WHERE source =
 SELECT throws_ok($$INSERT INTO prm.outbox_rule (source, event_type) VALUES ('lead', ' ')$$, '23514', NULL, 'a blank event type');
 
 -- Messages are written for matching rules only.
-SELECT prm._state_entered(:program, 'lead', 'return', 'partner_qualified', 'returned', ARRAY[pg_temp.lead('L1'), pg_temp.lead('L2')], 'vera', prm.now());
+SELECT prm._state_entered(:program, 'lead', 'return', 'partner_qualified', 'returned', ARRAY[pg_temp.lead('L1'), pg_temp.lead('L2')], NULL, 'vera', prm.now());
 SELECT results_eq($$SELECT aggregate_type, aggregate_id::bigint, event_type, channel, payload ->> 'company', payload ->> 'event', payload ->> 'from_state',
     payload ->> 'to_state', payload ->> 'actor', occurred_at, status FROM prm.outbox WHERE program_id = prm.current_program() ORDER BY outbox_id$$,
   $$VALUES ('lead', pg_temp.lead('L1'), 'lead.returned', 'webhook', 'Acorn Foods Inc.', 'return', 'partner_qualified', 'returned', 'vera', prm.now(), 'pending'),
            ('lead', pg_temp.lead('L2'), 'lead.returned', 'webhook', 'ACORN foods', 'return', 'partner_qualified', 'returned', 'vera', prm.now(), 'pending')$$,
   'one message for each subject, with event, states, actor and the rule''s fields');
-SELECT prm._state_entered(:program, 'lead', 'qualify', 'new', 'partner_qualified', ARRAY[pg_temp.lead('L1')], 'vera', prm.now());
+SELECT prm._state_entered(:program, 'lead', 'qualify', 'new', 'partner_qualified', ARRAY[pg_temp.lead('L1')], NULL, 'vera', prm.now());
 SELECT is((SELECT count(*) FROM prm.outbox WHERE program_id = :program), 2::bigint, 'no rule, no message');
 UPDATE prm.outbox_rule SET is_active = false WHERE program_id = :program AND event_type = 'lead.approved';
-SELECT prm._state_entered(:program, 'lead', 'approve', 'partner_qualified', 'approved', ARRAY[pg_temp.lead('L1')], 'vera', prm.now());
+SELECT prm._state_entered(:program, 'lead', 'approve', 'partner_qualified', 'approved', ARRAY[pg_temp.lead('L1')], NULL, 'vera', prm.now());
 SELECT is((SELECT count(*) FROM prm.outbox WHERE program_id = :program), 2::bigint, 'a rule that is switched off writes none');
 INSERT INTO prm.outbox_rule (source, event_type, channel) VALUES ('lead', 'lead.any', 'mail');
-SELECT prm._state_entered(:program, 'lead', 'approve', 'partner_qualified', 'approved', ARRAY[pg_temp.lead('L1')], 'vera', prm.now());
+SELECT prm._state_entered(:program, 'lead', 'approve', 'partner_qualified', 'approved', ARRAY[pg_temp.lead('L1')], NULL, 'vera', prm.now());
 SELECT is((SELECT string_agg(event_type || '/' || channel, ', ') FROM prm.outbox WHERE program_id = :program AND outbox_id > 2 AND event_type = 'lead.any'),
   'lead.any/mail', 'a rule without event and state matches every one');
 INSERT INTO prm.tier_history (program_id, partner_id, ladder, from_tier, to_tier, outcome, reason, actor, at)

@@ -31,6 +31,29 @@ CREATE OR REPLACE TRIGGER prm_00_deal_row BEFORE INSERT OR UPDATE ON prm.deal
 CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.state_history
   FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
 
+-- What makes prm._state_entered() follow a change of state. The compiled machine asks here and nowhere else; NULL means any.
+-- Whoever gives that function something more to do adds a branch.
+CREATE OR REPLACE VIEW prm._machine_follow WITH (security_invoker = true) AS
+  SELECT r.program_id, r.source AS machine, NULL::integer AS version, r.event, NULL::text AS from_state, r.to_state, false AS on_delete
+  FROM prm.outbox_rule r WHERE r.is_active
+  UNION ALL
+  SELECT t.program_id, t.machine, t.version, t.event, t.from_state, t.to_state, false
+  FROM prm.machine_transition t WHERE t.creates IS NOT NULL
+  UNION ALL
+  SELECT s.program_id, s.machine, s.version, NULL, NULL, s.state, false
+  FROM prm.machine_state s WHERE s.is_paused OR s.after <> '{}' OR s.review IS NOT NULL
+  UNION ALL
+  SELECT s.program_id, s.machine, s.version, NULL, s.state, NULL, true
+  FROM prm.machine_state s WHERE s.is_paused OR s.after <> '{}' OR s.review IS NOT NULL;
+COMMENT ON VIEW prm._machine_follow IS 'Which changes of state prm._state_entered() is called for; not for direct use.';
+COMMENT ON COLUMN prm._machine_follow.program_id IS 'The programme.';
+COMMENT ON COLUMN prm._machine_follow.machine IS 'The machine.';
+COMMENT ON COLUMN prm._machine_follow.version IS 'Only this version; NULL: any.';
+COMMENT ON COLUMN prm._machine_follow.event IS 'Only this event; NULL: any, and first states.';
+COMMENT ON COLUMN prm._machine_follow.from_state IS 'Only on leaving this state; NULL: any, and first states.';
+COMMENT ON COLUMN prm._machine_follow.to_state IS 'Only on entering this state; NULL: any.';
+COMMENT ON COLUMN prm._machine_follow.on_delete IS 'Whether it also follows the deletion of a row in from_state (NULL: in any), as a change to no state.';
+
 CREATE OR REPLACE VIEW prm.v_state_history WITH (security_invoker = true) AS
   SELECT h.program_id, h.history_id, h.machine, h.machine_version, h.subject_id, h.subject_uuid, h.event, h.from_state,
     coalesce(f.label, h.from_state) AS from_label, h.to_state, coalesce(t.label, h.to_state) AS to_label, t.category,
@@ -76,6 +99,9 @@ COMMENT ON COLUMN prm.machine_state.is_final IS 'Whether no event leaves it.';
 COMMENT ON COLUMN prm.machine_state.category IS 'What it counts as, such as won and lost; metrics go by it.';
 COMMENT ON COLUMN prm.machine_state.label IS 'Name for people.';
 COMMENT ON COLUMN prm.machine_state.position IS 'Order for people: by distance from the initial state, final states last.';
+COMMENT ON COLUMN prm.machine_state.after IS 'Deadlines: duration text (P2D, business:8h) to what then happens: {"event": e}, {"escalate": n} or {"warn": true}.';
+COMMENT ON COLUMN prm.machine_state.is_paused IS 'Whether clocks stop while a row is in the state.';
+COMMENT ON COLUMN prm.machine_state.review IS 'What reviewers must decide before a row leaves the state; NULL: nothing.';
 COMMENT ON TABLE prm.machine_transition IS 'What may happen next: the events out of each state of a version of a machine.';
 COMMENT ON COLUMN prm.machine_transition.machine IS 'The machine.';
 COMMENT ON COLUMN prm.machine_transition.version IS 'Its version.';

@@ -62,42 +62,50 @@ CREATE OR REPLACE TRIGGER prm_outbox_rule_check BEFORE INSERT OR UPDATE ON prm.o
   FOR EACH ROW EXECUTE FUNCTION prm._outbox_rule_check();
 
 CREATE OR REPLACE FUNCTION prm._state_entered(program_id bigint, machine text, event text, from_state text, to_state text, subjects bigint[],
-  actor text, at timestamptz) RETURNS void
+  subject_uuids uuid[], actor text, at timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_actor_before text := current_setting('prm.actor', true);
 BEGIN
-  IF EXISTS (SELECT 1 FROM prm.outbox_rule r WHERE r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
+  IF _state_entered.to_state IS NOT NULL AND EXISTS (
+      SELECT 1 FROM prm.outbox_rule r WHERE r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
              AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)) THEN
     WITH subject AS (
-      SELECT l.lead_id AS id, to_jsonb(l) AS row_values FROM prm.lead l
+      SELECT l.lead_id AS id, NULL::uuid AS uuid, to_jsonb(l) AS row_values FROM prm.lead l
         WHERE _state_entered.machine = 'lead' AND l.program_id = _state_entered.program_id AND l.lead_id = ANY (_state_entered.subjects)
       UNION ALL
-      SELECT d.deal_id, to_jsonb(d) FROM prm.deal d
+      SELECT d.deal_id, NULL, to_jsonb(d) FROM prm.deal d
         WHERE _state_entered.machine = 'deal' AND d.program_id = _state_entered.program_id AND d.deal_id = ANY (_state_entered.subjects)
       UNION ALL
-      SELECT p.partner_id, to_jsonb(p) FROM prm.partner p
+      SELECT p.partner_id, NULL, to_jsonb(p) FROM prm.partner p
         WHERE _state_entered.machine = 'partner' AND p.program_id = _state_entered.program_id AND p.partner_id = ANY (_state_entered.subjects)
       UNION ALL
-      SELECT u.id, '{}' FROM unnest(_state_entered.subjects) u(id) WHERE _state_entered.machine NOT IN ('lead', 'deal', 'partner')
+      SELECT u.id, NULL, '{}' FROM unnest(_state_entered.subjects) u(id) WHERE _state_entered.machine NOT IN ('lead', 'deal', 'partner')
+      UNION ALL
+      SELECT NULL, u.uuid, '{}' FROM unnest(_state_entered.subject_uuids) u(uuid)
     ), told AS (
       -- The reason stands in the history, which the trigger wrote just before.
       SELECT DISTINCT ON (h.subject_id) h.subject_id, h.reason FROM prm.state_history h
       WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine AND h.subject_id = ANY (_state_entered.subjects)
       ORDER BY h.subject_id, h.history_id DESC
+    ), told_uuid AS (
+      SELECT DISTINCT ON (h.subject_uuid) h.subject_uuid, h.reason FROM prm.state_history h
+      WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine AND h.subject_uuid = ANY (_state_entered.subject_uuids)
+      ORDER BY h.subject_uuid, h.history_id DESC
     )
     INSERT INTO prm.outbox (program_id, aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, available_at)
-    SELECT _state_entered.program_id, _state_entered.machine, s.id::text, r.event_type, r.channel,
+    SELECT _state_entered.program_id, _state_entered.machine, coalesce(s.id::text, s.uuid::text), r.event_type, r.channel,
       jsonb_strip_nulls(jsonb_build_object('event', _state_entered.event, 'from_state', _state_entered.from_state,
-        'to_state', _state_entered.to_state, 'actor', _state_entered.actor, 'reason', t.reason))
+        'to_state', _state_entered.to_state, 'actor', _state_entered.actor, 'reason', coalesce(t.reason, w.reason)))
       || coalesce((SELECT jsonb_object_agg(f, s.row_values -> f) FROM unnest(r.fields) f), '{}'),
       _state_entered.at, prm.now()
     FROM subject s
     JOIN prm.outbox_rule r ON r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
       AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)
     LEFT JOIN told t ON t.subject_id = s.id
-    ORDER BY s.id, r.outbox_rule_id;
+    LEFT JOIN told_uuid w ON w.subject_uuid = s.uuid
+    ORDER BY s.id, s.uuid, r.outbox_rule_id;
   END IF;
 
   IF _state_entered.machine = 'lead' AND _state_entered.event IS NOT NULL AND EXISTS (
@@ -111,9 +119,9 @@ BEGIN
   END IF;
 END
 $prm$;
-REVOKE ALL ON FUNCTION prm._state_entered(bigint, text, text, text, text, bigint[], text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION prm._state_entered(bigint, text, text, text, text, bigint[], text, timestamptz) IS
-'What follows when subjects entered a state: messages where an outbox rule asks for them, and a deal where the transition creates one. Called by the machine''s trigger once per transition and batch.';
+REVOKE ALL ON FUNCTION prm._state_entered(bigint, text, text, text, text, bigint[], uuid[], text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION prm._state_entered(bigint, text, text, text, text, bigint[], uuid[], text, timestamptz) IS
+'What follows when subjects entered a state: messages where an outbox rule asks for them, and a deal where the transition creates one. One of subjects and subject_uuids is NULL; from_state is NULL for new rows, to_state for deleted ones, event for both and for a migration. Called by the machine''s trigger once per transition and batch.';
 
 CREATE OR REPLACE FUNCTION prm._outbox_tier_changed(program_id bigint, tier_history_ids bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$

@@ -26,6 +26,9 @@ CREATE TABLE prm.machine_state (
   category text,
   label text,
   position integer NOT NULL,
+  after jsonb NOT NULL DEFAULT '{}',
+  is_paused boolean NOT NULL DEFAULT false,
+  review jsonb,
   CONSTRAINT machine_state_pkey PRIMARY KEY (program_id, machine, version, state),
   CONSTRAINT machine_state_machine_fkey FOREIGN KEY (program_id, machine, version)
     REFERENCES prm.machine (program_id, machine, version) ON DELETE CASCADE,
