@@ -3,6 +3,7 @@
  *
  *   machine.c          compiled machines: loading, the backend's cache, pins, finding a state or an event
  *   machine_check.c    may this row take this event? actor, required fields, guard, reason
+ *   machine_gate.c     what an event waits for beyond the row: criteria, reviews
  *   machine_walk.c     the statement trigger: walks old and new rows, judges each change of state
  *   machine_lane.c     collects what the walk found, by programme and transition
  *   machine_history.c  writes what the walk collected, set-wise, as the owner of the model
@@ -58,6 +59,7 @@ typedef struct PrmTransition
 	int guard_column_count;
 	char **guard_columns; /* the columns that the guard names, where it does not need the whole row */
 	bool needs_reason;
+	bool is_gated; /* waits for criteria or reviews: prm._gate_faults() is asked */
 	bool has_hook; /* an outbox rule or creates: prm._state_entered() is called for it */
 	Datum event_text;
 } PrmTransition;
@@ -126,7 +128,8 @@ typedef enum PrmFaultKind
 	PRM_FAULT_ACTOR,
 	PRM_FAULT_FIELD,
 	PRM_FAULT_GUARD,
-	PRM_FAULT_REASON
+	PRM_FAULT_REASON,
+	PRM_FAULT_GATE
 } PrmFaultKind;
 
 typedef struct PrmFault
@@ -148,6 +151,12 @@ extern bool prm_may_take(const PrmBinding *binding, const PrmActing *acting, Tup
 						 TupleTableSlot *new_row);
 extern List *prm_faults(const PrmBinding *binding, const PrmActing *acting, TupleTableSlot *old_row, TupleTableSlot *new_row);
 
+/* ---- gates (machine_gate.c); subjects is an array, type is that of its elements -------------------------------------- */
+
+extern void prm_gate_check(const PrmMachine *machine, const PrmTransition *transition, Datum subjects, Oid type,
+						   const char *schema, const char *table, const char *state_column);
+extern List *prm_gate_faults(const PrmMachine *machine, const PrmTransition *transition, Datum subject, Oid type);
+
 /* ---- writing (machine_history.c) ------------------------------------------------------------------------------------- */
 
 /* What all rows of one call of the history writer share. */
@@ -168,6 +177,7 @@ typedef struct PrmHistoryBatch
 } PrmHistoryBatch;
 
 extern void prm_history_write(const PrmHistoryBatch *batch);
+extern Datum prm_subject_array(const int64 *subjects, int count);
 extern void prm_history_call_hook(const PrmHistoryBatch *batch);
 
 /* ---- contexts (machine_context.c) ------------------------------------------------------------------------------------ */

@@ -392,7 +392,8 @@ prm_allowed_events(PG_FUNCTION_ARGS)
 		bool nulls[5] = {false};
 
 		prm_bind(&binding, transition, row->tts_tupleDescriptor, subject->table);
-		faults = prm_faults(&binding, &acting, row, row);
+		faults = list_concat(prm_faults(&binding, &acting, row, row),
+							 prm_gate_faults(machine, transition, Int64GetDatum(subject_id), INT8OID));
 		reasons = palloc(sizeof(Datum) * Max(list_length(faults), 1));
 		foreach (cell, faults)
 			reasons[count++] = CStringGetTextDatum(((PrmFault *) lfirst(cell))->text);

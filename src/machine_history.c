@@ -62,6 +62,12 @@ or_null(Datum value, char *null)
 	return value;
 }
 
+Datum
+prm_subject_array(const int64 *subjects, int count)
+{
+	return array_of(subjects, count, INT8OID);
+}
+
 void
 prm_history_write(const PrmHistoryBatch *batch)
 {

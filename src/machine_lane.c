@@ -8,6 +8,7 @@
  */
 #include "machine_walk.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -176,6 +177,9 @@ flush_lane(Walk *walk, WalkProgram *program, Lane *lane)
 	batch.at = walk->at;
 
 	caller = MemoryContextSwitchTo(walk->row_context);
+	if (batch.transition != NULL && unlikely(batch.transition->is_gated))
+		prm_gate_check(program->machine, batch.transition, prm_subject_array(batch.subjects, batch.count), INT8OID, walk->schema,
+					   walk->table, NameStr(TupleDescAttr(walk->tupdesc, walk->state_column - 1)->attname));
 	prm_history_write(&batch);
 	if (batch.transition != NULL && batch.transition->has_hook)
 		prm_history_call_hook(&batch);
