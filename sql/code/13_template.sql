@@ -66,6 +66,12 @@ DECLARE
       {"kind": "click", "label": "A click"}
     ],
     "ladder": [{"ladder": "main", "label": "Partner tiers"}],
+    "calendar": [{"calendar": "office", "label": "Office hours", "is_default": true}],
+    "calendar_hours": [
+      {"calendar": "office", "weekday": 1, "opens": "09:00", "closes": "18:00"}, {"calendar": "office", "weekday": 2, "opens": "09:00", "closes": "18:00"},
+      {"calendar": "office", "weekday": 3, "opens": "09:00", "closes": "18:00"}, {"calendar": "office", "weekday": 4, "opens": "09:00", "closes": "18:00"},
+      {"calendar": "office", "weekday": 5, "opens": "09:00", "closes": "18:00"}
+    ],
     "metric": [
       {"metric": "revenue_12m", "label": "Won revenue, last 12 months", "unit": "money", "source": "built_in", "window_kind": "rolling_12_months"},
       {"metric": "deals_won_12m", "label": "Deals won, last 12 months", "unit": "count", "source": "built_in", "window_kind": "rolling_12_months"},
@@ -133,6 +139,10 @@ DECLARE
       {"plan": "Reseller commission", "label": "Gold", "tier": "gold", "schedule": "marginal 0: 8%, 10000: 9%, 50000: 10%"},
       {"plan": "Reseller commission", "label": "Platinum", "tier": "platinum", "schedule": "10%"},
       {"plan": "Reseller commission", "label": "Renewals", "deal_kind": "renewal", "schedule": "3%"}
+    ],
+    "escalation_role": [
+      {"machine": "lead", "level": 1, "role": "channel_manager", "label": "Channel manager"},
+      {"machine": "lead", "level": 2, "role": "channel_director", "label": "Channel director"}
     ],
     "outbox_rule": [
       {"source": "lead", "event": "return", "event_type": "lead.returned", "fields": ["company", "contact_name", "partner_id"]},

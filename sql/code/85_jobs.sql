@@ -4,9 +4,9 @@
 
 CREATE FUNCTION prm._job_names() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT ARRAY['outbox_leases', 'tier_due', 'tiers', 'health', 'job_log'] $prm$;
+$prm$ SELECT ARRAY['outbox_leases', 'timers', 'tier_due', 'tiers', 'health', 'job_log'] $prm$;
 COMMENT ON FUNCTION prm._job_names() IS
-'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, tier_due looks again at partners that won deals, tiers and health run once per business day, job_log forgets old runs.';
+'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, tier_due looks again at partners that won deals, tiers and health run once per business day, job_log forgets old runs.';
 
 CREATE FUNCTION prm._job_programs(program_id bigint) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -37,6 +37,8 @@ BEGIN
       UPDATE prm.outbox o SET status = 'pending', detail = format('the lease of %s ended', o.claimed_by)
       FROM ended e WHERE o.program_id = _job_work.program_id AND o.outbox_id = e.outbox_id;
       GET DIAGNOSTICS the_count = ROW_COUNT;
+    WHEN 'timers' THEN
+      the_count := prm._work_timers(_job_work.program_id, _job_work.batch);
     WHEN 'tier_due' THEN
       the_count := prm._work_tier_due(_job_work.program_id, _job_work.batch)::bigint;
     WHEN 'tiers' THEN
@@ -145,7 +147,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON PROCEDURE prm.run_jobs(bigint) IS
-'Does everything that time makes due, for one programme or (NULL) all: ended outbox leases, tiers after wins, and once per business day all tiers and the health snapshots. Commits after every batch, so it cannot be called inside a transaction; may run twice or in parallel without harm; logged in job_run. For the owner of schema prm.';
+'Does everything that time makes due, for one programme or (NULL) all: ended outbox leases, deadlines, tiers after wins, and once per business day all tiers and the health snapshots. Commits after every batch, so it cannot be called inside a transaction; may run twice or in parallel without harm; logged in job_run. For the owner of schema prm.';
 
 CREATE FUNCTION prm.schedule_jobs(program_id bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
