@@ -273,6 +273,10 @@ BEGIN
       ELSIF place.attname = 'state' OR place.is_key OR place.is_generated THEN
         the_fault := format('column "%s" cannot be set by a hook', NEW.column_name);
         the_hint := 'States change by events; keys, the programme and generated columns do not change.';
+      ELSIF jsonb_typeof(NEW.value) = 'string' AND NEW.value NOT IN ('"{now}"', '"{actor}"')
+          AND EXISTS (SELECT 1 FROM prm._template_fields(NEW.value #>> '{}')) THEN
+        the_fault := format('%s is no value: a column is set to a constant, to {now} or to {actor}', NEW.value);
+        the_column := 'value';
       ELSIF place.attnotnull AND NEW.value = 'null' THEN
         the_fault := format('column "%s" cannot be empty', NEW.column_name);
         the_column := 'value';
