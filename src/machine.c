@@ -1,6 +1,6 @@
 /*
  * machine.c: compiled machines. Owns the backend's cache of prm.machine, prm.machine_state and prm.machine_transition, one
- * entry per (programme, machine) for the version in force, and nothing else. Called by the trigger walk, fire() and the row
+ * entry per (programme, machine) for the version in force and one for each older version that rows are still on, and nothing else. Called by the trigger walk, fire() and the row
  * trigger of deals.
  *
  * A compiled machine lives in a memory context of its own and is never changed. When the definitions change
@@ -20,6 +20,7 @@
 typedef struct MachineKey
 {
 	int64 program_id;
+	int version; /* 0: the one in force */
 	char name[NAMEDATALEN];
 } MachineKey;
 
@@ -35,20 +36,27 @@ static SPIPlanPtr states_plan = NULL;
 static SPIPlanPtr transitions_plan = NULL;
 
 static const char *const machine_query =
-	"SELECT m.version FROM prm.machine m WHERE m.program_id OPERATOR(pg_catalog.=) $1"
-	" AND m.machine OPERATOR(pg_catalog.=) $2 AND m.is_current";
+	"SELECT m.version, m.definition OPERATOR(pg_catalog.->>) 'on_delete' OPERATOR(pg_catalog.=) 'cascade',"
+	" EXISTS (SELECT 1 FROM prm.machine o WHERE o.program_id OPERATOR(pg_catalog.=) $1"
+	"   AND o.machine OPERATOR(pg_catalog.=) $2 AND o.has_rows AND NOT o.is_current)"
+	" FROM prm.machine m WHERE m.program_id OPERATOR(pg_catalog.=) $1 AND m.machine OPERATOR(pg_catalog.=) $2"
+	" AND (m.version OPERATOR(pg_catalog.=) $3 OR ($3 OPERATOR(pg_catalog.=) 0 AND m.is_current))";
 
 /* Which changes prm._state_entered() follows is for the view prm._machine_follow to say. */
 #define FOLLOWED                                                                                                        \
 	"EXISTS (SELECT 1 FROM prm._machine_follow f WHERE f.program_id OPERATOR(pg_catalog.=) $1"                               \
 	" AND f.machine OPERATOR(pg_catalog.=) $2 AND (f.version IS NULL OR f.version OPERATOR(pg_catalog.=) $3)"
 
-/* Column 4: is entering the state as the first one followed? Column 5: the deletion of a row in it? */
+/* Column 4: is entering the state as the first one followed? Column 5: the deletion of a row in it?
+ * Column 6: do the versions differ in whether it is final? */
 static const char *const states_query =
 	"SELECT s.state, s.is_initial, s.is_final,"
 	" " FOLLOWED " AND f.event IS NULL AND f.from_state IS NULL"
 	"   AND (f.to_state IS NULL OR f.to_state OPERATOR(pg_catalog.=) s.state)),"
-	" " FOLLOWED " AND f.on_delete AND (f.from_state IS NULL OR f.from_state OPERATOR(pg_catalog.=) s.state))"
+	" " FOLLOWED " AND f.on_delete AND (f.from_state IS NULL OR f.from_state OPERATOR(pg_catalog.=) s.state)),"
+	" EXISTS (SELECT 1 FROM prm.machine_state o WHERE o.program_id OPERATOR(pg_catalog.=) $1"
+	"   AND o.machine OPERATOR(pg_catalog.=) $2 AND o.state OPERATOR(pg_catalog.=) s.state"
+	"   AND o.is_final OPERATOR(pg_catalog.<>) s.is_final)"
 	" FROM prm.machine_state s WHERE s.program_id OPERATOR(pg_catalog.=) $1 AND s.machine OPERATOR(pg_catalog.=) $2"
 	" AND s.version OPERATOR(pg_catalog.=) $3 ORDER BY s.position";
 
@@ -147,6 +155,9 @@ compile_states(PrmMachine *machine)
 		state->name_text = CStringGetTextDatum(state->name);
 		state->is_initial = row_bool(i, 2);
 		state->is_final = row_bool(i, 3);
+		state->follow_delete = row_bool(i, 5);
+		state->final_differs = row_bool(i, 6);
+		machine->follow_delete |= state->follow_delete;
 		if (state->is_initial)
 			machine->initial = state;
 		slot = hash_bytes((const unsigned char *) state->name, state->length) & (machine->slot_count - 1);
@@ -240,9 +251,9 @@ compile_transitions(PrmMachine *machine, const bool *entry_has_hook)
 	}
 }
 
-/* Reads and compiles the version in force; NULL where the programme has no such machine. */
+/* Reads and compiles a version, 0 for the one in force; NULL where the programme has no such machine. */
 static PrmMachine *
-load_machine(int64 program_id, const char *name)
+load_machine(int64 program_id, const char *name, int version)
 {
 	uint64 generation = prm_definition_generation();
 	MemoryContext caller = CurrentMemoryContext;
@@ -258,12 +269,13 @@ load_machine(int64 program_id, const char *name)
 	context = AllocSetContextCreate(caller, "prm machine", ALLOCSET_SMALL_SIZES);
 	values[0] = Int64GetDatum(program_id);
 	values[1] = CStringGetTextDatum(name);
+	values[2] = Int32GetDatum(version);
 
 	prm_enter_owner(&scope);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (machine_plan == NULL)
-		machine_plan = keep_plan(machine_query, 2, types);
+		machine_plan = keep_plan(machine_query, 3, types);
 	if (states_plan == NULL)
 		states_plan = keep_plan(states_query, 3, types);
 	if (transitions_plan == NULL)
@@ -283,6 +295,8 @@ load_machine(int64 program_id, const char *name)
 		machine->name_text = CStringGetTextDatum(name);
 		machine->version = DatumGetInt32(values[2]);
 		machine->generation = generation;
+		machine->cascade = row_bool(0, 2);
+		machine->has_older = row_bool(0, 3);
 
 		if (SPI_execute_plan(states_plan, values, NULL, false, 0) != SPI_OK_SELECT)
 			elog(ERROR, "reading prm.machine_state failed");
@@ -336,9 +350,8 @@ abandon(MachineEntry *entry)
 		MemoryContextDelete(machine->context);
 }
 
-/* The version in force of a programme's machine. Who keeps the pointer beyond the next lookup must pin it. */
-PrmMachine *
-prm_machine_lookup(int64 program_id, const char *name, bool missing_ok)
+static PrmMachine *
+lookup(int64 program_id, const char *name, int version)
 {
 	MachineKey key;
 	MachineEntry *entry;
@@ -347,6 +360,7 @@ prm_machine_lookup(int64 program_id, const char *name, bool missing_ok)
 
 	memset(&key, 0, sizeof(key));
 	key.program_id = program_id;
+	key.version = version;
 	strlcpy(key.name, name, NAMEDATALEN);
 	if (machines == NULL)
 	{
@@ -360,7 +374,7 @@ prm_machine_lookup(int64 program_id, const char *name, bool missing_ok)
 	if (likely(entry != NULL && entry->machine != NULL && entry->machine->generation == prm_definition_generation()))
 		return entry->machine;
 
-	machine = load_machine(program_id, name);
+	machine = load_machine(program_id, name, version);
 	/* Looked up again: the load may have run a trigger or a policy that looked machines up itself. */
 	entry = hash_search(machines, &key, machine != NULL ? HASH_ENTER : HASH_FIND, &found);
 	if (found)
@@ -372,10 +386,26 @@ prm_machine_lookup(int64 program_id, const char *name, bool missing_ok)
 	}
 	if (found)
 		hash_search(machines, &key, HASH_REMOVE, NULL);
-	if (!missing_ok)
+	return NULL;
+}
+
+/* The version in force of a programme's machine. Who keeps the pointer beyond the next lookup must pin it. */
+PrmMachine *
+prm_machine_lookup(int64 program_id, const char *name, bool missing_ok)
+{
+	PrmMachine *machine = lookup(program_id, name, 0);
+
+	if (machine == NULL && !missing_ok)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("programme " INT64_FORMAT " has no machine \"%s\"", program_id, name),
 						errdetail("No version of it is in force in prm.machine."),
 						errhint("SELECT machine FROM prm.machine lists the machines; prm.define_machine() makes one.")));
-	return NULL;
+	return machine;
+}
+
+/* One version of it; NULL where there is none, or no longer. */
+PrmMachine *
+prm_machine_lookup_version(int64 program_id, const char *name, int version)
+{
+	return lookup(program_id, name, version);
 }

@@ -8,6 +8,8 @@
  *   machine_lane.c     collects what the walk found, by programme and transition
  *   machine_history.c  writes what the walk collected, set-wise, as the owner of the model
  *   machine_error.c    the errors that name the row, every reason and the next step
+ *   machine_version.c  the version of the machine that a row is on
+ *   machine_target.c   which table a machine serves: the model's own, or one that attach_machine() registered
  *   machine_context.c  who acts for the library itself: import, hooks, a fired event
  *   machine_fire.c     fire() and allowed_events()
  *   machine_row.c      row trigger of deals, append-only trigger
@@ -18,9 +20,28 @@
 #include "prm.h"
 
 #include "access/tupdesc.h"
+#include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonpath.h"
+#include "utils/uuid.h"
+
+/* The key of a row: a number or a uuid. */
+typedef struct PrmSubject
+{
+	bool is_uuid;
+	int64 id;
+	pg_uuid_t uuid;
+} PrmSubject;
+
+static inline bool
+prm_same_subject(const PrmSubject *a, const PrmSubject *b)
+{
+	return a->is_uuid ? memcmp(&a->uuid, &b->uuid, UUID_LEN) == 0 : a->id == b->id;
+}
+
+extern bool prm_subject_read(PrmSubject *subject, TupleTableSlot *row, AttrNumber column, Oid type);
+extern char *prm_subject_text(const PrmSubject *subject);
 
 /* ---- compiled machines (machine.c) ---------------------------------------------------------------------------------- */
 
@@ -70,6 +91,8 @@ struct PrmState
 	int length;
 	bool is_initial;
 	bool is_final;
+	bool final_differs; /* another version of the machine sees the opposite in is_final */
+	bool follow_delete; /* prm._state_entered() is called when a row in this state is deleted */
 	Datum name_text;
 	int exit_count;
 	PrmTransition **exits; /* ordered by event */
@@ -82,6 +105,9 @@ typedef struct PrmMachine
 	int64 program_id;
 	char *name;
 	int version;
+	bool has_older; /* rows that are not in a final state may be on other versions */
+	bool cascade;	/* the history goes with the row */
+	bool follow_delete; /* of any of its states */
 	uint64 generation;
 	int pins;       /* running statements that use it */
 	bool abandoned; /* no longer in the cache: freed with the last pin */
@@ -96,6 +122,7 @@ typedef struct PrmMachine
 } PrmMachine;
 
 extern PrmMachine *prm_machine_lookup(int64 program_id, const char *name, bool missing_ok);
+extern PrmMachine *prm_machine_lookup_version(int64 program_id, const char *name, int version);
 extern void prm_machine_pin(PrmMachine *machine);
 extern void prm_machine_unpin(PrmMachine *machine);
 extern PrmState *prm_machine_state(const PrmMachine *machine, const char *name, int length);
@@ -151,34 +178,64 @@ extern bool prm_may_take(const PrmBinding *binding, const PrmActing *acting, Tup
 						 TupleTableSlot *new_row);
 extern List *prm_faults(const PrmBinding *binding, const PrmActing *acting, TupleTableSlot *old_row, TupleTableSlot *new_row);
 
-/* ---- gates (machine_gate.c); subjects is an array, type is that of its elements -------------------------------------- */
-
-extern void prm_gate_check(const PrmMachine *machine, const PrmTransition *transition, Datum subjects, Oid type,
-						   const char *schema, const char *table, const char *state_column);
-extern List *prm_gate_faults(const PrmMachine *machine, const PrmTransition *transition, Datum subject, Oid type);
-
 /* ---- writing (machine_history.c) ------------------------------------------------------------------------------------- */
 
-/* What all rows of one call of the history writer share. */
+/* What all rows of one call of the history writer share. A text that is 0 is NULL. */
 typedef struct PrmHistoryBatch
 {
 	const PrmMachine *machine;
-	const PrmTransition *transition; /* NULL: import */
-	Datum from_text;                 /* import only, 0 = none */
-	const PrmState *to;              /* import only */
+	Datum event;
+	Datum from;
+	Datum to; /* 0: the rows were deleted */
 	int count;
-	int64 *subjects;
-	TimestampTz *moments; /* import only: one per subject */
-	Datum actor;          /* text */
+	bool is_uuid;
+	void *subjects; /* int64 or pg_uuid_t, as is_uuid says */
+	TimestampTz *moments; /* one per subject; NULL: at holds for all */
+	Datum actor;
 	const char *actor_kind;
 	int64 partner_id; /* 0: none */
-	Datum reason;     /* text, 0 = none */
+	Datum reason;
 	TimestampTz at;
 } PrmHistoryBatch;
 
 extern void prm_history_write(const PrmHistoryBatch *batch);
-extern Datum prm_subject_array(const int64 *subjects, int count);
 extern void prm_history_call_hook(const PrmHistoryBatch *batch);
+extern void prm_history_delete(const PrmHistoryBatch *batch);
+extern bool prm_history_deleting; /* while the library itself deletes from prm.state_history */
+extern Datum prm_subject_array(const void *subjects, int count, bool is_uuid);
+
+/* ---- gates (machine_gate.c) ------------------------------------------------------------------------------------------ */
+
+extern void prm_gate_check(const char *schema, const char *table, const char *state_column, const PrmHistoryBatch *batch,
+						   const PrmTransition *transition);
+extern List *prm_gate_faults(const PrmMachine *machine, const PrmTransition *transition, const PrmSubject *subject);
+
+/* ---- versions (machine_version.c) ------------------------------------------------------------------------------------- */
+
+extern void prm_versions_read(const PrmMachine *machine, const void *subjects, int count, bool is_uuid, int *versions);
+extern PrmMachine *prm_machine_of_subject(PrmMachine *current, const PrmSubject *subject);
+
+/* ---- tables (machine_target.c) ------------------------------------------------------------------------------------------ */
+
+/* The table that a machine serves in a programme. The plans are those of fire() and allowed_events(), made when needed. */
+typedef struct PrmTarget
+{
+	Oid relation;
+	bool is_own; /* a table of the model */
+	char *key_column;
+	char *state_column;
+	char *program_column; /* NULL: all rows are of the programme that the table was attached for */
+	char *schema; /* as the plans have it */
+	char *table;
+	Oid key_type;
+	int running; /* updates under way by the plans */
+	SPIPlanPtr lock_plan;
+	SPIPlanPtr read_plan;
+	SPIPlanPtr update_plan;
+} PrmTarget;
+
+extern PrmTarget *prm_target_lookup(int64 program_id, const char *machine);
+extern Oid prm_target_root(Oid relation);
 
 /* ---- contexts (machine_context.c) ------------------------------------------------------------------------------------ */
 
@@ -187,7 +244,7 @@ typedef struct PrmFiring
 {
 	const char *machine;
 	int64 program_id;
-	int64 subject_id;
+	PrmSubject subject;
 	const PrmTransition *transition;
 	const char *reason;
 	bool used;
@@ -198,6 +255,16 @@ extern const char *prm_hook_actor; /* not NULL while a hook runs: the library ac
 
 extern bool prm_importing(void);
 
+/* Rows of one machine on their way to another version: states as given, recorded as the system's doing. */
+typedef struct PrmMigration
+{
+	int64 program_id;
+	char machine[NAMEDATALEN];
+	int version;
+} PrmMigration;
+
+extern const PrmMigration *prm_migrating(const char *machine);
+
 /* ---- errors (machine_error.c) ---------------------------------------------------------------------------------------- */
 
 /* The place of an error: a row of a table. The slots may be NULL where no row is at hand. */
@@ -207,7 +274,7 @@ typedef struct PrmPlace
 	const char *schema;
 	const char *table;
 	const char *state_column;
-	int64 subject_id;
+	const PrmSubject *subject;
 	const PrmActing *acting;
 	TupleTableSlot *old_row;
 	TupleTableSlot *new_row;

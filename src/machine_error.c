@@ -6,7 +6,6 @@
  */
 #include "machine.h"
 
-#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 
 /* The fields that all of them have. */
@@ -18,6 +17,15 @@ fields(const PrmPlace *place, const char *column)
 	err_generic_string(PG_DIAG_COLUMN_NAME, column);
 	err_generic_string(PG_DIAG_CONSTRAINT_NAME, psprintf("machine_%s", place->machine->name));
 	return 0;
+}
+
+/* The key as an argument of a call. */
+static char *
+subject_argument(const PrmSubject *subject)
+{
+	char *key = prm_subject_text(subject);
+
+	return subject->is_uuid ? psprintf("'%s'", key) : key;
 }
 
 static char *
@@ -48,7 +56,7 @@ allowed_list(const PrmPlace *place, const PrmState *from)
 
 		prm_bind(&binding, from->exits[i], row->tts_tupleDescriptor, place->table);
 		faults = list_concat(prm_faults(&binding, place->acting, place->old_row, row),
-							 prm_gate_faults(place->machine, from->exits[i], Int64GetDatum(place->subject_id), INT8OID));
+							 prm_gate_faults(place->machine, from->exits[i], place->subject));
 		only = list_length(faults) == 1 ? linitial(faults) : NULL;
 		if (faults != NIL && (only == NULL || only->kind != PRM_FAULT_REASON))
 			continue;
@@ -60,8 +68,8 @@ allowed_list(const PrmPlace *place, const PrmState *from)
 	else if (allowed == 0)
 		appendStringInfoString(&list, "No event is allowed now");
 	if (allowed < from->exit_count)
-		appendStringInfo(&list, ". SELECT * FROM prm.allowed_events('%s', " INT64_FORMAT ") says why not the others",
-						 place->machine->name, place->subject_id);
+		appendStringInfo(&list, ". SELECT * FROM prm.allowed_events%s('%s', %s) says why not the others",
+						 place->subject->is_uuid ? "_uuid" : "", place->machine->name, subject_argument(place->subject));
 	appendStringInfoChar(&list, '.');
 	return list.data;
 }
@@ -72,7 +80,7 @@ prm_error_unknown_state(const PrmPlace *place, const char *state)
 	const PrmMachine *machine = place->machine;
 
 	ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
-					errmsg("%s " INT64_FORMAT ": machine \"%s\" has no state \"%s\"", machine->name, place->subject_id,
+					errmsg("%s %s: machine \"%s\" has no state \"%s\"", machine->name, prm_subject_text(place->subject),
 						   machine->name, state),
 					errdetail("The states of version %d in programme " INT64_FORMAT " are %s.", machine->version,
 							  machine->program_id, state_list(machine)),
@@ -86,7 +94,7 @@ prm_error_not_initial(const PrmPlace *place, const char *state)
 	const PrmMachine *machine = place->machine;
 
 	ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
-					errmsg("%s " INT64_FORMAT " cannot begin in state \"%s\"", machine->name, place->subject_id, state),
+					errmsg("%s %s cannot begin in state \"%s\"", machine->name, prm_subject_text(place->subject), state),
 					errdetail("Machine \"%s\" (version %d, programme " INT64_FORMAT ") begins in \"%s\".", machine->name,
 							  machine->version, machine->program_id,
 							  machine->initial != NULL ? machine->initial->name : ""),
@@ -101,8 +109,8 @@ prm_error_stranded(const PrmPlace *place, const char *state)
 	const PrmMachine *machine = place->machine;
 
 	ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
-					errmsg("%s " INT64_FORMAT " is in state \"%s\", which machine \"%s\" no longer has", machine->name,
-						   place->subject_id, state, machine->name),
+					errmsg("%s %s is in state \"%s\", which machine \"%s\" no longer has", machine->name,
+						   prm_subject_text(place->subject), state, machine->name),
 					errdetail("The states of version %d in programme " INT64_FORMAT " are %s.", machine->version,
 							  machine->program_id, state_list(machine)),
 					errhint("Define a version of the machine that has the state and a way out of it."),
@@ -115,7 +123,7 @@ prm_error_no_event(const PrmPlace *place, const PrmState *from, const PrmState *
 	const PrmMachine *machine = place->machine;
 
 	ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
-					errmsg("%s " INT64_FORMAT " cannot go from \"%s\" to \"%s\"", machine->name, place->subject_id, from->name,
+					errmsg("%s %s cannot go from \"%s\" to \"%s\"", machine->name, prm_subject_text(place->subject), from->name,
 						   to->name),
 					errdetail("No event of machine \"%s\" (version %d, programme " INT64_FORMAT ") leads there.", machine->name,
 							  machine->version, machine->program_id),
@@ -128,7 +136,7 @@ prm_error_wrong_state(const PrmPlace *place, const PrmState *from, const char *e
 	const PrmMachine *machine = place->machine;
 
 	ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
-					errmsg("%s " INT64_FORMAT " cannot take event \"%s\" in state \"%s\"", machine->name, place->subject_id,
+					errmsg("%s %s cannot take event \"%s\" in state \"%s\"", machine->name, prm_subject_text(place->subject),
 						   event, from->name),
 					errdetail("Machine \"%s\" (version %d, programme " INT64_FORMAT ") has the event only in other states.",
 							  machine->name, machine->version, machine->program_id),
@@ -146,10 +154,11 @@ prm_error_ambiguous(const PrmPlace *place, const PrmState *from, const PrmState 
 		if (from->exits[i]->to == to)
 			appendStringInfo(&list, "%s\"%s\"", list.len > 0 ? ", " : "", from->exits[i]->event);
 	ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
-					errmsg("%s " INT64_FORMAT " can go from \"%s\" to \"%s\" by more than one event", machine->name,
-						   place->subject_id, from->name, to->name),
+					errmsg("%s %s can go from \"%s\" to \"%s\" by more than one event", machine->name,
+						   prm_subject_text(place->subject), from->name, to->name),
 					errdetail("Events that lead there: %s.", list.data),
-					errhint("Say which: SELECT prm.fire('%s', " INT64_FORMAT ", event).", machine->name, place->subject_id),
+					errhint("Say which: SELECT prm.fire%s('%s', %s, event).", place->subject->is_uuid ? "_uuid" : "", machine->name,
+							subject_argument(place->subject)),
 					fields(place, place->state_column)));
 }
 
@@ -181,7 +190,7 @@ prm_error_refused(const PrmPlace *place, const PrmTransition *transition)
 	prm_bind(&binding, transition, place->new_row->tts_tupleDescriptor, place->table);
 	faults = prm_faults(&binding, place->acting, place->old_row, place->new_row);
 	if (transition->from != NULL)
-		faults = list_concat(faults, prm_gate_faults(place->machine, transition, Int64GetDatum(place->subject_id), INT8OID));
+		faults = list_concat(faults, prm_gate_faults(place->machine, transition, place->subject));
 	if (faults == NIL)
 		elog(ERROR, "event \"%s\" was refused without a reason", transition->event);
 	first = linitial(faults);
@@ -190,9 +199,9 @@ prm_error_refused(const PrmPlace *place, const PrmTransition *transition)
 		appendStringInfo(&reasons, "%s%s", reasons.len > 0 ? "; " : "", ((PrmFault *) lfirst(cell))->text);
 
 	what = transition->event == NULL
-			   ? psprintf("%s " INT64_FORMAT " cannot begin in state \"%s\"", machine->name, place->subject_id,
+			   ? psprintf("%s %s cannot begin in state \"%s\"", machine->name, prm_subject_text(place->subject),
 						  transition->to->name)
-			   : psprintf("%s " INT64_FORMAT " cannot take event \"%s\" to \"%s\"", machine->name, place->subject_id,
+			   : psprintf("%s %s cannot take event \"%s\" to \"%s\"", machine->name, prm_subject_text(place->subject),
 						  transition->event, transition->to->name);
 	ereport(ERROR,
 			(errcode(first->kind == PRM_FAULT_ACTOR ? ERRCODE_INSUFFICIENT_PRIVILEGE : ERRCODE_CHECK_VIOLATION),

@@ -16,25 +16,13 @@
 #include "utils/inval.h"
 #include "utils/jsonb.h"
 
-/* Where the subjects of a machine are. */
-typedef struct Subject
-{
-	const char *machine;
-	const char *table;
-	const char *key;
-	SPIPlanPtr lock_plan;
-	SPIPlanPtr read_plan;
-	SPIPlanPtr update_plan;
-} Subject;
+static SPIPlanPtr seen_plans[2] = {NULL, NULL};
 
-static Subject subjects[] = {{"lead", "lead", "lead_id"}, {"deal", "deal", "deal_id"}, {"partner", "partner", "partner_id"}};
-
-static SPIPlanPtr version_plan = NULL;
-
+/* $1 programme, $2 key, $3 state */
 static SPIPlanPtr
-kept_plan(SPIPlanPtr *plan, char *query, int argument_count)
+kept_plan(SPIPlanPtr *plan, char *query, int argument_count, Oid key_type)
 {
-	Oid types[3] = {INT8OID, INT8OID, TEXTOID};
+	Oid types[3] = {INT8OID, key_type == UUIDOID ? UUIDOID : INT8OID, TEXTOID};
 
 	if (*plan == NULL)
 	{
@@ -47,51 +35,91 @@ kept_plan(SPIPlanPtr *plan, char *query, int argument_count)
 	return *plan;
 }
 
-static Subject *
-subject_of(const PrmMachine *machine)
+/* The table that the machine serves, whose keys must be of the kind that was given. */
+static PrmTarget *
+target_of(const PrmMachine *machine, const PrmSubject *subject)
 {
-	for (int i = 0; i < lengthof(subjects); i++)
-		if (strcmp(subjects[i].machine, machine->name) == 0)
-			return &subjects[i];
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("machine \"%s\" serves no table", machine->name),
-					errdetail("Tables with a machine are prm.lead, prm.deal and prm.partner."),
-					errhint("Name one of the machines lead, deal and partner.")));
-	return NULL; /* keep the compiler quiet */
+	PrmTarget *target = prm_target_lookup(machine->program_id, machine->name);
+
+	if (target == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("machine \"%s\" serves no table in programme " INT64_FORMAT, machine->name, machine->program_id),
+				 errdetail("Tables with a machine are prm.lead, prm.deal and prm.partner, and those in prm.machine_target."),
+				 errhint("SELECT prm.attach_machine('your_table', '%s') attaches it to a table of yours.", machine->name)));
+	if (subject->is_uuid != (target->key_type == UUIDOID))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the keys of machine \"%s\" are %s", machine->name, subject->is_uuid ? "numbers" : "uuids"),
+						errdetail("Column \"%s\" of %s.%s is of type %s.", target->key_column, target->schema, target->table,
+								  OidIsValid(target->key_type) ? format_type_be(target->key_type) : "none"),
+						errhint("Use prm.%s for it.", subject->is_uuid ? "fire and prm.allowed_events"
+																		 : "fire_uuid and prm.allowed_events_uuid")));
+	return target;
 }
 
 static void
-no_such_subject(const PrmMachine *machine, const Subject *subject, int64 subject_id)
+no_such_subject(const PrmMachine *machine, const PrmTarget *target, const PrmSubject *subject)
 {
 	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-					errmsg("%s " INT64_FORMAT " does not exist in programme " INT64_FORMAT, machine->name, subject_id,
+					errmsg("%s %s does not exist in programme " INT64_FORMAT, machine->name, prm_subject_text(subject),
 						   machine->program_id),
-					errdetail("No row of prm.%s that you may see has this key.", subject->table),
+					errdetail("No row of %s.%s that you may see has this key.", target->schema, target->table),
 					errhint("It may belong to another programme: pass program_id, or SET LOCAL prm.program_id."),
-					err_generic_string(PG_DIAG_SCHEMA_NAME, "prm"), err_generic_string(PG_DIAG_TABLE_NAME, subject->table)));
+					err_generic_string(PG_DIAG_SCHEMA_NAME, target->schema),
+					err_generic_string(PG_DIAG_TABLE_NAME, target->table)));
+}
+
+static Datum
+key_datum(const PrmSubject *subject)
+{
+	return subject->is_uuid ? UUIDPGetDatum(&subject->uuid) : Int64GetDatum(subject->id);
 }
 
 /*
- * Reads one row by one of the subject's queries into SPI_tuptable; false where the caller sees none. Read-only means with
+ * Reads one row by one of the target's queries into SPI_tuptable; false where the caller sees none. Read-only means with
  * the snapshot of the caller's statement, as a STABLE function reads.
  */
 static bool
-select_subject(SPIPlanPtr plan, int64 program_id, int64 subject_id, bool read_only)
+select_subject(SPIPlanPtr plan, int64 program_id, const PrmSubject *subject, bool read_only)
 {
-	Datum values[2] = {Int64GetDatum(program_id), Int64GetDatum(subject_id)};
+	Datum values[2] = {Int64GetDatum(program_id), key_datum(subject)};
 
 	if (SPI_execute_plan(plan, values, NULL, read_only, 1) != SPI_OK_SELECT)
 		elog(ERROR, "reading a subject failed");
 	return SPI_processed > 0;
 }
 
-static SPIPlanPtr
-read_plan(Subject *subject)
+static const char *
+qualified(const PrmTarget *target)
 {
-	return kept_plan(&subject->read_plan,
-					 psprintf("SELECT t.* FROM prm.%s t WHERE t.program_id OPERATOR(pg_catalog.=) $1"
-							  " AND t.%s OPERATOR(pg_catalog.=) $2",
-							  subject->table, subject->key),
-					 2);
+	return quote_qualified_identifier(target->schema, target->table);
+}
+
+/* The row with the key, where the programme is $1 and the key $2. */
+static char *
+row_condition(const PrmTarget *target)
+{
+	char *programme = target->program_column == NULL
+						  ? "$1 IS NOT NULL"
+						  : psprintf("t.%s OPERATOR(pg_catalog.=) $1", quote_identifier(target->program_column));
+
+	return psprintf("%s AND t.%s OPERATOR(pg_catalog.=) $2", programme, quote_identifier(target->key_column));
+}
+
+static SPIPlanPtr
+read_plan(PrmTarget *target)
+{
+	return kept_plan(&target->read_plan, psprintf("SELECT t.* FROM %s t WHERE %s", qualified(target), row_condition(target)), 2,
+					 target->key_type);
+}
+
+static SPIPlanPtr
+lock_plan(PrmTarget *target)
+{
+	return kept_plan(&target->lock_plan,
+					 psprintf("SELECT t.%s FROM %s t WHERE %s FOR NO KEY UPDATE", quote_identifier(target->state_column),
+							  qualified(target), row_condition(target)),
+					 2, target->key_type);
 }
 
 static void
@@ -116,15 +144,16 @@ found_row(void)
 }
 
 static PrmPlace
-place_in(const PrmMachine *machine, const Subject *subject, int64 subject_id, const PrmActing *acting, TupleTableSlot *row)
+place_in(const PrmMachine *machine, const PrmTarget *target, const PrmSubject *subject, const PrmActing *acting,
+		 TupleTableSlot *row)
 {
 	PrmPlace place;
 
 	place.machine = machine;
-	place.schema = "prm";
-	place.table = subject->table;
-	place.state_column = "state";
-	place.subject_id = subject_id;
+	place.schema = target->schema;
+	place.table = target->table;
+	place.state_column = target->state_column;
+	place.subject = subject;
 	place.acting = acting;
 	place.old_row = row;
 	place.new_row = row;
@@ -164,57 +193,59 @@ seen_version(Jsonb *options)
 }
 
 static void
-check_version(const PrmMachine *machine, int64 subject_id, int64 seen)
+check_version(const PrmMachine *machine, const PrmSubject *subject, int64 seen)
 {
 	PrmOwnerScope scope;
-	Oid types[3] = {INT8OID, TEXTOID, INT8OID};
+	SPIPlanPtr *kept = &seen_plans[subject->is_uuid];
+	Oid types[3] = {INT8OID, TEXTOID, subject->is_uuid ? UUIDOID : INT8OID};
 	Datum values[3];
 	bool isnull;
 	int64 last;
 
 	values[0] = Int64GetDatum(machine->program_id);
 	values[1] = machine->name_text;
-	values[2] = Int64GetDatum(subject_id);
+	values[2] = key_datum(subject);
 	prm_enter_owner(&scope);
-	if (version_plan == NULL)
+	if (*kept == NULL)
 	{
-		SPIPlanPtr plan = SPI_prepare("SELECT pg_catalog.max(h.history_id) FROM prm.state_history h"
+		SPIPlanPtr plan = SPI_prepare(psprintf("SELECT pg_catalog.max(h.history_id) FROM prm.state_history h"
 									  " WHERE h.program_id OPERATOR(pg_catalog.=) $1 AND h.machine OPERATOR(pg_catalog.=) $2"
-									  " AND h.subject_id OPERATOR(pg_catalog.=) $3",
+									  " AND h.%s OPERATOR(pg_catalog.=) $3",
+											   subject->is_uuid ? "subject_uuid" : "subject_id"),
 									  3, types);
 
 		if (plan == NULL || SPI_keepplan(plan) != 0)
 			elog(ERROR, "preparing the reading of prm.state_history failed");
-		version_plan = plan;
+		*kept = plan;
 	}
-	if (SPI_execute_plan(version_plan, values, NULL, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
+	if (SPI_execute_plan(*kept, values, NULL, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "reading prm.state_history failed");
 	last = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	prm_leave_owner(&scope);
 	if (isnull || last != seen)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("%s " INT64_FORMAT " is no longer at version " INT64_FORMAT, machine->name, subject_id, seen),
+						errmsg("%s %s is no longer at version " INT64_FORMAT, machine->name, prm_subject_text(subject), seen),
 						errdetail("The last entry of its history is " INT64_FORMAT ".", isnull ? 0 : last),
 						errhint("Read the row again, then decide.")));
 }
 
 /* The update, with the event on its way. */
 static void
-update_state(Subject *subject, PrmMachine *machine, PrmFiring *firing)
+update_state(PrmTarget *target, PrmMachine *machine, PrmFiring *firing)
 {
 	PrmFiring *outer = prm_firing;
+	char *table = pstrdup(qualified(target));
 	Datum values[3];
-	SPIPlanPtr plan =
-		kept_plan(&subject->update_plan,
-				  psprintf("UPDATE prm.%s AS t SET state = $3 WHERE t.program_id OPERATOR(pg_catalog.=) $1"
-						   " AND t.%s OPERATOR(pg_catalog.=) $2",
-						   subject->table, subject->key),
-				  3);
+	SPIPlanPtr plan = kept_plan(&target->update_plan,
+								psprintf("UPDATE %s AS t SET %s = $3 WHERE %s", table, quote_identifier(target->state_column),
+										 row_condition(target)),
+								3, target->key_type);
 
 	values[0] = Int64GetDatum(firing->program_id);
-	values[1] = Int64GetDatum(firing->subject_id);
+	values[1] = key_datum(&firing->subject);
 	values[2] = firing->transition->to->name_text;
 	prm_machine_pin(machine);
+	target->running++;
 	PG_TRY();
 	{
 		int result;
@@ -225,17 +256,18 @@ update_state(Subject *subject, PrmMachine *machine, PrmFiring *firing)
 			elog(ERROR, "updating a subject failed: %s", SPI_result_code_string(result));
 		if (SPI_processed != 1 || !firing->used)
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-							errmsg("%s " INT64_FORMAT " did not take event \"%s\"", machine->name, firing->subject_id,
+							errmsg("%s %s did not take event \"%s\"", machine->name, prm_subject_text(&firing->subject),
 								   firing->transition->event),
-							errdetail("A policy or trigger of prm.%s skipped the row or changed its state, or the machine's "
+							errdetail("A policy or trigger of %s skipped the row or changed its state, or the machine's "
 									  "trigger is missing.",
-									  subject->table),
-							errhint("SELECT * FROM prm.check() finds a missing trigger; look at the others with \\d prm.%s.",
-									subject->table)));
+									  table),
+							errhint("SELECT * FROM prm.check() finds a missing trigger; look at the others with \\d %s.", table)));
 	}
 	PG_FINALLY();
 	{
 		prm_firing = outer;
+		if (target->running > 0)
+			target->running--;
 		prm_machine_unpin(machine);
 	}
 	PG_END_TRY();
@@ -261,24 +293,30 @@ text_argument(FunctionCallInfo fcinfo, int number, const char *name)
 	return text_to_cstring(PG_GETARG_TEXT_PP(number));
 }
 
-static int64
-subject_argument(FunctionCallInfo fcinfo, int number)
+static PrmSubject
+subject_argument(FunctionCallInfo fcinfo, int number, bool is_uuid)
 {
+	PrmSubject subject = {0};
+
 	if (PG_ARGISNULL(number))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("parameter \"subject_id\" is NULL"),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("parameter \"%s\" is NULL", is_uuid ? "subject_uuid" : "subject_id"),
 						errdetail("It is the key of the row, lead_id for a lead."), errhint("Pass a value.")));
-	return PG_GETARG_INT64(number);
+	subject.is_uuid = is_uuid;
+	if (is_uuid)
+		subject.uuid = *PG_GETARG_UUID_P(number);
+	else
+		subject.id = PG_GETARG_INT64(number);
+	return subject;
 }
 
-PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_fire);
-
-/* prm.fire(machine, subject_id, event, reason, options, program_id) -> the new state */
-Datum
-prm_fire(PG_FUNCTION_ARGS)
+/* (machine, key, event, reason, options, program_id) -> the new state */
+static Datum
+fire(FunctionCallInfo fcinfo, bool is_uuid)
 {
 	int64 program_id = program_argument(fcinfo, 5);
 	char *name = text_argument(fcinfo, 0, "machine");
-	int64 subject_id = subject_argument(fcinfo, 1);
+	PrmSubject subject = subject_argument(fcinfo, 1, is_uuid);
 	char *event = text_argument(fcinfo, 2, "event");
 	char *reason = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
 	int64 seen = PG_ARGISNULL(4) ? 0 : seen_version(PG_GETARG_JSONB_P(4));
@@ -286,38 +324,36 @@ prm_fire(PG_FUNCTION_ARGS)
 	PrmFiring firing = {0};
 	PrmMachine *machine;
 	PrmState *from;
-	Subject *subject;
+	PrmTarget *target;
 	char *state;
 	text *result;
 
 	AcceptInvalidationMessages();
-	subject = subject_of(prm_machine_lookup(program_id, name, false));
+	machine = prm_machine_lookup(program_id, name, false);
+	target = target_of(machine, &subject);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (!select_subject(kept_plan(&subject->lock_plan,
-								  psprintf("SELECT t.state FROM prm.%s t WHERE t.program_id OPERATOR(pg_catalog.=) $1"
-										   " AND t.%s OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
-										   subject->table, subject->key),
-								  2),
-						program_id, subject_id, false))
-		no_such_subject(prm_machine_lookup(program_id, name, false), subject, subject_id);
+	if (!select_subject(lock_plan(target), program_id, &subject, false))
+		no_such_subject(prm_machine_lookup(program_id, name, false), target, &subject);
 	state = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 
-	/* While the lock was awaited, another version may have come into force. */
+	/* While the lock was awaited, another version may have come into force, or the row been moved to one. */
 	AcceptInvalidationMessages();
-	machine = prm_machine_lookup(program_id, name, false);
+	machine = prm_machine_of_subject(prm_machine_lookup(program_id, name, false), &subject);
+	target = target_of(machine, &subject);
 	if (!prm_machine_has_event(machine, event))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("machine \"%s\" has no event \"%s\"", name, event),
-						errdetail("Version %d of programme " INT64_FORMAT " has no such event in any state.", machine->version,
-								  program_id),
-						errhint("SELECT * FROM prm.allowed_events('%s', " INT64_FORMAT ") lists those of the present state.", name,
-								subject_id)));
+						errdetail("Version %d of programme " INT64_FORMAT ", which %s %s is on, has no such event in any state.",
+								  machine->version, program_id, name, prm_subject_text(&subject)),
+						errhint(is_uuid ? "SELECT * FROM prm.allowed_events_uuid('%s', '%s') lists those of the present state."
+										  : "SELECT * FROM prm.allowed_events('%s', %s) lists those of the present state.",
+								name, prm_subject_text(&subject))));
 	if (seen != 0)
-		check_version(machine, subject_id, seen);
-	from = prm_machine_state(machine, state, strlen(state));
+		check_version(machine, &subject, seen);
+	from = state == NULL ? NULL : prm_machine_state(machine, state, strlen(state));
 	firing.machine = name;
 	firing.program_id = program_id;
-	firing.subject_id = subject_id;
+	firing.subject = subject;
 	firing.reason = reason;
 	firing.transition = from == NULL ? NULL : prm_state_exit(from, event);
 	if (firing.transition == NULL)
@@ -327,34 +363,49 @@ prm_fire(PG_FUNCTION_ARGS)
 
 		/* The error lists what is allowed instead, which depends on the whole row. */
 		find_acting(&acting, program_id, reason);
-		if (!select_subject(read_plan(subject), program_id, subject_id, false))
-			no_such_subject(machine, subject, subject_id);
-		place = place_in(machine, subject, subject_id, &acting, found_row());
+		if (!select_subject(read_plan(target), program_id, &subject, false))
+			no_such_subject(machine, target, &subject);
+		place = place_in(machine, target, &subject, &acting, found_row());
 		if (from == NULL)
-			prm_error_stranded(&place, state);
+			prm_error_stranded(&place, state == NULL ? "" : state);
 		prm_error_wrong_state(&place, from, event);
 	}
 	MemoryContextSwitchTo(caller);
 	result = cstring_to_text(firing.transition->to->name);
-	update_state(subject, machine, &firing);
+	update_state(target, machine, &firing);
 	SPI_finish();
 	PG_RETURN_TEXT_P(result);
 }
 
+PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_fire);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_fire_uuid);
+
+/* prm.fire(machine, subject_id, event, reason, options, program_id) */
+Datum
+prm_fire(PG_FUNCTION_ARGS)
+{
+	return fire(fcinfo, false);
+}
+
+/* prm.fire_uuid(machine, subject_uuid, event, reason, options, program_id) */
+Datum
+prm_fire_uuid(PG_FUNCTION_ARGS)
+{
+	return fire(fcinfo, true);
+}
+
 /* ---- allowed_events() -------------------------------------------------------------------------------------------------- */
 
-PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_allowed_events);
-
-/* prm.allowed_events(machine, subject_id, program_id) -> rows of prm.allowed_event */
-Datum
-prm_allowed_events(PG_FUNCTION_ARGS)
+/* (machine, key, program_id) -> rows of prm.allowed_event */
+static Datum
+allowed_events(FunctionCallInfo fcinfo, bool is_uuid)
 {
 	int64 program_id = program_argument(fcinfo, 2);
 	char *name = text_argument(fcinfo, 0, "machine");
-	int64 subject_id = subject_argument(fcinfo, 1);
+	PrmSubject subject = subject_argument(fcinfo, 1, is_uuid);
 	ReturnSetInfo *rows = (ReturnSetInfo *) fcinfo->resultinfo;
 	PrmMachine *machine;
-	Subject *subject;
+	PrmTarget *target;
 	PrmActing acting;
 	TupleTableSlot *row;
 	PrmState *from;
@@ -362,23 +413,22 @@ prm_allowed_events(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	AcceptInvalidationMessages();
-	machine = prm_machine_lookup(program_id, name, false);
-	subject = subject_of(machine);
+	target = target_of(prm_machine_lookup(program_id, name, false), &subject);
 	find_acting(&acting, program_id, NULL);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (!select_subject(read_plan(subject), program_id, subject_id, true))
-		no_such_subject(machine, subject, subject_id);
+	if (!select_subject(read_plan(target), program_id, &subject, true))
+		no_such_subject(prm_machine_lookup(program_id, name, false), target, &subject);
 	row = found_row();
-	machine = prm_machine_lookup(program_id, name, false);
 	state = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-						 prm_find_column(SPI_tuptable->tupdesc, "state"));
-	from = prm_machine_state(machine, state, strlen(state));
+						 prm_find_column(SPI_tuptable->tupdesc, target->state_column));
+	machine = prm_machine_of_subject(prm_machine_lookup(program_id, name, false), &subject);
+	from = state == NULL ? NULL : prm_machine_state(machine, state, strlen(state));
 	if (from == NULL)
 	{
-		PrmPlace place = place_in(machine, subject, subject_id, &acting, row);
+		PrmPlace place = place_in(machine, target, &subject, &acting, row);
 
-		prm_error_stranded(&place, state);
+		prm_error_stranded(&place, state == NULL ? "" : state);
 	}
 	for (int i = 0; i < from->exit_count; i++)
 	{
@@ -391,9 +441,8 @@ prm_allowed_events(PG_FUNCTION_ARGS)
 		Datum values[5];
 		bool nulls[5] = {false};
 
-		prm_bind(&binding, transition, row->tts_tupleDescriptor, subject->table);
-		faults = list_concat(prm_faults(&binding, &acting, row, row),
-							 prm_gate_faults(machine, transition, Int64GetDatum(subject_id), INT8OID));
+		prm_bind(&binding, transition, row->tts_tupleDescriptor, target->table);
+		faults = list_concat(prm_faults(&binding, &acting, row, row), prm_gate_faults(machine, transition, &subject));
 		reasons = palloc(sizeof(Datum) * Max(list_length(faults), 1));
 		foreach (cell, faults)
 			reasons[count++] = CStringGetTextDatum(((PrmFault *) lfirst(cell))->text);
@@ -407,4 +456,21 @@ prm_allowed_events(PG_FUNCTION_ARGS)
 	ExecDropSingleTupleTableSlot(row);
 	SPI_finish();
 	return (Datum) 0;
+}
+
+PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_allowed_events);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_allowed_events_uuid);
+
+/* prm.allowed_events(machine, subject_id, program_id) */
+Datum
+prm_allowed_events(PG_FUNCTION_ARGS)
+{
+	return allowed_events(fcinfo, false);
+}
+
+/* prm.allowed_events_uuid(machine, subject_uuid, program_id) */
+Datum
+prm_allowed_events_uuid(PG_FUNCTION_ARGS)
+{
+	return allowed_events(fcinfo, true);
 }

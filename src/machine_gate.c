@@ -9,13 +9,10 @@
 #include "machine.h"
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/uuid.h"
 
 static SPIPlanPtr gate_plan = NULL;
 
@@ -28,13 +25,13 @@ static const char *const gate_query =
  * statement, for lists; the check itself looks at what is committed now.
  */
 static void
-select_faults(const PrmMachine *machine, const PrmTransition *transition, Datum subjects, Oid type, bool read_only)
+select_faults(const PrmMachine *machine, const PrmTransition *transition, Datum subjects, bool is_uuid, bool read_only)
 {
 	Oid types[7] = {INT8OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT8ARRAYOID, UUIDARRAYOID};
 	Datum values[7];
 	char nulls[7] = {' ', ' ', ' ', ' ', ' ', 'n', 'n'};
 	PrmOwnerScope scope;
-	int which = type == UUIDOID ? 6 : 5;
+	int which = is_uuid ? 6 : 5;
 
 	values[0] = Int64GetDatum(machine->program_id);
 	values[1] = machine->name_text;
@@ -67,14 +64,15 @@ found_text(uint64 row, int column)
 
 /* Refuses the first subject of a batch that the gates of its transition hold back. The caller has connected SPI. */
 void
-prm_gate_check(const PrmMachine *machine, const PrmTransition *transition, Datum subjects, Oid type, const char *schema,
-			   const char *table, const char *state_column)
+prm_gate_check(const char *schema, const char *table, const char *state_column, const PrmHistoryBatch *batch,
+			   const PrmTransition *transition)
 {
+	const PrmMachine *machine = batch->machine;
 	MemoryContext caller = CurrentMemoryContext;
 	StringInfoData reasons;
 	char *subject;
 
-	select_faults(machine, transition, subjects, type, false);
+	select_faults(machine, transition, prm_subject_array(batch->subjects, batch->count, batch->is_uuid), batch->is_uuid, false);
 	MemoryContextSwitchTo(caller);
 	if (SPI_processed == 0)
 	{
@@ -98,7 +96,7 @@ prm_gate_check(const PrmMachine *machine, const PrmTransition *transition, Datum
 
 /* What the gates of a transition hold against one subject, for lists. */
 List *
-prm_gate_faults(const PrmMachine *machine, const PrmTransition *transition, Datum subject, Oid type)
+prm_gate_faults(const PrmMachine *machine, const PrmTransition *transition, const PrmSubject *subject)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	List *faults = NIL;
@@ -106,11 +104,11 @@ prm_gate_faults(const PrmMachine *machine, const PrmTransition *transition, Datu
 
 	if (!transition->is_gated)
 		return NIL;
-	subjects = PointerGetDatum(type == UUIDOID ? construct_array(&subject, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)
-											   : construct_array(&subject, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	subjects = prm_subject_array(subject->is_uuid ? (const void *) &subject->uuid : (const void *) &subject->id, 1,
+								 subject->is_uuid);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	select_faults(machine, transition, subjects, type, true);
+	select_faults(machine, transition, subjects, subject->is_uuid, true);
 	MemoryContextSwitchTo(caller);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

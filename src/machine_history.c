@@ -19,7 +19,7 @@
 
 #define HISTORY_COLUMNS                                                                                                  \
 	"INSERT INTO prm.state_history (program_id, machine, machine_version, event, from_state, to_state, actor, actor_kind,"   \
-	" partner_id, reason, subject_id, at) "
+	" partner_id, reason, at, "
 
 typedef enum HistoryPlan
 {
@@ -28,21 +28,34 @@ typedef enum HistoryPlan
 	IMPORTED_ROWS
 } HistoryPlan;
 
-static const char *const history_queries[] = {
-	HISTORY_COLUMNS "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-	HISTORY_COLUMNS "SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, pg_catalog.unnest($11), $12",
-	HISTORY_COLUMNS "SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, pg_catalog.unnest($11), pg_catalog.unnest($12)"};
+static const char *const history_queries[2][3] = {
+	{HISTORY_COLUMNS "subject_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12, $11)",
+	 HISTORY_COLUMNS "subject_id) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12, pg_catalog.unnest($11)",
+	 HISTORY_COLUMNS
+	 "subject_id) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, pg_catalog.unnest($12), pg_catalog.unnest($11)"},
+	{HISTORY_COLUMNS "subject_uuid) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12, $11)",
+	 HISTORY_COLUMNS "subject_uuid) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12, pg_catalog.unnest($11)",
+	 HISTORY_COLUMNS
+	 "subject_uuid) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, pg_catalog.unnest($12), pg_catalog.unnest($11)"}};
 
-static SPIPlanPtr history_plans[3] = {NULL, NULL, NULL};
+static SPIPlanPtr history_plans[2][3];
 static SPIPlanPtr hook_plan = NULL;
+static SPIPlanPtr delete_plans[2];
+
+bool prm_history_deleting = false;
 
 static const char *const hook_query = "SELECT prm._state_entered($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
-/* An array over int64 or timestamptz values, which are stored alike. */
+static const char *const delete_queries[2] = {
+	"DELETE FROM prm.state_history AS h WHERE h.program_id OPERATOR(pg_catalog.=) $1 AND h.machine OPERATOR(pg_catalog.=) $2"
+	" AND h.subject_id OPERATOR(pg_catalog.=) ANY ($3)",
+	"DELETE FROM prm.state_history AS h WHERE h.program_id OPERATOR(pg_catalog.=) $1 AND h.machine OPERATOR(pg_catalog.=) $2"
+	" AND h.subject_uuid OPERATOR(pg_catalog.=) ANY ($3)"};
+
 static Datum
-array_of(const int64 *values, int count, Oid type)
+array_of(const void *values, Size width, int count, Oid type)
 {
-	Size size = ARR_OVERHEAD_NONULLS(1) + sizeof(int64) * count;
+	Size size = ARR_OVERHEAD_NONULLS(1) + width * count;
 	ArrayType *array = palloc(size);
 
 	SET_VARSIZE(array, size);
@@ -51,8 +64,15 @@ array_of(const int64 *values, int count, Oid type)
 	array->elemtype = type;
 	ARR_DIMS(array)[0] = count;
 	ARR_LBOUND(array)[0] = 1;
-	memcpy(ARR_DATA_PTR(array), values, sizeof(int64) * count);
+	memcpy(ARR_DATA_PTR(array), values, width * count);
 	return PointerGetDatum(array);
+}
+
+/* Keys as they lie in memory, as an array of bigint or uuid. */
+Datum
+prm_subject_array(const void *subjects, int count, bool is_uuid)
+{
+	return is_uuid ? array_of(subjects, UUID_LEN, count, UUIDOID) : array_of(subjects, sizeof(int64), count, INT8OID);
 }
 
 static Datum
@@ -62,18 +82,12 @@ or_null(Datum value, char *null)
 	return value;
 }
 
-Datum
-prm_subject_array(const int64 *subjects, int count)
-{
-	return array_of(subjects, count, INT8OID);
-}
-
 void
 prm_history_write(const PrmHistoryBatch *batch)
 {
 	HistoryPlan kind = batch->moments != NULL ? IMPORTED_ROWS : batch->count > 1 ? MANY_ROWS : ONE_ROW;
-	const PrmTransition *transition = batch->transition;
 	MemoryContext caller = CurrentMemoryContext;
+	SPIPlanPtr *kept = &history_plans[batch->is_uuid][kind];
 	PrmOwnerScope scope;
 	Datum values[12];
 	char nulls[12];
@@ -83,34 +97,37 @@ prm_history_write(const PrmHistoryBatch *batch)
 	values[0] = Int64GetDatum(batch->machine->program_id);
 	values[1] = batch->machine->name_text;
 	values[2] = Int32GetDatum(batch->machine->version);
-	values[3] = or_null(transition != NULL ? transition->event_text : 0, &nulls[3]);
-	values[4] = or_null(transition == NULL ? batch->from_text : transition->from != NULL ? transition->from->name_text : 0,
-						&nulls[4]);
-	values[5] = transition != NULL ? transition->to->name_text : batch->to->name_text;
+	values[3] = or_null(batch->event, &nulls[3]);
+	values[4] = or_null(batch->from, &nulls[4]);
+	values[5] = batch->to;
 	values[6] = batch->actor;
 	values[7] = CStringGetTextDatum(batch->actor_kind);
 	values[8] = Int64GetDatum(batch->partner_id);
 	nulls[8] = batch->partner_id == 0 ? 'n' : ' ';
 	values[9] = or_null(batch->reason, &nulls[9]);
-	values[10] = kind == ONE_ROW ? Int64GetDatum(batch->subjects[0]) : array_of(batch->subjects, batch->count, INT8OID);
-	values[11] = kind == IMPORTED_ROWS ? array_of(batch->moments, batch->count, TIMESTAMPTZOID)
+	if (kind != ONE_ROW)
+		values[10] = prm_subject_array(batch->subjects, batch->count, batch->is_uuid);
+	else if (batch->is_uuid)
+		values[10] = UUIDPGetDatum((pg_uuid_t *) batch->subjects);
+	else
+		values[10] = Int64GetDatum(*(int64 *) batch->subjects);
+	values[11] = kind == IMPORTED_ROWS ? array_of(batch->moments, sizeof(TimestampTz), batch->count, TIMESTAMPTZOID)
 									   : TimestampTzGetDatum(batch->at);
 
 	prm_enter_owner(&scope);
-	if (history_plans[kind] == NULL)
+	if (*kept == NULL)
 	{
-		Oid types[12] = {INT8OID, TEXTOID, INT4OID, TEXTOID, TEXTOID,								 TEXTOID,
-						 TEXTOID, TEXTOID, INT8OID, TEXTOID, kind == ONE_ROW ? INT8OID : INT8ARRAYOID, TIMESTAMPTZOID};
+		Oid types[12] = {INT8OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID};
 		SPIPlanPtr plan;
 
-		if (kind == IMPORTED_ROWS)
-			types[11] = TIMESTAMPTZARRAYOID;
-		plan = SPI_prepare(history_queries[kind], 12, types);
+		types[10] = kind == ONE_ROW ? (batch->is_uuid ? UUIDOID : INT8OID) : (batch->is_uuid ? UUIDARRAYOID : INT8ARRAYOID);
+		types[11] = kind == IMPORTED_ROWS ? TIMESTAMPTZARRAYOID : TIMESTAMPTZOID;
+		plan = SPI_prepare(history_queries[batch->is_uuid][kind], 12, types);
 		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "preparing failed: %s", history_queries[kind]);
-		history_plans[kind] = plan;
+			elog(ERROR, "preparing failed: %s", history_queries[batch->is_uuid][kind]);
+		*kept = plan;
 	}
-	result = SPI_execute_plan(history_plans[kind], values, nulls, false, 0);
+	result = SPI_execute_plan(*kept, values, nulls, false, 0);
 	if (result != SPI_OK_INSERT && result != SPI_OK_REWRITTEN)
 		elog(ERROR, "writing prm.state_history failed: %s", SPI_result_code_string(result));
 	if (SPI_processed != batch->count)
@@ -133,7 +150,6 @@ prm_history_write(const PrmHistoryBatch *batch)
 void
 prm_history_call_hook(const PrmHistoryBatch *batch)
 {
-	const PrmTransition *transition = batch->transition;
 	const char *outer_actor = prm_hook_actor;
 	PrmFiring *outer_firing = prm_firing;
 	MemoryContext caller = CurrentMemoryContext;
@@ -145,11 +161,11 @@ prm_history_call_hook(const PrmHistoryBatch *batch)
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(batch->machine->program_id);
 	values[1] = batch->machine->name_text;
-	values[2] = or_null(transition->event_text, &nulls[2]);
-	values[3] = or_null(transition->from != NULL ? transition->from->name_text : 0, &nulls[3]);
-	values[4] = transition->to->name_text;
-	values[5] = array_of(batch->subjects, batch->count, INT8OID);
-	values[6] = or_null(0, &nulls[6]);
+	values[2] = or_null(batch->event, &nulls[2]);
+	values[3] = or_null(batch->from, &nulls[3]);
+	values[4] = or_null(batch->to, &nulls[4]);
+	values[5] = or_null(batch->is_uuid ? 0 : prm_subject_array(batch->subjects, batch->count, false), &nulls[5]);
+	values[6] = or_null(batch->is_uuid ? prm_subject_array(batch->subjects, batch->count, true) : 0, &nulls[6]);
 	values[7] = batch->actor;
 	values[8] = TimestampTzGetDatum(batch->at);
 
@@ -177,5 +193,45 @@ prm_history_call_hook(const PrmHistoryBatch *batch)
 	PG_END_TRY();
 	prm_leave_owner(&scope);
 	MemoryContextSwitchTo(caller);
-	pfree(DatumGetPointer(values[5]));
+}
+
+/* Deletes the history of deleted rows, where the machine's definition says so. */
+void
+prm_history_delete(const PrmHistoryBatch *batch)
+{
+	SPIPlanPtr *kept = &delete_plans[batch->is_uuid];
+	bool outer = prm_history_deleting;
+	MemoryContext caller = CurrentMemoryContext;
+	PrmOwnerScope scope;
+	Datum values[3];
+
+	values[0] = Int64GetDatum(batch->machine->program_id);
+	values[1] = batch->machine->name_text;
+	values[2] = prm_subject_array(batch->subjects, batch->count, batch->is_uuid);
+	prm_enter_owner(&scope);
+	if (*kept == NULL)
+	{
+		Oid types[3] = {INT8OID, TEXTOID, batch->is_uuid ? UUIDARRAYOID : INT8ARRAYOID};
+		SPIPlanPtr plan = SPI_prepare(delete_queries[batch->is_uuid], 3, types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "preparing failed: %s", delete_queries[batch->is_uuid]);
+		*kept = plan;
+	}
+	PG_TRY();
+	{
+		int result;
+
+		prm_history_deleting = true;
+		result = SPI_execute_plan(*kept, values, NULL, false, 0);
+		if (result != SPI_OK_DELETE && result != SPI_OK_REWRITTEN)
+			elog(ERROR, "deleting from prm.state_history failed: %s", SPI_result_code_string(result));
+	}
+	PG_FINALLY();
+	{
+		prm_history_deleting = outer;
+	}
+	PG_END_TRY();
+	prm_leave_owner(&scope);
+	MemoryContextSwitchTo(caller);
 }

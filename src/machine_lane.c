@@ -24,7 +24,8 @@ void
 prm_walk_unpin(void *arg)
 {
 	for (WalkProgram *program = ((Walk *) arg)->programs; program != NULL; program = program->next)
-		prm_machine_unpin(program->machine);
+		for (WalkMachine *version = program->machines; version != NULL; version = version->next)
+			prm_machine_unpin(version->machine);
 }
 
 typedef struct IndexEntry
@@ -32,6 +33,64 @@ typedef struct IndexEntry
 	int64 program_id; /* hash key */
 	WalkProgram *program;
 } IndexEntry;
+
+/*
+ * The table of a programme's machine is this one: what stands between a trigger that somebody put on a table of his own and
+ * the rights that the walk writes with.
+ */
+static bool
+is_registered(Walk *walk, int64 program_id)
+{
+	PrmTarget *target = prm_target_lookup(program_id, walk->machine);
+
+	if (target != NULL && !target->is_own && target->relation == walk->relation &&
+		strcmp(target->key_column, walk->key_name) == 0 && strcmp(target->state_column, walk->state_name) == 0 &&
+		(target->program_column == NULL ? walk->program_name == NULL
+										: walk->program_name != NULL && strcmp(target->program_column, walk->program_name) == 0))
+		return true;
+	if (walk->new_rows == NULL)
+		return false; /* whoever lets go of a table or a programme may delete what is left */
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("table \"%s\" is not registered for machine \"%s\" in programme " INT64_FORMAT, walk->table,
+						   walk->machine, program_id),
+					errdetail("prm.machine_target has no row for it, or one with other columns."),
+					errhint("Let the owner of schema prm run prm.attach_machine(); a trigger that is left over goes with "
+							"prm.detach_machine()."),
+					err_generic_string(PG_DIAG_SCHEMA_NAME, walk->schema), err_generic_string(PG_DIAG_TABLE_NAME, walk->table)));
+	return false; /* keep the compiler quiet */
+}
+
+static WalkMachine *
+add_machine(Walk *walk, PrmMachine *machine)
+{
+	WalkMachine *version = MemoryContextAllocZero(walk->context, sizeof(WalkMachine));
+
+	version->lanes = MemoryContextAllocZero(walk->context, sizeof(Lane *) * Max(machine->transition_count, 1));
+	version->last_from = version->last_to = machine->initial;
+	version->machine = machine;
+	return version;
+}
+
+/* A version of the programme's machine; where it is gone, the one in force. */
+WalkMachine *
+prm_walk_machine(Walk *walk, WalkProgram *program, int version)
+{
+	WalkMachine *current = program->machines;
+	WalkMachine *found;
+	PrmMachine *machine;
+
+	for (found = current; found != NULL; found = found->next)
+		if (found->machine->version == version)
+			return found;
+	machine = version == 0 ? NULL : prm_machine_lookup_version(program->program_id, walk->machine, version);
+	if (machine == NULL)
+		return current;
+	found = add_machine(walk, machine);
+	prm_machine_pin(machine);
+	found->next = current->next;
+	current->next = found;
+	return found;
+}
 
 static void
 index_program(Walk *walk, WalkProgram *program)
@@ -46,6 +105,7 @@ WalkProgram *
 prm_walk_program(Walk *walk, int64 program_id)
 {
 	WalkProgram *program;
+	PrmMachine *machine;
 
 	if (walk->index != NULL)
 	{
@@ -63,13 +123,19 @@ prm_walk_program(Walk *walk, int64 program_id)
 
 	program = MemoryContextAllocZero(walk->context, sizeof(WalkProgram));
 	program->program_id = program_id;
-	program->machine = prm_machine_lookup(program_id, walk->machine, false);
-	program->lanes = MemoryContextAllocZero(walk->context, sizeof(Lane *) * Max(program->machine->transition_count, 1));
-	program->last_from = program->last_to = program->machine->initial;
-	/* From here on the reset of the statement's context unpins it. */
-	prm_machine_pin(program->machine);
+	/* Rows may be deleted where nothing is defined any more, as with the programme itself. */
+	machine = OidIsValid(walk->relation) && !is_registered(walk, program_id)
+				  ? NULL
+				  : prm_machine_lookup(program_id, walk->machine, walk->new_rows == NULL);
+	if (machine != NULL)
+	{
+		program->machines = add_machine(walk, machine);
+		/* From here on the reset of the statement's context unpins it. */
+		prm_machine_pin(machine);
+	}
 	program->next = walk->programs;
 	walk->programs = program;
+	program->is_migrating = walk->migration != NULL && walk->migration->program_id == program_id;
 	if (prm_hook_actor != NULL)
 		program->acting.kind = PRM_ACTOR_SYSTEM;
 	else
@@ -100,9 +166,9 @@ prm_walk_program(Walk *walk, int64 program_id)
 
 /* The lane of a transition, bound to the table when it is first needed. */
 Lane *
-prm_walk_lane(Walk *walk, WalkProgram *program, const PrmTransition *transition)
+prm_walk_lane(Walk *walk, WalkProgram *program, WalkMachine *machine, const PrmTransition *transition)
 {
-	Lane *lane = program->lanes[transition->number];
+	Lane *lane = machine->lanes[transition->number];
 	MemoryContext caller;
 
 	if (likely(lane != NULL))
@@ -113,21 +179,21 @@ prm_walk_lane(Walk *walk, WalkProgram *program, const PrmTransition *transition)
 	lane->always_legal = prm_actor_allowed(transition, &program->acting) && transition->field_count == 0 &&
 						 transition->guard == NULL && !transition->needs_reason &&
 						 (program->acting.kind != PRM_ACTOR_PARTNER || lane->binding.partner == 0);
-	program->lanes[transition->number] = lane;
+	machine->lanes[transition->number] = lane;
 	MemoryContextSwitchTo(caller);
 	return lane;
 }
 
-/* The lane of an import's rows that came from one state (NULL for new rows) to another. */
+/* The lane of rows that take no event: they came from one state (NULL for new rows) to another (NULL for deleted ones). */
 Lane *
-prm_walk_imported_lane(Walk *walk, WalkProgram *program, const PrmState *to, const char *from, int from_length)
+prm_walk_other_lane(Walk *walk, WalkMachine *machine, LaneKind kind, const PrmState *to, const char *from, int from_length)
 {
 	MemoryContext caller;
 	Lane *lane;
 
-	for (lane = program->imported; lane != NULL; lane = lane->next)
+	for (lane = machine->others; lane != NULL; lane = lane->next)
 	{
-		if (lane->to != to || (lane->from_text == (Datum) 0) != (from == NULL))
+		if (lane->kind != kind || lane->to != to || (lane->from_text == (Datum) 0) != (from == NULL))
 			continue;
 		if (from == NULL || (VARSIZE_ANY_EXHDR(DatumGetPointer(lane->from_text)) == from_length &&
 							 memcmp(VARDATA_ANY(DatumGetPointer(lane->from_text)), from, from_length) == 0))
@@ -135,54 +201,74 @@ prm_walk_imported_lane(Walk *walk, WalkProgram *program, const PrmState *to, con
 	}
 	caller = MemoryContextSwitchTo(walk->context);
 	lane = palloc0(sizeof(Lane));
+	lane->kind = kind;
 	lane->to = to;
 	lane->from_text = from == NULL ? (Datum) 0 : PointerGetDatum(cstring_to_text_with_len(from, from_length));
-	lane->next = program->imported;
-	program->imported = lane;
+	lane->next = machine->others;
+	machine->others = lane;
 	MemoryContextSwitchTo(caller);
 	return lane;
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------------- */
 
+void
+prm_walk_connect(Walk *walk)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (walk->connected)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	MemoryContextSwitchTo(context);
+	walk->connected = true;
+}
+
 static void
-flush_lane(Walk *walk, WalkProgram *program, Lane *lane)
+flush_lane(Walk *walk, WalkProgram *program, WalkMachine *machine, Lane *lane)
 {
 	static const char *const kinds[] = {"vendor", "partner", "system"};
+	const PrmTransition *transition = lane->binding.transition;
 	MemoryContext caller;
 	PrmHistoryBatch batch = {0};
 
 	if (lane->count == 0)
 		return;
-	if (!walk->connected)
-	{
-		MemoryContext context = CurrentMemoryContext;
-
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "SPI_connect failed");
-		MemoryContextSwitchTo(context);
-		walk->connected = true;
-	}
-	batch.machine = program->machine;
-	batch.transition = lane->binding.transition;
-	batch.from_text = lane->from_text;
-	batch.to = lane->to;
+	prm_walk_connect(walk);
+	batch.machine = machine->machine;
 	batch.count = lane->count;
+	batch.is_uuid = walk->key_type == UUIDOID;
 	batch.subjects = lane->subjects;
 	batch.moments = lane->moments;
 	batch.actor = walk->actor;
-	batch.actor_kind = lane->binding.transition == NULL ? "import" : kinds[program->acting.kind];
-	batch.partner_id = lane->binding.transition == NULL ? 0 : program->acting.partner_id;
 	batch.reason = walk->reason;
 	batch.at = walk->at;
+	if (lane->kind == LANE_EVENT)
+	{
+		batch.event = transition->event_text;
+		batch.from = transition->from != NULL ? transition->from->name_text : (Datum) 0;
+		batch.to = transition->to->name_text;
+		batch.actor_kind = kinds[program->acting.kind];
+		batch.partner_id = program->acting.partner_id;
+	}
+	else
+	{
+		batch.from = lane->from_text;
+		batch.to = lane->to != NULL ? lane->to->name_text : (Datum) 0;
+		batch.actor_kind = lane->kind == LANE_IMPORT ? "import" : "system";
+	}
 
 	caller = MemoryContextSwitchTo(walk->row_context);
-	if (batch.transition != NULL && unlikely(batch.transition->is_gated))
-		prm_gate_check(program->machine, batch.transition, prm_subject_array(batch.subjects, batch.count), INT8OID, walk->schema,
-					   walk->table, NameStr(TupleDescAttr(walk->tupdesc, walk->state_column - 1)->attname));
-	prm_history_write(&batch);
-	if (batch.transition != NULL && batch.transition->has_hook)
+	if (lane->kind == LANE_EVENT && unlikely(transition->is_gated))
+		prm_gate_check(walk->schema, walk->table, NameStr(TupleDescAttr(walk->tupdesc, walk->state_column - 1)->attname), &batch,
+					   transition);
+	if (lane->kind != LANE_DELETE)
+		prm_history_write(&batch);
+	if (lane->kind == LANE_EVENT ? transition->has_hook : lane->kind != LANE_IMPORT)
 		prm_history_call_hook(&batch);
+	if (lane->kind == LANE_DELETE && program->machines->machine->cascade)
+		prm_history_delete(&batch);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(walk->row_context);
 	walk->buffered -= lane->count;
@@ -193,29 +279,32 @@ void
 prm_walk_flush(Walk *walk)
 {
 	for (WalkProgram *program = walk->programs; program != NULL; program = program->next)
-	{
-		for (int i = 0; i < program->machine->transition_count; i++)
-			if (program->lanes[i] != NULL)
-				flush_lane(walk, program, program->lanes[i]);
-		for (Lane *lane = program->imported; lane != NULL; lane = lane->next)
-			flush_lane(walk, program, lane);
-	}
+		for (WalkMachine *machine = program->machines; machine != NULL; machine = machine->next)
+		{
+			for (int i = 0; i < machine->machine->transition_count; i++)
+				if (machine->lanes[i] != NULL)
+					flush_lane(walk, program, machine, machine->lanes[i]);
+			for (Lane *lane = machine->others; lane != NULL; lane = lane->next)
+				flush_lane(walk, program, machine, lane);
+		}
 }
 
 void
-prm_walk_append(Walk *walk, WalkProgram *program, Lane *lane, int64 subject_id, TimestampTz moment)
+prm_walk_append(Walk *walk, WalkProgram *program, WalkMachine *machine, Lane *lane, const PrmSubject *subject,
+				TimestampTz moment)
 {
 	if (lane->count == lane->capacity)
 	{
 		if (lane->capacity == LANE_LENGTH)
-			flush_lane(walk, program, lane);
+			flush_lane(walk, program, machine, lane);
 		else
 		{
+			Size size = walk->key_type == UUIDOID ? sizeof(pg_uuid_t) : sizeof(int64);
+
 			lane->capacity = lane->capacity == 0 ? 8 : Min(lane->capacity * 4, LANE_LENGTH);
-			lane->subjects = lane->subjects == NULL
-								 ? MemoryContextAlloc(walk->context, sizeof(int64) * lane->capacity)
-								 : repalloc(lane->subjects, sizeof(int64) * lane->capacity);
-			if (lane->binding.transition == NULL)
+			lane->subjects = lane->subjects == NULL ? MemoryContextAlloc(walk->context, size * lane->capacity)
+													: repalloc(lane->subjects, size * lane->capacity);
+			if (lane->kind == LANE_IMPORT)
 				lane->moments = lane->moments == NULL
 									? MemoryContextAlloc(walk->context, sizeof(TimestampTz) * lane->capacity)
 									: repalloc(lane->moments, sizeof(TimestampTz) * lane->capacity);
@@ -223,7 +312,10 @@ prm_walk_append(Walk *walk, WalkProgram *program, Lane *lane, int64 subject_id, 
 	}
 	if (lane->moments != NULL)
 		lane->moments[lane->count] = moment;
-	lane->subjects[lane->count++] = subject_id;
+	if (walk->key_type == UUIDOID)
+		((pg_uuid_t *) lane->subjects)[lane->count++] = subject->uuid;
+	else
+		((int64 *) lane->subjects)[lane->count++] = subject->id;
 	if (++walk->buffered >= LANES_TOTAL)
 		prm_walk_flush(walk);
 }

@@ -15,6 +15,7 @@
 typedef struct DealColumns
 {
 	AttrNumber program_id;
+	AttrNumber deal_id;
 	AttrNumber currency;
 	AttrNumber state;
 	AttrNumber closed_at;
@@ -29,15 +30,31 @@ deal_columns(FunctionCallInfo fcinfo, TupleDesc tupdesc, const char *table)
 		return columns;
 	columns = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, sizeof(DealColumns));
 	columns->program_id = prm_find_column(tupdesc, "program_id");
+	columns->deal_id = prm_find_column(tupdesc, "deal_id");
 	columns->currency = prm_find_column(tupdesc, "currency");
 	columns->state = prm_find_column(tupdesc, "state");
 	columns->closed_at = prm_find_column(tupdesc, "closed_at");
-	if (columns->program_id == 0 || columns->currency == 0 || columns->state == 0 || columns->closed_at == 0)
+	if (columns->program_id == 0 || columns->deal_id == 0 || columns->currency == 0 || columns->state == 0 || columns->closed_at == 0)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("prm.deal_row() serves only the table prm.deal"),
 						errdetail("Table \"%s\" lacks a column of prm.deal.", table), errhint("Drop the trigger from this table.")));
 	fcinfo->flinfo->fn_extra = columns;
 	return columns;
+}
+
+/* The state in the version of the machine that the deal is on. */
+static PrmState *
+reached_in_version(PrmMachine *machine, HeapTuple row, TupleDesc tupdesc, AttrNumber column, text *name)
+{
+	PrmSubject subject = {0};
+	bool isnull;
+
+	subject.id = DatumGetInt64(SPI_getbinval(row, tupdesc, column, &isnull));
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	machine = prm_machine_of_subject(machine, &subject);
+	SPI_finish();
+	return prm_machine_state(machine, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 }
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_deal_row);
@@ -113,6 +130,10 @@ prm_deal_row(PG_FUNCTION_ARGS)
 			PrmState *reached =
 				machine == NULL ? NULL : prm_machine_state(machine, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 
+			/* Rare: what the versions do not agree on is for the row's own version to say. */
+			if (machine != NULL && machine->version > 1 && TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) &&
+				(reached == NULL || reached->final_differs))
+				reached = reached_in_version(machine, row, tupdesc, columns->deal_id, name);
 			if (reached != NULL && reached->is_final)
 			{
 				changed[count] = columns->closed_at;
@@ -139,6 +160,10 @@ prm_append_only(PG_FUNCTION_ARGS)
 						errmsg("prm.append_only() can only be called as a trigger"),
 						errdetail("It refuses UPDATE, DELETE and TRUNCATE of the table that it stands on."),
 						errhint("CREATE TRIGGER ... BEFORE UPDATE OR DELETE OR TRUNCATE ... FOR EACH STATEMENT.")));
+	/* The history goes with its row where the machine's definition says so. */
+	if (prm_history_deleting && TRIGGER_FIRED_BY_DELETE(trigger->tg_event) &&
+		RelationGetRelid(trigger->tg_relation) == prm_model_relation("state_history", false))
+		PG_RETURN_POINTER(NULL);
 	table = RelationGetRelationName(trigger->tg_relation);
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("table \"%s\" is append-only", table),
 					errdetail("What it records stays as it was recorded: rows are neither changed nor deleted, by anyone."),

@@ -1,10 +1,11 @@
 /*
- * machine_walk.c: the statement trigger of every table with a machine, prm.machine_trigger(machine, key column, state column).
+ * machine_walk.c: the statement trigger of every table with a machine, prm.machine_trigger(machine, key column, state column),
+ * on an attached table with two more arguments: programme column or '', and the programme where there is no such column.
  * Owns the walk over the rows of one statement and nothing that outlives it.
  *
- * AFTER INSERT and AFTER UPDATE, FOR EACH STATEMENT, with transition tables. Old and new rows are walked in lockstep; each
- * changed state is judged by the compiled machine of the row's programme, and the subject's id goes into the lane of its
- * (programme, transition), see machine_lane.c.
+ * AFTER INSERT, UPDATE and DELETE, FOR EACH STATEMENT, with transition tables; TRUNCATE is refused. Old and new rows are walked
+ * in lockstep; each changed state is judged by the compiled machine of the row's programme and version (machine_version.c), and
+ * the subject's key goes into the lane of its (programme, version, transition), see machine_lane.c.
  *
  * The hazards, each of which was met:
  * - Other triggers share the transition tables: private read pointers, rewound.
@@ -13,7 +14,8 @@
  * - Old and new rows pair only while nothing moves between partitions: counts and keys are compared, differing ones refused.
  * - Nested statements (row triggers of the history, hooks) may walk, fail and be caught: all state is local, and machines are
  *   unpinned by a reset callback of the statement's context, which also runs on abort.
- * - The function writes with the rights of the model's owner: it refuses tables that are not the owner's own in schema prm.
+ * - The function writes with the rights of the model's owner: it refuses tables that are neither the owner's own in schema prm nor
+ *   registered in prm.machine_target, which only that owner writes; the trigger's arguments are worth nothing without it.
  */
 #include "machine_walk.h"
 
@@ -30,25 +32,27 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-typedef struct RowText
-{
-	const char *data;
-	int length;
-} RowText;
-
 /* ---- beginning --------------------------------------------------------------------------------------------------------- */
 
+/* A column by its name, of one of the types that it may have. */
 static AttrNumber
-typed_column(Relation relation, const char *name, Oid type)
+typed_column(Relation relation, const char *name, bool is_state, bool is_key, Oid *type)
 {
 	AttrNumber number = prm_find_column(RelationGetDescr(relation), name);
+	Oid found = number == 0 ? InvalidOid : TupleDescAttr(RelationGetDescr(relation), number - 1)->atttypid;
+	bool fits = is_state ? found == TEXTOID || found == VARCHAROID
+						 : found == INT8OID || found == INT4OID || found == INT2OID || (is_key && found == UUIDOID);
 
-	if (number == 0 || TupleDescAttr(RelationGetDescr(relation), number - 1)->atttypid != type)
+	if (!fits)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("table \"%s\" has no column \"%s\" of type %s", RelationGetRelationName(relation), name,
-							   format_type_be(type)),
-						errdetail("prm.machine_trigger() was told to find the subject and its state there."),
-						errhint("Run SELECT prm.install() as the owner of schema prm to restore the model's triggers.")));
+							   is_state ? "text" : is_key ? "bigint, integer or uuid" : "bigint or integer"),
+						errdetail("prm.machine_trigger() was told to find %s there.",
+								  is_state ? "the state" : is_key ? "the key" : "the programme"),
+						errhint("A table of the model: run SELECT prm.install() as the owner of schema prm. One of your own: after a "
+								"column was renamed or its type changed, prm.detach_machine() and prm.attach_machine() again.")));
+	if (type != NULL)
+		*type = found;
 	return number;
 }
 
@@ -73,28 +77,48 @@ begin_walk(TriggerData *trigger)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "prm machine walk", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Walk *walk = palloc0(sizeof(Walk));
+	char **arguments = trigger->tg_trigger->tgargs;
 
-	/* It writes as the owner of the model, so only the owner's own tables may ask for it. */
-	if (RelationGetNamespace(relation) != prm_schema_oid() || relation->rd_rel->relowner != prm_model_owner())
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("table \"%s\" is not registered for a state machine", RelationGetRelationName(relation)),
-						errdetail("prm.machine_trigger() serves only tables in schema prm that belong to the schema's owner."),
-						errhint("Drop the trigger from this table.")));
-	if (trigger->tg_trigger->tgnargs != 3)
+	if (trigger->tg_trigger->tgnargs != 3 && trigger->tg_trigger->tgnargs != 5)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("prm.machine_trigger() needs three arguments"),
-						errdetail("They are the machine, the key column and the state column."),
-						errhint("Run SELECT prm.install() as the owner of schema prm to restore the model's triggers.")));
+						errmsg("prm.machine_trigger() needs three or five arguments"),
+						errdetail("They are the machine, the key column and the state column; for an attached table also the programme "
+								  "column and the programme."),
+						errhint("Use prm.attach_machine(), which makes the triggers.")));
+
 	walk->context = context;
-	walk->machine = trigger->tg_trigger->tgargs[0];
+	walk->machine = arguments[0];
 	walk->tupdesc = RelationGetDescr(relation);
 	walk->schema = get_namespace_name(RelationGetNamespace(relation));
 	walk->table = pstrdup(RelationGetRelationName(relation));
-	walk->program_column = typed_column(relation, "program_id", INT8OID);
-	walk->key_column = typed_column(relation, trigger->tg_trigger->tgargs[1], INT8OID);
-	walk->state_column = typed_column(relation, trigger->tg_trigger->tgargs[2], TEXTOID);
+	walk->key_name = arguments[1];
+	walk->state_name = arguments[2];
+	if (trigger->tg_trigger->tgnargs == 5)
+	{
+		/* An attached table: whether it is registered is asked for each programme that the statement touches. */
+		walk->relation = prm_target_root(RelationGetRelid(relation));
+		walk->program_name = *arguments[3] == '\0' ? NULL : arguments[3];
+		if (walk->program_name == NULL)
+			walk->program_id = strtoi64(arguments[4], NULL, 10);
+	}
+	else
+	{
+		/* It writes as the owner of the model, so only the owner's own tables may ask for it. */
+		if (RelationGetNamespace(relation) != prm_schema_oid() || relation->rd_rel->relowner != prm_model_owner())
+			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+							errmsg("table \"%s\" is not registered for a state machine", RelationGetRelationName(relation)),
+							errdetail("prm.machine_trigger() serves the tables of the model, and those that prm.attach_machine() "
+									  "registered."),
+							errhint("Drop the trigger from this table; the owner of schema prm can attach a machine to it.")));
+		walk->program_name = "program_id";
+	}
+	if (walk->program_name != NULL)
+		walk->program_column = typed_column(relation, walk->program_name, false, false, &walk->program_type);
+	walk->key_column = typed_column(relation, walk->key_name, false, true, &walk->key_type);
+	walk->state_column = typed_column(relation, walk->state_name, true, false, NULL);
 	walk->created_column = optional_moment(walk->tupdesc, "created_at");
 	walk->closed_column = optional_moment(walk->tupdesc, "closed_at");
+	walk->migration = prm_hook_actor != NULL || !TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? NULL : prm_migrating(walk->machine);
 	walk->importing = prm_importing() && prm_hook_actor == NULL;
 	if (prm_firing != NULL && !prm_firing->used && strcmp(prm_firing->machine, walk->machine) == 0)
 		walk->firing = prm_firing;
@@ -113,17 +137,17 @@ begin_walk(TriggerData *trigger)
 /* ---- judging ----------------------------------------------------------------------------------------------------------- */
 
 static PrmPlace
-place_of(Walk *walk, WalkProgram *program, int64 subject_id, bool has_old)
+place_of(Walk *walk, WalkProgram *program, WalkMachine *version, const WalkRow *row)
 {
 	PrmPlace place;
 
-	place.machine = program->machine;
+	place.machine = version->machine;
 	place.schema = walk->schema;
 	place.table = walk->table;
-	place.state_column = NameStr(TupleDescAttr(walk->tupdesc, walk->state_column - 1)->attname);
-	place.subject_id = subject_id;
+	place.state_column = walk->state_name;
+	place.subject = &row->subject;
 	place.acting = &program->acting;
-	place.old_row = has_old ? walk->old_slot : NULL;
+	place.old_row = walk->old_rows != NULL ? walk->old_slot : NULL;
 	place.new_row = walk->new_slot;
 	return place;
 }
@@ -142,7 +166,7 @@ find_state(const PrmMachine *machine, PrmState **last, RowText name)
 }
 
 static bool
-legal(Walk *walk, WalkProgram *program, Lane *lane, bool has_old)
+legal(Walk *walk, WalkProgram *program, Lane *lane)
 {
 	bool result;
 	MemoryContext caller;
@@ -150,27 +174,32 @@ legal(Walk *walk, WalkProgram *program, Lane *lane, bool has_old)
 	if (likely(lane->always_legal))
 		return true;
 	caller = MemoryContextSwitchTo(walk->row_context);
-	result = prm_may_take(&lane->binding, &program->acting, has_old ? walk->old_slot : NULL, walk->new_slot);
+	result = prm_may_take(&lane->binding, &program->acting, walk->old_rows != NULL ? walk->old_slot : NULL, walk->new_slot);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(walk->row_context);
 	return result;
 }
 
-/* An import: any state that the machine knows, at the moment that the row itself tells, without the path. */
+/*
+ * An import: any state that the machine knows, at the moment that the row itself tells, without the path. A migration: any
+ * state that the version knows which the row moves to.
+ */
 static void
-take_imported(Walk *walk, WalkProgram *program, int64 subject_id, bool has_old, RowText from, RowText to)
+take_as_given(Walk *walk, WalkProgram *program, WalkMachine *version, const WalkRow *row)
 {
-	PrmState *state = find_state(program->machine, &program->last_to, to);
+	bool has_old = walk->old_rows != NULL;
+	PrmState *state = find_state(version->machine, &version->last_to, row->to);
 	TimestampTz moment = walk->at;
+	LaneKind kind = program->is_migrating ? LANE_MIGRATION : LANE_IMPORT;
 	Lane *lane;
 	bool isnull = true;
 	Datum value = 0;
 
 	if (state == NULL)
 	{
-		PrmPlace place = place_of(walk, program, subject_id, has_old);
+		PrmPlace place = place_of(walk, program, version, row);
 
-		prm_error_unknown_state(&place, pnstrdup(to.data, to.length));
+		prm_error_unknown_state(&place, pnstrdup(row->to.data, row->to.length));
 	}
 	if (walk->closed_column != 0 && state->is_final)
 		value = slot_getattr(walk->new_slot, walk->closed_column, &isnull);
@@ -179,54 +208,86 @@ take_imported(Walk *walk, WalkProgram *program, int64 subject_id, bool has_old, 
 	if (!isnull)
 		moment = DatumGetTimestampTz(value);
 
-	lane = prm_walk_imported_lane(walk, program, state, has_old ? from.data : NULL, from.length);
-	prm_walk_append(walk, program, lane, subject_id, moment);
+	lane = prm_walk_other_lane(walk, version, kind, state, has_old ? row->from.data : NULL, row->from.length);
+	prm_walk_append(walk, program, version, lane, &row->subject, moment);
 }
 
 static void
-take_first_state(Walk *walk, WalkProgram *program, int64 subject_id, RowText to)
+take_first_state(Walk *walk, WalkProgram *program, const WalkRow *row)
 {
-	PrmState *state = find_state(program->machine, &program->last_to, to);
+	WalkMachine *version = program->machines;
+	PrmState *state = find_state(version->machine, &version->last_to, row->to);
 	Lane *lane;
 
 	if (unlikely(state == NULL || !state->is_initial))
 	{
-		PrmPlace place = place_of(walk, program, subject_id, false);
-		char *name = pnstrdup(to.data, to.length);
+		PrmPlace place = place_of(walk, program, version, row);
+		char *name = pnstrdup(row->to.data, row->to.length);
 
 		if (state == NULL)
 			prm_error_unknown_state(&place, name);
 		prm_error_not_initial(&place, name);
 	}
-	lane = prm_walk_lane(walk, program, state->entry);
-	if (unlikely(!legal(walk, program, lane, false)))
+	lane = prm_walk_lane(walk, program, version, state->entry);
+	if (unlikely(!legal(walk, program, lane)))
 	{
-		PrmPlace place = place_of(walk, program, subject_id, false);
+		PrmPlace place = place_of(walk, program, version, row);
 
 		prm_error_refused(&place, state->entry);
 	}
-	prm_walk_append(walk, program, lane, subject_id, 0);
+	prm_walk_append(walk, program, version, lane, &row->subject, 0);
+}
+
+/* A row is gone. Its history stays, unless the definition says otherwise; what waits for it is called off. */
+static void
+take_deletion(Walk *walk, WalkProgram *program, WalkMachine *version, const WalkRow *row)
+{
+	PrmState *state = find_state(version->machine, &version->last_from, row->from);
+
+	if (program->machines->machine->cascade || (state != NULL && state->follow_delete))
+		prm_walk_append(walk, program, version,
+						prm_walk_other_lane(walk, version, LANE_DELETE, NULL, row->from.data, row->from.length), &row->subject, 0);
 }
 
 /* Does the event on its way fit this change exactly? */
 static bool
-fired(Walk *walk, int64 program_id, int64 subject_id, RowText from, RowText to)
+fired(Walk *walk, const WalkRow *row)
 {
 	PrmFiring *firing = walk->firing;
 
-	return firing != NULL && !firing->used && firing->subject_id == subject_id && firing->program_id == program_id &&
-		   firing->transition->from->length == from.length &&
-		   memcmp(firing->transition->from->name, from.data, from.length) == 0 &&
-		   firing->transition->to->length == to.length && memcmp(firing->transition->to->name, to.data, to.length) == 0;
+	return firing != NULL && !firing->used && firing->program_id == row->program_id &&
+		   prm_same_subject(&firing->subject, &row->subject) && firing->transition->from->length == row->from.length &&
+		   memcmp(firing->transition->from->name, row->from.data, row->from.length) == 0 &&
+		   firing->transition->to->length == row->to.length &&
+		   memcmp(firing->transition->to->name, row->to.data, row->to.length) == 0;
 }
 
+/*
+ * The version that the row is on if it is another one than was thought: the row may have been inserted while a session that
+ * did not see it yet defined the next version. Asked before a change is refused.
+ */
+static WalkMachine *
+other_version(Walk *walk, WalkProgram *program, WalkMachine *version, const WalkRow *row)
+{
+	PrmMachine *machine;
+
+	if (version != program->machines || version->machine->version == 1)
+		return NULL;
+	prm_walk_connect(walk);
+	machine = prm_machine_of_subject(version->machine, &row->subject);
+	return machine == version->machine ? NULL : prm_walk_machine(walk, program, machine->version);
+}
+
+static void take_change(Walk *walk, WalkProgram *program, WalkMachine *version, const WalkRow *row);
+
 /* Several events lead there, or the one that does is refused: the one legal event counts, everything else is an error. */
-static PrmTransition *
-only_legal(Walk *walk, WalkProgram *program, int64 subject_id, PrmState *from, PrmState *to)
+static void
+take_only_legal(Walk *walk, WalkProgram *program, WalkMachine *version, const WalkRow *row, PrmState *from, PrmState *to)
 {
 	PrmTransition *chosen = NULL;
 	PrmTransition *nearest = NULL; /* the first whose actor fits, else the first */
-	PrmPlace place = place_of(walk, program, subject_id, true);
+	PrmPlace place = place_of(walk, program, version, row);
+	WalkMachine *other;
 
 	for (int i = 0; i < from->exit_count; i++)
 	{
@@ -234,7 +295,7 @@ only_legal(Walk *walk, WalkProgram *program, int64 subject_id, PrmState *from, P
 
 		if (transition->to != to)
 			continue;
-		if (legal(walk, program, prm_walk_lane(walk, program, transition), true))
+		if (legal(walk, program, prm_walk_lane(walk, program, version, transition)))
 		{
 			if (chosen != NULL)
 				prm_error_ambiguous(&place, from, to);
@@ -244,33 +305,48 @@ only_legal(Walk *walk, WalkProgram *program, int64 subject_id, PrmState *from, P
 			nearest = transition;
 	}
 	if (chosen != NULL)
-		return chosen;
+	{
+		prm_walk_append(walk, program, version, prm_walk_lane(walk, program, version, chosen), &row->subject, 0);
+		return;
+	}
+	other = other_version(walk, program, version, row);
+	if (other != NULL)
+	{
+		take_change(walk, program, other, row);
+		return;
+	}
 	if (nearest == NULL)
 		prm_error_no_event(&place, from, to);
 	prm_error_refused(&place, nearest);
-	return NULL; /* keep the compiler quiet */
 }
 
 static void
-take_change(Walk *walk, WalkProgram *program, int64 subject_id, RowText from_name, RowText to_name)
+take_change(Walk *walk, WalkProgram *program, WalkMachine *version, const WalkRow *row)
 {
-	PrmMachine *machine = program->machine;
-	PrmState *from = find_state(machine, &program->last_from, from_name);
-	PrmState *to = find_state(machine, &program->last_to, to_name);
+	PrmMachine *machine = version->machine;
+	PrmState *from = find_state(machine, &version->last_from, row->from);
+	PrmState *to = find_state(machine, &version->last_to, row->to);
 	PrmTransition *transition = NULL;
+	Lane *lane;
 	int ways = 0;
 
 	if (unlikely(from == NULL || to == NULL))
 	{
-		PrmPlace place = place_of(walk, program, subject_id, true);
+		WalkMachine *other = other_version(walk, program, version, row);
+		PrmPlace place = place_of(walk, program, version, row);
 
+		if (other != NULL)
+		{
+			take_change(walk, program, other, row);
+			return;
+		}
 		if (to == NULL)
-			prm_error_unknown_state(&place, pnstrdup(to_name.data, to_name.length));
-		prm_error_stranded(&place, pnstrdup(from_name.data, from_name.length));
+			prm_error_unknown_state(&place, pnstrdup(row->to.data, row->to.length));
+		prm_error_stranded(&place, pnstrdup(row->from.data, row->from.length));
 	}
-	if (unlikely(fired(walk, program->program_id, subject_id, from_name, to_name)))
+	if (unlikely(fired(walk, row)))
 	{
-		PrmPlace place = place_of(walk, program, subject_id, true);
+		PrmPlace place = place_of(walk, program, version, row);
 
 		if (walk->firing->reason != NULL && *walk->firing->reason != '\0')
 		{
@@ -279,19 +355,34 @@ take_change(Walk *walk, WalkProgram *program, int64 subject_id, RowText from_nam
 		}
 		transition = prm_state_exit(from, walk->firing->transition->event);
 		if (transition == NULL || transition->to != to)
-			prm_error_wrong_state(&place, from, walk->firing->transition->event);
-		if (!legal(walk, program, prm_walk_lane(walk, program, transition), true))
+		{
+			WalkMachine *other = other_version(walk, program, version, row);
+
+			if (other == NULL)
+				prm_error_wrong_state(&place, from, walk->firing->transition->event);
+			take_change(walk, program, other, row);
+			return;
+		}
+		lane = prm_walk_lane(walk, program, version, transition);
+		if (!legal(walk, program, lane))
 			prm_error_refused(&place, transition);
 		walk->firing->used = true;
-		prm_walk_append(walk, program, prm_walk_lane(walk, program, transition), subject_id, 0);
+		prm_walk_append(walk, program, version, lane, &row->subject, 0);
 		return;
 	}
 	for (int i = 0; i < from->exit_count; i++)
 		if (from->exits[i]->to == to && ways++ == 0)
 			transition = from->exits[i];
-	if (unlikely(ways != 1 || !legal(walk, program, prm_walk_lane(walk, program, transition), true)))
-		transition = only_legal(walk, program, subject_id, from, to);
-	prm_walk_append(walk, program, prm_walk_lane(walk, program, transition), subject_id, 0);
+	if (likely(ways == 1))
+	{
+		lane = prm_walk_lane(walk, program, version, transition);
+		if (likely(legal(walk, program, lane)))
+		{
+			prm_walk_append(walk, program, version, lane, &row->subject, 0);
+			return;
+		}
+	}
+	take_only_legal(walk, program, version, row, from, to);
 }
 
 /* ---- walking ----------------------------------------------------------------------------------------------------------- */
@@ -300,15 +391,15 @@ static void
 misaligned(Walk *walk, const char *what)
 {
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("%s", what),
-					errdetail("Table \"%s.%s\": the history of states is kept under the row's key (program_id and \"%s\").",
-							  walk->schema, walk->table,
-							  NameStr(TupleDescAttr(walk->tupdesc, walk->key_column - 1)->attname)),
+					errdetail("Table \"%s.%s\": the history of states is kept under the row's key (%s%s\"%s\").", walk->schema,
+							  walk->table, walk->program_name != NULL ? walk->program_name : "",
+							  walk->program_name != NULL ? " and " : "", walk->key_name),
 					errhint("Leave the key as it is; insert a new row where a new key is needed."),
 					err_generic_string(PG_DIAG_SCHEMA_NAME, walk->schema),
 					err_generic_string(PG_DIAG_TABLE_NAME, walk->table)));
 }
 
-static RowText
+static inline RowText
 state_text(Walk *walk, TupleTableSlot *slot)
 {
 	bool isnull;
@@ -325,52 +416,132 @@ state_text(Walk *walk, TupleTableSlot *slot)
 	return result;
 }
 
-static void
+/* The programme and the key of a row. */
+static inline void
+read_key(Walk *walk, TupleTableSlot *slot, int64 *program_id, PrmSubject *subject)
+{
+	PrmSubject program;
+
+	if (walk->program_column == 0)
+		program.id = walk->program_id;
+	else if (!prm_subject_read(&program, slot, walk->program_column, walk->program_type))
+		misaligned(walk, "the programme of a row with a state machine is NULL");
+	*program_id = program.id;
+	if (!prm_subject_read(subject, slot, walk->key_column, walk->key_type))
+		misaligned(walk, "the key of a row with a state machine is NULL");
+}
+
+void
+prm_walk_read(Walk *walk, TupleTableSlot *old_row, TupleTableSlot *new_row, WalkRow *row)
+{
+	row->from.data = row->to.data = "";
+	row->from.length = row->to.length = 0;
+	row->changed = true;
+	read_key(walk, walk->new_rows != NULL ? new_row : old_row, &row->program_id, &row->subject);
+	if (walk->new_rows != NULL)
+		row->to = state_text(walk, new_row);
+	if (walk->old_rows == NULL)
+		return;
+	row->from = state_text(walk, old_row);
+	if (walk->new_rows != NULL)
+	{
+		int64 program_id;
+		PrmSubject subject;
+
+		read_key(walk, old_row, &program_id, &subject);
+		if (unlikely(program_id != row->program_id || !prm_same_subject(&subject, &row->subject)))
+			misaligned(walk, "the key of a row with a state machine cannot change");
+		row->changed = row->from.length != row->to.length || memcmp(row->from.data, row->to.data, row->to.length) != 0 ||
+					   (walk->migration != NULL && walk->migration->program_id == program_id) || fired(walk, row);
+	}
+}
+
+static int
 rewind_store(Tuplestorestate *store)
 {
-	tuplestore_select_read_pointer(store, tuplestore_alloc_read_pointer(store, EXEC_FLAG_REWIND));
+	int pointer = tuplestore_alloc_read_pointer(store, EXEC_FLAG_REWIND);
+
+	tuplestore_select_read_pointer(store, pointer);
 	tuplestore_rescan(store);
+	return pointer;
+}
+
+/* The next row of the statement into the slots; false after the last one. */
+static bool
+next_row(Walk *walk)
+{
+	if (walk->new_rows != NULL && !tuplestore_gettupleslot(walk->new_rows, true, false, walk->new_slot))
+		return false;
+	if (walk->old_rows != NULL && !tuplestore_gettupleslot(walk->old_rows, true, false, walk->old_slot))
+	{
+		if (walk->new_rows != NULL)
+			misaligned(walk, "the old and the new rows of the statement do not pair");
+		return false;
+	}
+	return true;
 }
 
 static void
-walk_rows(Walk *walk, Tuplestorestate *old_rows, Tuplestorestate *new_rows)
+walk_rows(Walk *walk)
 {
-	int64 rows = 0;
-
-	rewind_store(new_rows);
-	if (old_rows != NULL)
-		rewind_store(old_rows);
-	while (tuplestore_gettupleslot(new_rows, true, false, walk->new_slot))
+	if (walk->new_rows != NULL)
+		walk->new_pointer = rewind_store(walk->new_rows);
+	if (walk->old_rows != NULL)
+		walk->old_pointer = rewind_store(walk->old_rows);
+	while (next_row(walk))
 	{
-		bool isnull;
-		int64 program_id = DatumGetInt64(slot_getattr(walk->new_slot, walk->program_column, &isnull));
-		int64 subject_id = DatumGetInt64(slot_getattr(walk->new_slot, walk->key_column, &isnull));
-		RowText to = state_text(walk, walk->new_slot);
-		RowText from = {"", 0};
+		WalkProgram *program = walk->program;
+		WalkMachine *version;
+		WalkRow row;
 
-		if ((++rows & 1023) == 0)
+		if ((++walk->rows & 1023) == 0)
 			CHECK_FOR_INTERRUPTS();
-		if (old_rows != NULL)
-		{
-			if (!tuplestore_gettupleslot(old_rows, true, false, walk->old_slot))
-				misaligned(walk, "the old and the new rows of the statement do not pair");
-			if (unlikely(DatumGetInt64(slot_getattr(walk->old_slot, walk->program_column, &isnull)) != program_id ||
-						 DatumGetInt64(slot_getattr(walk->old_slot, walk->key_column, &isnull)) != subject_id))
-				misaligned(walk, "the key of a row with a state machine cannot change");
-			from = state_text(walk, walk->old_slot);
-			if (from.length == to.length && memcmp(from.data, to.data, to.length) == 0 &&
-				!fired(walk, program_id, subject_id, from, to))
-				continue;
-		}
-		if (unlikely(walk->program == NULL || walk->program->program_id != program_id))
-			walk->program = prm_walk_program(walk, program_id);
-		if (unlikely(walk->importing))
-			take_imported(walk, walk->program, subject_id, old_rows != NULL, from, to);
-		else if (old_rows == NULL)
-			take_first_state(walk, walk->program, subject_id, to);
+		prm_walk_read(walk, walk->old_slot, walk->new_slot, &row);
+		if (!row.changed)
+			continue;
+		if (unlikely(program == NULL || program->program_id != row.program_id))
+			program = walk->program = prm_walk_program(walk, row.program_id);
+		version = program->machines;
+		if (unlikely(version == NULL))
+			continue;
+		if (unlikely(program->is_migrating))
+			version = prm_walk_machine(walk, program, walk->migration->version);
+		else if (walk->old_rows != NULL && unlikely(prm_version_matters(program, row.from)))
+			version = prm_walk_machine(walk, program, prm_walk_version(walk, &row));
+		if (unlikely(walk->new_rows == NULL))
+			take_deletion(walk, program, version, &row);
+		else if (unlikely(program->is_migrating || walk->importing))
+			take_as_given(walk, program, version, &row);
+		else if (walk->old_rows == NULL)
+			take_first_state(walk, program, &row);
 		else
-			take_change(walk, walk->program, subject_id, from, to);
+			take_change(walk, program, version, &row);
 	}
+}
+
+static void
+refuse_truncate(TriggerData *trigger)
+{
+	const char *table = RelationGetRelationName(trigger->tg_relation);
+
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("table \"%s\" cannot be truncated while a state machine serves it", table),
+					errdetail("TRUNCATE does not say which rows go, so deadlines and history would be left without them."),
+					errhint("DELETE the rows; or prm.detach_machine() first, where the table is your own."),
+					err_generic_string(PG_DIAG_TABLE_NAME, table)));
+}
+
+/* Is the trigger one of those that attach_machine() and the model make? */
+static bool
+served(TriggerData *trigger)
+{
+	if (!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		return false;
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		return true;
+	return TRIGGER_FIRED_AFTER(trigger->tg_event) &&
+		   (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) || trigger->tg_newtable != NULL) &&
+		   (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) || trigger->tg_oldtable != NULL);
 }
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_machine_trigger);
@@ -384,42 +555,41 @@ prm_machine_trigger(PG_FUNCTION_ARGS)
 	Walk *walk;
 	MemoryContext caller;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) || trigger->tg_newtable == NULL ||
-		!(TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
-		  (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && trigger->tg_oldtable != NULL)))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !served(trigger))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("prm.machine_trigger() was called in a way that it does not serve"),
-						errdetail("It must be fired AFTER INSERT or AFTER UPDATE, FOR EACH STATEMENT, with transition tables."),
+						errdetail("It must be fired AFTER INSERT, UPDATE or DELETE, FOR EACH STATEMENT, with transition tables."),
 						errhint("Run SELECT prm.install() as the owner of schema prm to restore the model's triggers.")));
-	new_rows = trigger->tg_newtable;
-	old_rows = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_oldtable : NULL;
-	if (tuplestore_tuple_count(new_rows) == 0 && (old_rows == NULL || tuplestore_tuple_count(old_rows) == 0))
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		refuse_truncate(trigger);
+	new_rows = TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ? NULL : trigger->tg_newtable;
+	old_rows = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? NULL : trigger->tg_oldtable;
+	if ((new_rows == NULL || tuplestore_tuple_count(new_rows) == 0) && (old_rows == NULL || tuplestore_tuple_count(old_rows) == 0))
 		return PointerGetDatum(NULL);
 
 	/* A session that holds all its locks already receives no messages by itself. */
 	AcceptInvalidationMessages();
 	walk = begin_walk(trigger);
 	caller = MemoryContextSwitchTo(walk->context);
-	if (old_rows != NULL && tuplestore_tuple_count(old_rows) != tuplestore_tuple_count(new_rows))
+	walk->old_rows = old_rows;
+	walk->new_rows = new_rows;
+	if (old_rows != NULL && new_rows != NULL && tuplestore_tuple_count(old_rows) != tuplestore_tuple_count(new_rows))
 		misaligned(walk, "the old and the new rows of the statement do not pair");
 	walk->new_slot = MakeSingleTupleTableSlot(walk->tupdesc, &TTSOpsMinimalTuple);
-	if (old_rows != NULL)
-		walk->old_slot = MakeSingleTupleTableSlot(walk->tupdesc, &TTSOpsMinimalTuple);
+	walk->old_slot = MakeSingleTupleTableSlot(walk->tupdesc, &TTSOpsMinimalTuple);
 
-	walk_rows(walk, old_rows, new_rows);
+	walk_rows(walk);
 	prm_walk_flush(walk);
 
 	/* Before SPI_finish: a slot may hold a row that lies in a context of SPI's. */
 	ExecClearTuple(walk->new_slot);
-	if (walk->old_slot != NULL)
-		ExecClearTuple(walk->old_slot);
+	ExecClearTuple(walk->old_slot);
 	if (walk->connected)
 		SPI_finish();
 	MemoryContextSwitchTo(walk->context);
+	prm_walk_forget(walk);
 	ExecDropSingleTupleTableSlot(walk->new_slot);
-	if (walk->old_slot != NULL)
-		ExecDropSingleTupleTableSlot(walk->old_slot);
+	ExecDropSingleTupleTableSlot(walk->old_slot);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(walk->context);
 	return PointerGetDatum(NULL);

@@ -367,7 +367,10 @@ BEGIN
       FROM prm.program p CROSS JOIN unnest(ARRAY['deal', 'lead', 'partner']) AS n(machine)
       WHERE NOT EXISTS (SELECT 1 FROM prm.machine m WHERE m.program_id = p.program_id AND m.machine = n.machine AND m.is_current) ORDER BY 2, 3;
   END IF;
+  IF to_regclass('prm.machine_target') IS NOT NULL THEN
+    RETURN QUERY SELECT c.severity, c.object, c.message, c.fix FROM prm._check_targets() c;
+  END IF;
 END
 $prm$;
 COMMENT ON FUNCTION prm.check() IS
-'Self-check of the installation: versions that do not fit, objects of the model that are missing, disabled, owned by others or members of an extension, programmes without a machine. A row for each fault, with the statement that mends it; no row means healthy.';
+'Self-check of the installation: versions that do not fit, objects of the model that are missing, disabled, owned by others or members of an extension, programmes without a machine, attached tables without a trigger. A row for each fault, with the statement that mends it; no row means healthy.';

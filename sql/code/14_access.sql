@@ -13,7 +13,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       WHEN _access_tables.profile = 'partner' THEN
         CASE c.relname WHEN 'lead' THEN 'SELECT, INSERT, UPDATE' WHEN 'deal' THEN 'SELECT, INSERT, UPDATE'
           WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END
-      WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'state_history', 'ledger', 'tier_history', 'partner_history',
+      WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
         'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'timer', 'lead_answer_history', 'review_round') THEN 'SELECT'
       WHEN c.relname = 'review_decision' THEN 'SELECT, INSERT'
       WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'

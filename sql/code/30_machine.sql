@@ -15,7 +15,10 @@ BEGIN
     RETURN;
   END IF;
   RETURN QUERY SELECT format('unknown key "%s" at the top', k) FROM jsonb_object_keys(_machine_shape.definition) k
-    WHERE k NOT IN ('initial', 'states', 'label') ORDER BY k;
+    WHERE k NOT IN ('initial', 'states', 'label', 'on_delete') ORDER BY k;
+  IF _machine_shape.definition -> 'on_delete' NOT IN ('"keep"', '"cascade"') THEN
+    RETURN NEXT format('unknown on_delete %s, it is "keep" or "cascade"', _machine_shape.definition -> 'on_delete');
+  END IF;
   IF _machine_shape.definition -> 'initial' IS NULL THEN
     RETURN NEXT 'there is no initial state: key "initial" is missing';
   ELSIF jsonb_typeof(_machine_shape.definition -> 'initial') = 'array' THEN
@@ -86,7 +89,7 @@ $prm$;
 COMMENT ON FUNCTION prm._machine_shape(text, jsonb) IS
 'What is wrong with the form of a machine''s definition (unknown keys, wrong types, unknown actors), one text per fault with its place.';
 
-CREATE FUNCTION prm._machine_faults(machine text, definition jsonb) RETURNS SETOF text
+CREATE FUNCTION prm._machine_faults(machine text, definition jsonb, target regclass) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -124,13 +127,13 @@ BEGIN
     SELECT format('state "%s" is a trap: no final state can be reached from it', s) FROM jsonb_object_keys(the_states) s
     WHERE EXISTS (SELECT 1 FROM ending) AND NOT EXISTS (SELECT 1 FROM ending e WHERE e.state = s) ORDER BY s;
 
-  -- Only the model's own tables are known here; attach_machine() checks the columns of the user's.
-  IF _machine_faults.machine IN ('lead', 'deal', 'partner') THEN
-    RETURN QUERY SELECT format('state "%s", event "%s": required column "%s" is not in table prm.%s', s.key, e.key, f, _machine_faults.machine)
+  -- A machine that serves no table yet: attach_machine() checks the columns.
+  IF _machine_faults.target IS NOT NULL THEN
+    RETURN QUERY SELECT format('state "%s", event "%s": required column "%s" is not in table %s', s.key, e.key, f, _machine_faults.target)
       FROM jsonb_each(the_states) s, LATERAL jsonb_each(coalesce(s.value -> 'on', '{}')) e,
         LATERAL jsonb_array_elements_text(coalesce(e.value -> 'required', '[]')) f
-      WHERE f !~ '^attributes\..' AND NOT EXISTS (SELECT 1 FROM pg_attribute a
-        WHERE a.attrelid = to_regclass('prm.' || _machine_faults.machine) AND a.attname = f AND a.attnum > 0 AND NOT a.attisdropped)
+      WHERE NOT EXISTS (SELECT 1 FROM pg_attribute a
+        WHERE a.attrelid = _machine_faults.target AND a.attname = CASE WHEN f ~ '^attributes\..' THEN 'attributes' ELSE f END AND a.attnum > 0 AND NOT a.attisdropped)
       ORDER BY s.key, e.key, f;
   END IF;
   FOR transition IN
@@ -140,11 +143,11 @@ BEGIN
   LOOP
     BEGIN
       the_columns := prm._guard_columns(transition.guard);
-      IF _machine_faults.machine IN ('lead', 'deal', 'partner') THEN
-        RETURN QUERY SELECT format('state "%s", event "%s": guard %s names column "%s", which is not in table prm.%s',
-            transition.state, transition.event, transition.guard, c, _machine_faults.machine)
+      IF _machine_faults.target IS NOT NULL THEN
+        RETURN QUERY SELECT format('state "%s", event "%s": guard %s names column "%s", which is not in table %s',
+            transition.state, transition.event, transition.guard, c, _machine_faults.target)
           FROM unnest(the_columns) c WHERE NOT EXISTS (SELECT 1 FROM pg_attribute a
-            WHERE a.attrelid = to_regclass('prm.' || _machine_faults.machine) AND a.attname = c AND a.attnum > 0 AND NOT a.attisdropped)
+            WHERE a.attrelid = _machine_faults.target AND a.attname = c AND a.attnum > 0 AND NOT a.attisdropped)
           ORDER BY c;
       END IF;
     EXCEPTION WHEN syntax_error OR data_exception OR invalid_regular_expression THEN
@@ -153,8 +156,8 @@ BEGIN
   END LOOP;
 END
 $prm$;
-COMMENT ON FUNCTION prm._machine_faults(text, jsonb) IS
-'What is wrong with the meaning of a machine''s definition of right form (unknown targets, unreachable states, traps, columns, guards), one text per fault with its place.';
+COMMENT ON FUNCTION prm._machine_faults(text, jsonb, regclass) IS
+'What is wrong with the meaning of a machine''s definition of right form (unknown targets, unreachable states, traps, guards, and the columns of the table that it serves where there is one), one text per fault with its place.';
 
 CREATE FUNCTION prm.define_machine(machine text, definition jsonb, program_id bigint DEFAULT prm.current_program()) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -172,7 +175,8 @@ BEGIN
   SELECT array_agg(f) INTO the_faults FROM prm._machine_shape(define_machine.machine, define_machine.definition) f;
   IF the_faults IS NULL THEN
     SELECT array_agg(f) INTO the_faults FROM (
-      SELECT f FROM prm._machine_faults(define_machine.machine, define_machine.definition) f
+      SELECT f FROM prm._machine_faults(define_machine.machine, define_machine.definition,
+        (prm._machine_table(define_machine.machine, the_program)).target) f
       UNION ALL SELECT f FROM prm._check_after(define_machine.machine, define_machine.definition) f
       UNION ALL SELECT f FROM prm._check_review(define_machine.machine, define_machine.definition) f) a;
   END IF;
@@ -218,7 +222,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.define_machine(text, jsonb, bigint) IS
-'Makes a new version of a machine and puts it in force; returns its number. definition: {"initial": "new", "states": {"new": {"on": {"qualify": {"target": ..., "actor": "partner|vendor|system|any", "required": [columns or attributes.x], "guard": jsonpath, "reason": true, "criteria": true}}}, "won": {"type": "final", "category": "won"}}}. A state may have "label", "category", "after" (deadlines), "paused" and "review". Errors: 22023 names the place of each fault, 42704 no such programme.';
+'Makes a new version of a machine and puts it in force; returns its number. definition: {"initial": "new", "states": {"new": {"on": {"qualify": {"target": ..., "actor": "partner|vendor|system|any", "required": [columns or attributes.x], "guard": jsonpath, "reason": true, "criteria": true}}}, "won": {"type": "final", "category": "won"}}}. Rows stay on the version that they started with until migrate_subjects() moves them. "on_delete": "cascade" deletes the history with the row; "keep" is the default. A state may have "label", "category", "after" (deadlines), "paused" and "review". Errors: 22023 names the place of each fault, 42704 no such programme.';
 
 CREATE FUNCTION prm._machine_version(machine text, program_id bigint) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -237,6 +241,22 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._machine_version(text, bigint) IS 'The version of a machine that is in force. Error 42704 where the programme has no such machine.';
+
+CREATE FUNCTION prm._subject_version(machine text, subject_id bigint, program_id bigint) RETURNS integer
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_current integer := prm._machine_version(_subject_version.machine, _subject_version.program_id);
+BEGIN
+  -- The version may have been deleted since.
+  RETURN coalesce((SELECT m.version FROM prm.machine m
+    WHERE m.program_id = _subject_version.program_id AND m.machine = _subject_version.machine AND m.version = (
+      SELECT h.machine_version FROM prm.state_history h
+      WHERE h.program_id = _subject_version.program_id AND h.subject_id = _subject_version.subject_id AND h.machine = _subject_version.machine
+      ORDER BY h.history_id DESC LIMIT 1)), the_current);
+END
+$prm$;
+COMMENT ON FUNCTION prm._subject_version(text, bigint, bigint) IS 'The version of a machine that a row is on; the one in force for a row without history, and for NULL. Error 42704 where the programme has no such machine.';
 
 CREATE FUNCTION prm.machine_json(machine text, program_id bigint DEFAULT prm.current_program()) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -272,7 +292,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(machine_dot.program_id);
-  the_version integer := prm._machine_version(machine_dot.machine, the_program);
+  the_version integer := prm._subject_version(machine_dot.machine, machine_dot.subject_id, the_program);
   the_nodes text;
   the_edges text;
 BEGIN
@@ -302,14 +322,14 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.machine_dot(text, bigint, bigint) IS
-'A machine in force as a picture for Graphviz: states, events, actors, guards, required fields. With subject_id the path that this row took is drawn blue and its present state filled. Error 42704 where there is no such machine.';
+'A machine in force as a picture for Graphviz: states, events, actors, guards, required fields. With subject_id, in the version that the row is on, the path that it took is drawn blue and its present state filled. Error 42704 where there is no such machine.';
 
 CREATE FUNCTION prm.machine_mermaid(machine text, subject_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(machine_mermaid.program_id);
-  the_version integer := prm._machine_version(machine_mermaid.machine, the_program);
+  the_version integer := prm._subject_version(machine_mermaid.machine, machine_mermaid.subject_id, the_program);
   the_states text;
   the_arrows text;
   the_path text;
@@ -341,4 +361,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.machine_mermaid(text, bigint, bigint) IS
-'A machine in force as a Mermaid state diagram: states, events, actors, guards, required fields. With subject_id the states that this row passed are outlined and its present one filled. Error 42704 where there is no such machine.';
+'A machine in force as a Mermaid state diagram: states, events, actors, guards, required fields. With subject_id, in the version that the row is on, the states that it passed are outlined and its present one filled. Error 42704 where there is no such machine.';

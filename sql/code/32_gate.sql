@@ -102,61 +102,88 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._review_of(bigint, text, bigint, uuid) IS 'The state of a subject and the review that it asks for; no row where the subject has no history.';
 
-CREATE FUNCTION prm._lock_subject(machine text, subject_id bigint, program_id bigint) RETURNS void
+CREATE FUNCTION prm._lock_for_review(program_id bigint, machine text, subject_id bigint, subject_uuid uuid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_version integer := prm._machine_version(_lock_subject.machine, _lock_subject.program_id);
+  the_version integer := prm._machine_version(_lock_for_review.machine, _lock_for_review.program_id);
+  the_place prm.machine_table := prm._machine_table(_lock_for_review.machine, _lock_for_review.program_id);
   the_count bigint;
 BEGIN
-  IF _lock_subject.machine = 'lead' THEN
-    PERFORM 1 FROM prm.lead t WHERE t.program_id = _lock_subject.program_id AND t.lead_id = _lock_subject.subject_id FOR NO KEY UPDATE;
-  ELSIF _lock_subject.machine = 'deal' THEN
-    PERFORM 1 FROM prm.deal t WHERE t.program_id = _lock_subject.program_id AND t.deal_id = _lock_subject.subject_id FOR NO KEY UPDATE;
-  ELSIF _lock_subject.machine = 'partner' THEN
-    PERFORM 1 FROM prm.partner t WHERE t.program_id = _lock_subject.program_id AND t.partner_id = _lock_subject.subject_id FOR NO KEY UPDATE;
+  IF the_place.target IS NULL OR the_place.is_uuid <> (_lock_for_review.subject_uuid IS NOT NULL) THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('machine "%s" serves no table with such a key', _lock_for_review.machine),
+      DETAIL = format('Version %s of programme %s serves %s.', the_version, _lock_for_review.program_id, coalesce(the_place.target::text, 'none')),
+      HINT = CASE WHEN the_place.is_uuid THEN 'Its keys are uuids: prm.review_uuid().' WHEN the_place.target IS NULL THEN 'Attach it to a table first: prm.attach_machine().'
+             ELSE 'Its keys are numbers: prm.review().' END;
   END IF;
+  EXECUTE format('SELECT 1 FROM %s t WHERE t.%I = %s AND %s FOR NO KEY UPDATE', the_place.target, the_place.key_column,
+      CASE WHEN the_place.is_uuid THEN '$2' ELSE '$1' END, coalesce(format('t.%I = $3', the_place.program_column), '$3 IS NOT NULL'))
+    USING _lock_for_review.subject_id, _lock_for_review.subject_uuid, _lock_for_review.program_id;
   GET DIAGNOSTICS the_count = ROW_COUNT;
   IF the_count = 0 THEN
-    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('%s %s does not exist in programme %s', _lock_subject.machine,
-        coalesce(_lock_subject.subject_id::text, 'NULL'), _lock_subject.program_id),
-      DETAIL = format('No row with this key that you may see is served by version %s of the machine.', the_version),
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('%s %s does not exist in programme %s', _lock_for_review.machine,
+        coalesce(_lock_for_review.subject_id::text, _lock_for_review.subject_uuid::text, 'NULL'), _lock_for_review.program_id),
+      DETAIL = format('No row of %s that you may see has this key.', the_place.target),
       HINT = 'It may belong to another programme: pass program_id, or SET LOCAL prm.program_id.';
   END IF;
 END
 $prm$;
-COMMENT ON FUNCTION prm._lock_subject(text, bigint, bigint) IS 'Locks the row that a machine serves until the end of the transaction. Error 42704 where there is no such machine or row.';
+COMMENT ON FUNCTION prm._lock_for_review(bigint, text, bigint, uuid) IS
+'Locks the row that is reviewed until the end of the transaction. Errors: 42704 no such machine or row, 55000 the machine serves no table with such a key.';
+
+CREATE FUNCTION prm._review(program_id bigint, machine text, subject_id bigint, subject_uuid uuid, decision text, reason text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_reason text := nullif(btrim(_review.reason, E' \t\r\n'), '');
+  the_event text;
+  vote record;
+BEGIN
+  IF _review.decision IS NULL OR _review.decision NOT IN ('accept', 'return') THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('a review cannot decide "%s"', _review.decision),
+      DETAIL = 'The decisions are accept and return.',
+      HINT = format('SELECT prm.review(''%s'', %s, ''accept'').', _review.machine, coalesce(_review.subject_id::text, quote_literal(_review.subject_uuid)));
+  END IF;
+  -- Of two reviewers at once the second waits and counts with the first one's vote.
+  PERFORM prm._lock_for_review(_review.program_id, _review.machine, _review.subject_id, _review.subject_uuid);
+  INSERT INTO prm.review_decision AS d (program_id, machine, subject_id, subject_uuid, decision, reason)
+    VALUES (_review.program_id, _review.machine, _review.subject_id, _review.subject_uuid, _review.decision, the_reason)
+    RETURNING d.state, d.entered INTO vote;
+  SELECT CASE WHEN r.accepted >= v.quorum THEN v.accept_event WHEN r.returned > v.panel - v.quorum THEN v.return_event END INTO the_event
+    FROM prm._review_of(_review.program_id, _review.machine, _review.subject_id, _review.subject_uuid) v
+    JOIN prm.review_round r ON r.program_id = _review.program_id AND r.machine = _review.machine AND r.entered = v.entered;
+  IF the_event IS NULL THEN
+    RETURN vote.state;
+  ELSIF _review.subject_uuid IS NOT NULL THEN
+    RETURN prm.fire_uuid(_review.machine, _review.subject_uuid, the_event, the_reason, '{}', _review.program_id);
+  END IF;
+  RETURN prm.fire(_review.machine, _review.subject_id, the_event, the_reason, '{}', _review.program_id);
+END
+$prm$;
+COMMENT ON FUNCTION prm._review(bigint, text, bigint, uuid, text, text) IS 'What review() and review_uuid() have in common.';
 
 CREATE FUNCTION prm.review(machine text, subject_id bigint, decision text, reason text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(review.program_id);
-  the_reason text := nullif(btrim(review.reason, E' \t\r\n'), '');
-  the_event text;
-  vote record;
 BEGIN
-  IF review.decision IS NULL OR review.decision NOT IN ('accept', 'return') THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('a review cannot decide "%s"', review.decision),
-      DETAIL = 'The decisions are accept and return.',
-      HINT = format('SELECT prm.review(''%s'', %s, ''accept'').', review.machine, review.subject_id);
-  END IF;
-  -- Of two reviewers at once the second waits and counts with the first one's vote.
-  PERFORM prm._lock_subject(review.machine, review.subject_id, the_program);
-  INSERT INTO prm.review_decision AS d (program_id, machine, subject_id, decision, reason)
-    VALUES (the_program, review.machine, review.subject_id, review.decision, the_reason)
-    RETURNING d.state, d.entered INTO vote;
-  SELECT CASE WHEN r.accepted >= v.quorum THEN v.accept_event WHEN r.returned > v.panel - v.quorum THEN v.return_event END AS event INTO the_event
-    FROM prm._review_of(the_program, review.machine, review.subject_id, NULL) v
-    JOIN prm.review_round r ON r.program_id = the_program AND r.machine = review.machine AND r.entered = v.entered;
-  IF the_event IS NULL THEN
-    RETURN vote.state;
-  END IF;
-  RETURN prm.fire(review.machine, review.subject_id, the_event, the_reason, '{}', the_program);
+  RETURN prm._review(the_program, review.machine, review.subject_id, NULL, review.decision, review.reason);
 END
 $prm$;
 COMMENT ON FUNCTION prm.review(text, bigint, text, text, bigint) IS
 'Records the decision of a reviewer (accept, or return with a reason) on a row whose state asks for a review, and sends the accept event when the quorum is reached, the return event when it no longer can be. Returns the state afterwards. Errors: 22023 unknown decision, 42704 no such row, 55000 the state needs no review, 42501 not a reviewer, 23505 voted already, 23514 a return without a reason.';
+
+CREATE FUNCTION prm.review_uuid(machine text, subject_uuid uuid, decision text, reason text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(review_uuid.program_id);
+BEGIN
+  RETURN prm._review(the_program, review_uuid.machine, NULL, review_uuid.subject_uuid, review_uuid.decision, review_uuid.reason);
+END
+$prm$;
+COMMENT ON FUNCTION prm.review_uuid(text, uuid, text, text, bigint) IS 'review() for an attached table whose key is a uuid.';
 
 CREATE FUNCTION prm.complete_task(task_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS timestamptz
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

@@ -240,8 +240,10 @@ SELECT is((SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'prm mac
 INSERT INTO prm.lead (lead_id) VALUES (9000630), (9000631);
 SAVEPOINT before_change;
 SELECT prm.define_machine('lead', '{"initial": "new", "states": {"new": {"on": {"jump": {"target": "moon"}}}, "moon": {"type": "final"}}}');
-SELECT lives_ok($$UPDATE prm.lead SET state = 'moon' WHERE lead_id = 9000630$$, 'a version made in this transaction is in force at once');
-SELECT throws_ok($$UPDATE prm.lead SET state = 'new' WHERE lead_id = 9000621$$, '23514', 'lead 9000621 is in state "hot", which machine "lead" no longer has');
+INSERT INTO prm.lead (lead_id) VALUES (9000632);
+SELECT lives_ok($$UPDATE prm.lead SET state = 'moon' WHERE lead_id = 9000632$$, 'a version made in this transaction is in force at once');
+SELECT throws_ok($$UPDATE prm.lead SET state = 'moon' WHERE lead_id = 9000630$$, '23514', 'lead 9000630: machine "lead" has no state "moon"', 'for new rows');
+SELECT lives_ok($$UPDATE prm.lead SET state = 'new' WHERE lead_id = 9000621$$, 'older rows stay on their version');
 ROLLBACK TO before_change;
 SELECT throws_ok($$UPDATE prm.lead SET state = 'moon' WHERE lead_id = 9000630$$, '23514', 'lead 9000630: machine "lead" has no state "moon"', 'a rolled-back version is not');
 SELECT lives_ok($$UPDATE prm.lead SET state = 'hot' WHERE lead_id = 9000630$$);

@@ -13,6 +13,28 @@ CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELET
   FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
 ALTER TABLE prm.outbox_rule ENABLE ALWAYS TRIGGER prm_definition_changed;
 
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.machine_target
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.machine_target ENABLE ALWAYS TRIGGER prm_definition_changed;
+
+-- Which older versions still have rows decides whether the history is asked for the version of each row.
+CREATE OR REPLACE FUNCTION prm._machine_defined() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  definition record;
+BEGIN
+  FOR definition IN SELECT DISTINCT n.program_id, n.machine FROM new_rows n WHERE n.version > 1 LOOP
+    PERFORM prm._refresh_versions(definition.machine, definition.program_id);
+  END LOOP;
+  RETURN NULL;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._machine_defined() FROM PUBLIC;
+COMMENT ON FUNCTION prm._machine_defined() IS 'Marks the older versions of a machine that still have rows, when a new version is made.';
+CREATE OR REPLACE TRIGGER prm_machine_defined AFTER INSERT ON prm.machine
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._machine_defined();
+
 -- Every way to change a state goes through these. The names sort before booking (prm_20), accrual (prm_30) and tiers (prm_40).
 CREATE OR REPLACE TRIGGER prm_10_machine_insert AFTER INSERT ON prm.lead
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('lead', 'lead_id', 'state');
@@ -26,6 +48,18 @@ CREATE OR REPLACE TRIGGER prm_10_machine_insert AFTER INSERT ON prm.partner
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('partner', 'partner_id', 'state');
 CREATE OR REPLACE TRIGGER prm_10_machine_update AFTER UPDATE ON prm.partner
   REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('partner', 'partner_id', 'state');
+CREATE OR REPLACE TRIGGER prm_10_machine_delete AFTER DELETE ON prm.lead
+  REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('lead', 'lead_id', 'state');
+CREATE OR REPLACE TRIGGER prm_10_machine_truncate BEFORE TRUNCATE ON prm.lead
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('lead', 'lead_id', 'state');
+CREATE OR REPLACE TRIGGER prm_10_machine_delete AFTER DELETE ON prm.deal
+  REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('deal', 'deal_id', 'state');
+CREATE OR REPLACE TRIGGER prm_10_machine_truncate BEFORE TRUNCATE ON prm.deal
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('deal', 'deal_id', 'state');
+CREATE OR REPLACE TRIGGER prm_10_machine_delete AFTER DELETE ON prm.partner
+  REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('partner', 'partner_id', 'state');
+CREATE OR REPLACE TRIGGER prm_10_machine_truncate BEFORE TRUNCATE ON prm.partner
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.machine_trigger('partner', 'partner_id', 'state');
 CREATE OR REPLACE TRIGGER prm_00_deal_row BEFORE INSERT OR UPDATE ON prm.deal
   FOR EACH ROW EXECUTE FUNCTION prm.deal_row();
 CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.state_history
@@ -92,6 +126,7 @@ COMMENT ON COLUMN prm.machine.machine IS 'Name: lead, deal, partner, or one of y
 COMMENT ON COLUMN prm.machine.version IS 'Number of the version, from 1.';
 COMMENT ON COLUMN prm.machine.definition IS 'The definition as it was given.';
 COMMENT ON COLUMN prm.machine.is_current IS 'Whether this version is in force; at most one is.';
+COMMENT ON COLUMN prm.machine.has_rows IS 'Of a version that is not in force: whether rows that are not in a final state may still be on it. Kept by define_machine() and migrate_subjects().';
 COMMENT ON COLUMN prm.machine.created_by IS 'The role that defined it.';
 COMMENT ON TABLE prm.machine_state IS 'The states of a version of a machine.';
 COMMENT ON COLUMN prm.machine_state.machine IS 'The machine.';
@@ -116,7 +151,15 @@ COMMENT ON COLUMN prm.machine_transition.required IS 'Columns, or attributes.x, 
 COMMENT ON COLUMN prm.machine_transition.guard IS 'Condition over the row as jsonpath, such as $.budget >= 1000; only a clear true lets the event pass.';
 COMMENT ON COLUMN prm.machine_transition.needs_reason IS 'Whether a reason must be given: by fire(), or SET LOCAL prm.reason.';
 COMMENT ON COLUMN prm.machine_transition.creates IS 'What it creates: deal, for leads that become one.';
-COMMENT ON TABLE prm.state_history IS 'Every change of state of every machine, in the transaction that made it. Append-only: UPDATE, DELETE and TRUNCATE are refused (55000).';
+COMMENT ON TABLE prm.machine_target IS 'Tables of the user''s that a machine serves, one per machine and programme. Written by attach_machine() and detach_machine(), only by the owner of schema prm, with whose rights the history of such a table is written.';
+COMMENT ON COLUMN prm.machine_target.machine IS 'The machine.';
+COMMENT ON COLUMN prm.machine_target.target IS 'The table; partitioned ones are named at the top.';
+COMMENT ON COLUMN prm.machine_target.key_column IS 'Its column with the key: bigint, integer, smallint or uuid.';
+COMMENT ON COLUMN prm.machine_target.state_column IS 'Its column with the state.';
+COMMENT ON COLUMN prm.machine_target.program_column IS 'Its column with the programme; NULL: all its rows belong to this programme.';
+COMMENT ON COLUMN prm.machine_target.attached_by IS 'The role that attached it.';
+COMMENT ON COLUMN prm.machine_target.attached_at IS 'When, wall clock.';
+COMMENT ON TABLE prm.state_history IS 'Every change of state of every machine, in the transaction that made it. Append-only: UPDATE, DELETE and TRUNCATE are refused (55000); rows go only with their subject, where the machine''s definition says "on_delete": "cascade".';
 COMMENT ON COLUMN prm.state_history.history_id IS 'Number of the entry; a later change of the same subject has a higher one.';
 COMMENT ON COLUMN prm.state_history.machine IS 'The machine.';
 COMMENT ON COLUMN prm.state_history.machine_version IS 'The version of the machine that judged the change.';

@@ -37,7 +37,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('%s %s: state "%s" needs no review', NEW.machine,
         coalesce(NEW.subject_id::text, NEW.subject_uuid::text), place.state),
       DETAIL = 'Only states with a "review" in the machine''s definition take decisions; it may have been decided meanwhile.',
-      HINT = format('SELECT * FROM prm.allowed_events(''%s'', %s) lists what can be done.', NEW.machine, coalesce(NEW.subject_id::text, quote_literal(NEW.subject_uuid))),
+      HINT = format('SELECT * FROM prm.allowed_events%s(''%s'', %s) lists what can be done.', CASE WHEN NEW.subject_uuid IS NOT NULL THEN '_uuid' END, NEW.machine, coalesce(NEW.subject_id::text, quote_literal(NEW.subject_uuid))),
       SCHEMA = 'prm', TABLE = 'review_decision';
   END IF;
   IF NOT prm._may_act_as(place.role_name) THEN
@@ -129,8 +129,8 @@ BEGIN
     the_quorum := coalesce((the_review ->> 'quorum')::integer, 1);
     RETURN QUERY
       SELECT u.id, u.uuid, format('it has %s of %s reviews', coalesce(r.accepted, 0), the_quorum),
-        format('Reviewers%s decide: SELECT prm.review(''%s'', %s, ''accept'').', ' of the role ' || quote_ident(the_review ->> 'role'),
-          _gate_faults.machine, coalesce(u.id::text, quote_literal(u.uuid)))
+        format('Reviewers%s decide: SELECT prm.review%s(''%s'', %s, ''accept'').', ' of the role ' || quote_ident(the_review ->> 'role'),
+          CASE WHEN u.uuid IS NOT NULL THEN '_uuid' END, _gate_faults.machine, coalesce(u.id::text, quote_literal(u.uuid)))
       FROM (SELECT n.id, NULL::uuid AS uuid, n.number FROM unnest(_gate_faults.subjects) WITH ORDINALITY AS n(id, number)
             UNION ALL
             SELECT NULL, n.uuid, n.number FROM unnest(_gate_faults.subject_uuids) WITH ORDINALITY AS n(uuid, number)) u
@@ -218,6 +218,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_table text := CASE WHEN NEW.machine IN ('lead', 'deal', 'partner') THEN NEW.machine END;
+  the_target regclass := (prm._machine_table(NEW.machine, NEW.program_id)).target;
   the_fault text;
   the_column text;
   the_hint text := 'Correct the row; the comments of prm.machine_hook say what each column is for.';
@@ -298,14 +299,14 @@ BEGIN
             UNION ALL SELECT n, 'title' FROM prm._template_fields(NEW.title) n WHERE NEW.action = 'task'
             UNION ALL SELECT n, 'detail' FROM prm._template_fields(NEW.detail) n WHERE NEW.action = 'task') f
       WHERE f.name NOT IN ('event', 'from_state', 'to_state', 'actor', 'reason', 'now', 'subject')
-        AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = to_regclass('prm.' || the_table)
+        AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = the_target
           AND a.attname = CASE WHEN f.name LIKE 'attributes.%' THEN 'attributes' ELSE f.name END AND a.attnum > 0 AND NOT a.attisdropped)
       LIMIT 1;
     IF FOUND THEN
       the_fault := format('there is no field {%s}', place.name);
       the_column := place.origin;
       the_hint := format('The fields are %s{event}, {from_state}, {to_state}, {actor}, {reason}, {now} and {subject}.',
-        CASE WHEN the_table IS NULL THEN '' ELSE format('the columns of prm.%s, {attributes.x}, ', the_table) END);
+        CASE WHEN the_target IS NULL THEN '' ELSE format('the columns of %s, {attributes.x}, ', the_target) END);
     END IF;
   END IF;
   IF the_fault IS NOT NULL THEN
@@ -323,7 +324,19 @@ CREATE OR REPLACE TRIGGER prm_machine_hook_row BEFORE INSERT OR UPDATE ON prm.ma
 CREATE OR REPLACE FUNCTION prm._hook_rows(program_id bigint, machine text, subjects bigint[], subject_uuids uuid[], context jsonb) RETURNS SETOF prm.hook_row
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
+DECLARE
+  the_place prm.machine_table;
+  the_rows jsonb := '{}';
 BEGIN
+  -- Rows of an attached table by their keys; where policies hide some from the owner, these have no columns to tell.
+  IF _hook_rows.machine NOT IN ('lead', 'deal', 'partner') THEN
+    the_place := prm._machine_table(_hook_rows.machine, _hook_rows.program_id);
+    IF the_place.target IS NOT NULL AND has_table_privilege(the_place.target, 'SELECT') THEN
+      EXECUTE format('SELECT coalesce(jsonb_object_agg(t.%1$I::text, to_jsonb(t)), ''{}'') FROM %2$s t WHERE t.%1$I = ANY (%3$s) AND %4$s', the_place.key_column,
+          the_place.target, CASE WHEN the_place.is_uuid THEN '$2' ELSE '$1' END, coalesce(format('t.%I = $3', the_place.program_column), '$3 IS NOT NULL'))
+        INTO the_rows USING _hook_rows.subjects, _hook_rows.subject_uuids, _hook_rows.program_id;
+    END IF;
+  END IF;
   RETURN QUERY
     SELECT s.id, s.uuid, s.row_values || _hook_rows.context || jsonb_build_object('subject', coalesce(s.id::text, s.uuid::text),
       'reason', CASE WHEN s.id IS NOT NULL THEN
@@ -343,9 +356,9 @@ BEGIN
       SELECT p.partner_id, NULL, to_jsonb(p) FROM prm.partner p
         WHERE _hook_rows.machine = 'partner' AND p.program_id = _hook_rows.program_id AND p.partner_id = ANY (_hook_rows.subjects)
       UNION ALL
-      SELECT u.id, NULL, '{}' FROM unnest(_hook_rows.subjects) u(id) WHERE _hook_rows.machine NOT IN ('lead', 'deal', 'partner')
+      SELECT u.id, NULL, coalesce(the_rows -> u.id::text, '{}') FROM unnest(_hook_rows.subjects) u(id) WHERE _hook_rows.machine NOT IN ('lead', 'deal', 'partner')
       UNION ALL
-      SELECT NULL, u.uuid, '{}' FROM unnest(_hook_rows.subject_uuids) u(uuid)) s;
+      SELECT NULL, u.uuid, coalesce(the_rows -> u.uuid::text, '{}') FROM unnest(_hook_rows.subject_uuids) u(uuid)) s;
 END
 $prm$;
 COMMENT ON FUNCTION prm._hook_rows(bigint, text, bigint[], uuid[], jsonb) IS 'The subjects of a hook with the fields that templates may name.';

@@ -115,8 +115,10 @@ BEGIN
     _state_entered.subjects, _state_entered.subject_uuids, _state_entered.actor, _state_entered.at);
 
   IF _state_entered.machine = 'lead' AND _state_entered.event IS NOT NULL AND EXISTS (
-      SELECT 1 FROM prm.machine m JOIN prm.machine_transition t ON t.program_id = m.program_id AND t.machine = m.machine AND t.version = m.version
-      WHERE m.program_id = _state_entered.program_id AND m.machine = 'lead' AND m.is_current
+      -- The history names the version that judged the event; all subjects are on the same one.
+      SELECT 1 FROM prm.machine_transition t
+      WHERE t.program_id = _state_entered.program_id AND t.machine = 'lead'
+        AND t.version = prm._subject_version('lead', _state_entered.subjects[1], _state_entered.program_id)
         AND t.from_state = _state_entered.from_state AND t.event = _state_entered.event AND t.creates = 'deal') THEN
     -- The deal's first state is the doing of whoever converted the lead, not of the model's owner.
     PERFORM set_config('prm.actor', _state_entered.actor, true);

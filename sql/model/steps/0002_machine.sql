@@ -7,6 +7,7 @@ CREATE TABLE prm.machine (
   version integer NOT NULL,
   definition jsonb NOT NULL,
   is_current boolean NOT NULL,
+  has_rows boolean NOT NULL DEFAULT false,
   created_at timestamptz NOT NULL DEFAULT now(),
   created_by text NOT NULL DEFAULT current_user,
   CONSTRAINT machine_pkey PRIMARY KEY (program_id, machine, version),
@@ -57,6 +58,20 @@ CREATE TABLE prm.machine_transition (
   CONSTRAINT machine_transition_creates_check CHECK (creates = 'deal'),
   CONSTRAINT machine_transition_guard_check CHECK (guard IS NULL OR guard::jsonpath IS NOT NULL)
 );
+
+-- The tables of the user's that machines serve. regclass follows a renamed table, and is dumped as its name.
+CREATE TABLE prm.machine_target (
+  program_id bigint NOT NULL REFERENCES prm.program (program_id) ON DELETE CASCADE,
+  machine text NOT NULL,
+  target regclass NOT NULL,
+  key_column text NOT NULL,
+  state_column text NOT NULL,
+  program_column text,
+  attached_by text NOT NULL DEFAULT current_user,
+  attached_at timestamptz NOT NULL DEFAULT now(),
+  CONSTRAINT machine_target_pkey PRIMARY KEY (program_id, machine)
+);
+CREATE INDEX machine_target_target_idx ON prm.machine_target (program_id, target);
 
 -- No foreign key to the programme: only the machines' trigger writes here, for rows that have one, and a check per row would
 -- cost as much as the row itself. The history outlives what it is about.
