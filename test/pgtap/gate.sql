@@ -123,10 +123,36 @@ SELECT is(current_setting('prm_test.refused_round'), 'permission denied for tabl
 SELECT is(:'state'::text, 'b', 'a member does');
 SELECT is((SELECT reviewer FROM prm.review_decision WHERE program_id = :p AND subject_id = 9300021), 'gate_test_anna', 'under the name of its role, whatever prm.actor says');
 
--- A migration moves rows without asking; a version without the review asks nothing.
+-- ---- a table of the user's, keys that are uuids -------------------------------------------------------------------------
+CREATE TABLE public.gate_test_case (code uuid PRIMARY KEY, phase text NOT NULL DEFAULT 'open', customer text);
+SELECT prm.define_machine('case', '{"initial": "open", "states": {"open": {"on": {"close": {"target": "closed"}, "back": {"target": "again", "reason": true}},
+  "review": {"quorum": 2, "accept": "close", "return": "back"}}, "again": {"on": {"open": {"target": "open"}}}, "closed": {"type": "final"}}}');
+INSERT INTO public.gate_test_case (code, customer) SELECT ('00000000-0000-0000-0000-00000000000' || n)::uuid, 'Customer ' || n FROM generate_series(1, 3) n;
+SELECT is(prm.attach_machine('public.gate_test_case', 'case', 'phase', 'code'), 3::bigint, 'a table is attached');
+INSERT INTO prm.machine_hook (machine, fires_on, to_state, action, title) VALUES ('case', 'enter', 'closed', 'task', 'Tell {customer} about {code}');
+SELECT throws_ok($$INSERT INTO prm.machine_hook (machine, fires_on, to_state, action, title) VALUES ('case', 'enter', 'closed', 'task', '{company}')$$, '22023', 'hook of machine "case": there is no field {company}', 'its columns are the fields');
+CREATE FUNCTION pg_temp.case_why(event text) RETURNS text[] LANGUAGE sql AS $$SELECT a.why_not FROM prm.allowed_events_uuid('case', '00000000-0000-0000-0000-000000000001') a WHERE a.event = case_why.event$$;
+SELECT is(pg_temp.case_why('close'), ARRAY['it has 0 of 2 reviews'], 'its rows wait for reviews');
+SELECT is(prm.review_uuid('case', '00000000-0000-0000-0000-000000000001', 'accept'), 'open', 'one of two');
+SELECT is(pg_temp.case_why('close'), ARRAY['it has 1 of 2 reviews'], 'is seen');
+SELECT throws_ok($$UPDATE public.gate_test_case SET phase = 'closed'$$, '23514', 'case 00000000-0000-0000-0000-000000000001 cannot take event "close" to "closed": it has 1 of 2 reviews', 'UPDATE is refused by the key');
+SELECT throws_ok($$SELECT prm.review_uuid('case', '00000000-0000-0000-0000-000000000001', 'accept')$$, '23505', '"vera" has reviewed case 00000000-0000-0000-0000-000000000001 already', 'one vote each');
+SELECT throws_ok($$SELECT prm.review_uuid('case', '00000000-0000-0000-0000-000000000009', 'accept')$$, '42704', format('case 00000000-0000-0000-0000-000000000009 does not exist in programme %s', :p), 'an unknown key');
+SELECT throws_ok($$SELECT prm.review('case', 1, 'accept')$$, '55000', 'machine "case" serves no table with such a key', 'a number is no uuid');
+SELECT throws_ok($$SELECT prm.review_uuid('lead', '00000000-0000-0000-0000-000000000001', 'accept')$$, '55000', 'machine "lead" serves no table with such a key', 'nor the other way round');
+SET LOCAL prm.actor = 'will';
+SELECT is(prm.review_uuid('case', '00000000-0000-0000-0000-000000000001', 'accept'), 'closed', 'the second closes it');
+SELECT is((SELECT phase FROM public.gate_test_case WHERE code = '00000000-0000-0000-0000-000000000001'), 'closed', 'in the table');
+SELECT is((SELECT title FROM prm.task WHERE program_id = :p AND machine = 'case'), 'Tell Customer 1 about 00000000-0000-0000-0000-000000000001', 'and its hook sees the row');
+SELECT is(prm.review_uuid('case', '00000000-0000-0000-0000-000000000002', 'return', 'no'), 'again', 'quorum of all: one against returns it');
+SELECT prm.define_machine('idle', '{"initial": "a", "states": {"a": {"type": "final"}}}');
+SELECT throws_ok($$SELECT prm.review('idle', 1, 'accept')$$, '55000', 'machine "idle" serves no table with such a key', 'a machine without a table');
+
+-- A version without the review asks nothing; rows that began with it stay with it.
 SELECT prm.define_machine('lead', '{"initial": "a", "states": {"a": {"on": {"yes": {"target": "b"}, "no": {"target": "c"}}}, "b": {"type": "final"}, "c": {"on": {"again": {"target": "a"}}}}}');
 INSERT INTO prm.lead (lead_id, company, state) VALUES (9300031, 'Company', 'a');
-SELECT is(prm.fire('lead', 9300031, 'yes'), 'b', 'a version without a review');
+SELECT throws_ok($$SELECT prm.fire('lead', 9300022, 'yes')$$, '23514', NULL, 'a row of the version before still waits');
+SELECT is(prm.fire('lead', 9300031, 'yes'), 'b', 'a row of a version without a review does not');
 SELECT throws_ok($$SELECT prm.review('lead', 9300031, 'accept')$$, '55000', 'lead 9300031: state "b" needs no review', 'takes no decision');
 
 SELECT * FROM finish();

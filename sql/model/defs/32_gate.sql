@@ -333,7 +333,7 @@ BEGIN
     the_place := prm._machine_table(_hook_rows.machine, _hook_rows.program_id);
     IF the_place.target IS NOT NULL AND has_table_privilege(the_place.target, 'SELECT') THEN
       EXECUTE format('SELECT coalesce(jsonb_object_agg(t.%1$I::text, to_jsonb(t)), ''{}'') FROM %2$s t WHERE t.%1$I = ANY (%3$s) AND %4$s', the_place.key_column,
-          the_place.target, CASE WHEN the_place.is_uuid THEN '$2' ELSE '$1' END, coalesce(format('t.%I = $3', the_place.program_column), '$3 IS NOT NULL'))
+          the_place.target, CASE WHEN the_place.is_uuid THEN '$2' ELSE '$1' END, coalesce('t.' || quote_ident(the_place.program_column) || ' = $3', '$3 IS NOT NULL'))
         INTO the_rows USING _hook_rows.subjects, _hook_rows.subject_uuids, _hook_rows.program_id;
     END IF;
   END IF;
