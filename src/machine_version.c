@@ -40,10 +40,10 @@ typedef struct WalkAhead
 static const char *const version_queries[2] = {
 	"SELECT (SELECT h.machine_version FROM prm.state_history h WHERE h.program_id OPERATOR(pg_catalog.=) $1"
 	" AND h.subject_id OPERATOR(pg_catalog.=) k.key AND h.machine OPERATOR(pg_catalog.=) $2 ORDER BY h.history_id DESC LIMIT 1)"
-	" FROM ROWS FROM (pg_catalog.unnest($3)) WITH ORDINALITY AS k(key, number) ORDER BY k.number",
+	" FROM pg_catalog.unnest($3) WITH ORDINALITY AS k(key, number) ORDER BY k.number",
 	"SELECT (SELECT h.machine_version FROM prm.state_history h WHERE h.program_id OPERATOR(pg_catalog.=) $1"
 	" AND h.subject_uuid OPERATOR(pg_catalog.=) k.key AND h.machine OPERATOR(pg_catalog.=) $2 ORDER BY h.history_id DESC LIMIT 1)"
-	" FROM ROWS FROM (pg_catalog.unnest($3)) WITH ORDINALITY AS k(key, number) ORDER BY k.number"};
+	" FROM pg_catalog.unnest($3) WITH ORDINALITY AS k(key, number) ORDER BY k.number"};
 
 static SPIPlanPtr version_plans[2];
 

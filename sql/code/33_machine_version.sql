@@ -141,7 +141,7 @@ BEGIN
       prm._machine_rows_sql(the_table, 'true'), CASE WHEN coalesce(migrate_subjects.dry_run, false) THEN '' ELSE 'FOR NO KEY UPDATE OF t' END)
     INTO the_rows USING the_program, migrate_subjects.machine, migrate_subjects.from_version, migrate_subjects.to_version, migrate_subjects.state_map;
   IF NOT coalesce(migrate_subjects.dry_run, false) THEN
-    SELECT string_agg(format('"%s" (%s row(s))', f.to_state, f.rows), ', ' ORDER BY f.to_state) INTO the_refused
+    SELECT string_agg(format('"%s" (rows: %s)', f.to_state, f.rows), ', ' ORDER BY f.to_state) INTO the_refused
       FROM (SELECT m.to_state, count(*) AS rows FROM unnest(the_rows) m WHERE m.outcome = 'refused' GROUP BY m.to_state) f;
     IF the_refused IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = '23514',

@@ -130,9 +130,12 @@ DECLARE
     AND a.atttypid = 'timestamptz'::regtype AND NOT a.attisdropped) THEN 'CASE WHEN h.to_state IS NULL THEN t.created_at END' ELSE 'NULL' END;
   the_unknown text;
   the_count bigint := 0;
-  entered record;
+  the_state text;
+  the_ids bigint[];
+  the_uuids uuid[];
+  the_rows bigint;
 BEGIN
-  EXECUTE format('SELECT string_agg(format(''%%s (%%s row(s))'', coalesce(''"'' || u.state || ''"'', ''NULL''), u.rows), '', '' ORDER BY u.state)'
+  EXECUTE format('SELECT string_agg(format(''%%s (rows: %%s)'', coalesce(''"'' || u.state || ''"'', ''NULL''), u.rows), '', '' ORDER BY u.state)'
       ' FROM (SELECT r.state, count(*) AS rows FROM (%s) r WHERE NOT EXISTS (SELECT 1 FROM prm.machine_state s'
       ' WHERE s.program_id = $1 AND s.machine = $2 AND s.version = coalesce(r.version, $3) AND s.state = r.state) GROUP BY r.state) u',
       prm._machine_rows_sql(the_table, 'true'))
@@ -143,7 +146,7 @@ BEGIN
         FROM prm.machine_state s WHERE s.program_id = _record_present_states.program_id AND s.machine = _record_present_states.machine AND s.version = the_version)),
       HINT = 'Correct the rows, or define a version of the machine that has the states.';
   END IF;
-  FOR entered IN EXECUTE format('WITH written AS ('
+  FOR the_state, the_ids, the_uuids, the_rows IN EXECUTE format('WITH written AS ('
       'INSERT INTO prm.state_history (program_id, machine, machine_version, %1$I, from_state, to_state, actor, actor_kind, at)'
       ' SELECT $1, $2, coalesce(h.machine_version, $3), t.%2$I, h.to_state, t.%3$I, prm.current_actor(), ''import'', coalesce(%4$s, prm.now())'
       ' FROM %5$s t LEFT JOIN LATERAL (SELECT i.to_state, i.machine_version FROM prm.state_history i WHERE i.program_id = $1 AND i.%1$I = t.%2$I'
@@ -155,11 +158,11 @@ BEGIN
       coalesce('t.' || quote_ident((the_table).program_column) || ' = $1', '$1 IS NOT NULL'))
     USING _record_present_states.program_id, _record_present_states.machine, the_version
   LOOP
-    the_count := the_count + entered.rows;
+    the_count := the_count + the_rows;
     -- Their deadlines run from now on.
     IF EXISTS (SELECT 1 FROM prm.machine_state s WHERE s.program_id = _record_present_states.program_id AND s.machine = _record_present_states.machine
-        AND s.version = the_version AND s.state = entered.to_state AND (s.after <> '{}' OR s.review IS NOT NULL)) THEN
-      PERFORM prm._state_entered(_record_present_states.program_id, _record_present_states.machine, NULL, NULL, entered.to_state, entered.ids, entered.uuids,
+        AND s.version = the_version AND s.state = the_state AND (s.after <> '{}' OR s.review IS NOT NULL)) THEN
+      PERFORM prm._state_entered(_record_present_states.program_id, _record_present_states.machine, NULL, NULL, the_state, the_ids, the_uuids,
         prm.current_actor(), prm.now());
     END IF;
   END LOOP;
@@ -206,7 +209,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.attach_machine(regclass, text, text, text, text, bigint) IS
-'Puts a table of your own under a machine: every change of its state column is judged and written to prm.state_history from then on. Returns how many present rows got a first history row. Keys are bigint, integer, smallint or uuid; without program_column all rows belong to the programme. Call it again after adding a partition. Errors: 22023 names what speaks against the table, 23505 machine or table is taken, 23514 rows in states that the machine lacks, 42501 for anybody but the owner of schema prm, 42704 no such machine.';
+'Puts a table of your own under a machine: every change of its state column is judged and written to prm.state_history from then on. Returns how many present rows got a first history row. Keys are bigint, integer, smallint or uuid; without program_column all rows belong to the programme. Call it again after adding a partition. Attach only tables whose owner you trust: deadlines and migrations update them, and so run their triggers, with your rights. Errors: 22023 names what speaks against the table, 23505 machine or table is taken, 23514 rows in states that the machine lacks, 42501 for anybody but the owner of schema prm, 42704 no such machine.';
 
 CREATE FUNCTION prm.detach_machine(target regclass, program_id bigint DEFAULT prm.current_program()) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -217,7 +220,9 @@ DECLARE
 BEGIN
   PERFORM prm._check_attacher(detach_machine.target);
   DELETE FROM prm.machine_target t WHERE t.program_id = the_program AND t.target = detach_machine.target;
-  IF NOT FOUND THEN
+  -- Triggers may be left over from a programme that was deleted.
+  IF NOT FOUND AND (EXISTS (SELECT 1 FROM prm.machine_target t WHERE t.target = detach_machine.target)
+      OR NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = detach_machine.target AND g.tgfoid = 'prm.machine_trigger()'::regprocedure AND g.tgname ~ '^prm_10_machine_')) THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('no machine of programme %s serves %s', the_program, detach_machine.target),
       DETAIL = 'prm.machine_target has no row for it.', HINT = 'SELECT program_id, machine, target FROM prm.machine_target lists the attached tables.';
   END IF;
@@ -226,7 +231,7 @@ BEGIN
   END IF;
   FOR part IN
     SELECT g.tgname, g.tgrelid::regclass AS relation, c.relowner FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
-    WHERE g.tgfoid = 'prm.machine_trigger()'::regprocedure AND NOT g.tgisinternal
+    WHERE g.tgfoid = 'prm.machine_trigger()'::regprocedure AND NOT g.tgisinternal AND g.tgname ~ '^prm_10_machine_'
       AND (g.tgrelid = detach_machine.target OR g.tgrelid IN (SELECT t.relid FROM pg_partition_tree(detach_machine.target) t))
     ORDER BY g.tgrelid, g.tgname
   LOOP

@@ -1,5 +1,7 @@
 -- Earning: booking, credits, rules, conditions, accrual, explanation, append-only. Acceptance ids stand in the names.
 BEGIN;
+-- The expectations below write dates as ISO does.
+SET LOCAL datestyle = 'ISO, YMD';
 CREATE EXTENSION IF NOT EXISTS pgtap;
 SELECT no_plan();
 SET LOCAL prm.clock = '2026-06-15 12:00+00';

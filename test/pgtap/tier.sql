@@ -1,5 +1,7 @@
 -- Tiers: the published cases by id, time travel through risk, grace, demotion and recovery, pins, gaps, and won deals.
 BEGIN;
+-- The expectations below write dates as ISO does.
+SET LOCAL datestyle = 'ISO, YMD';
 CREATE EXTENSION IF NOT EXISTS pgtap;
 SELECT no_plan();
 

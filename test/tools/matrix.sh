@@ -54,7 +54,8 @@ for version in "$@"; do
   say ""
   say "#### PostgreSQL $version ($(suite_of "$version"))"
   status=0
-  in_root "$root" 'cd /build/prm && make --version >/dev/null 2>&1; bash test/tools/check.sh' 2>&1 | tee "$MATRIX/check$version.log" || status=$?
+  # An earlier run may have been interrupted in the middle of an installation.
+  in_root "$root" 'dpkg --configure -a >/dev/null 2>&1; cd /build/prm && bash test/tools/check.sh' 2>&1 | tee "$MATRIX/check$version.log" || status=$?
   line=$(grep -aE '^[0-9]+ passed, [0-9]+ failed$' "$MATRIX/check$version.log" | tail -1)
   if [ -z "$line" ]; then all_failed=$((all_failed + 1)); say "make check did not finish on PostgreSQL $version"; continue; fi
   all_passed=$((all_passed + ${line%% passed*}))

@@ -102,7 +102,7 @@ count_tap() {           # NAME STATUS LOG
   FAILED=$((FAILED + bad))
   if [ "$bad" -gt 0 ] || [ "$2" != 0 ]; then
     printf '   FAILED: %s (%s of %s)\n' "$1" "$bad" "$((good + bad))"
-    if [ "$bad" = 0 ]; then FAILED=$((FAILED + 1)); tail -30 "$3"
+    if [ "$bad" = 0 ]; then FAILED=$((FAILED + 1)); grep -aE -A4 'ERROR:|FATAL:' "$3" | head -20; tail -15 "$3"
     else grep -E -A14 '^not ok' "$3" | grep -vE '^ok ' | cut -c1-400 | head -100; fi
   elif grep -qiE '^1\.\.0 # skip|# skip' "$3"; then
     printf '   skipped: %s: %s\n' "$1" "$(grep -iEm1 '# skip' "$3")"
@@ -143,6 +143,12 @@ suite_settings() {
   [ ${#list[@]} -gt 0 ] || return 0
   pgtap_database || return
   PGOPTIONS="-c work_mem=64kB -c $parallel=regress" run_pgtap " (work_mem=64kB, $parallel)" "${list[@]}"
+  # Nothing may depend on where and how the session shows dates, nor on the level of isolation.
+  PGOPTIONS="-c default_transaction_isolation=serializable -c timezone=America/Sao_Paulo -c datestyle=SQL,DMY -c intervalstyle=iso_8601" \
+    run_pgtap " (serializable, Sao Paulo)" "${list[@]}"
+  # Compiling every expression is slow, so only the arithmetic is run compiled.
+  mapfile -t list < <(printf '%s\n' "${list[@]}" | grep -E '^(commission|money|health)')
+  PGOPTIONS="-c jit=on -c jit_above_cost=0 -c jit_inline_above_cost=0 -c jit_optimize_above_cost=0" run_pgtap " (jit)" "${list[@]}"
 }
 
 suite_tap() {

@@ -101,25 +101,21 @@ ALTER TABLE prm.deal_line ADD CONSTRAINT deal_line_cost_check CHECK (prm.check_a
 CREATE INDEX IF NOT EXISTS customer_domain_idx ON prm.customer (program_id, lower(domain)) WHERE domain IS NOT NULL;
 CREATE INDEX IF NOT EXISTS customer_plain_name_idx ON prm.customer (program_id, prm._plain_name(name));
 
-CREATE OR REPLACE FUNCTION prm._find_customer(program_id bigint, company text, domain text) RETURNS bigint
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-  SELECT coalesce(
-    (SELECT c.customer_id FROM prm.customer c WHERE c.program_id = _find_customer.program_id
-       AND lower(c.domain) = prm._company_domain(_find_customer.domain) ORDER BY c.customer_id LIMIT 1),
-    (SELECT c.customer_id FROM prm.customer c WHERE c.program_id = _find_customer.program_id
-       AND prm._plain_name(c.name) = prm._plain_name(_find_customer.company) ORDER BY c.customer_id LIMIT 1));
-END;
-COMMENT ON FUNCTION prm._find_customer(bigint, text, text) IS
-'The customer of a company: by domain (public mail providers do not count), else by plain name; the oldest of several, NULL where there is none.';
-
 CREATE OR REPLACE FUNCTION prm._convert_leads(program_id bigint, subjects bigint[]) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+-- No joins and always a plan of its own: statistics that have not heard of the programme yet take it for one row, and a join
+-- would read all of its rows for each lead.
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $prm$
 #variable_conflict use_column
 DECLARE
   the_state text;
   the_key bigint;
+  the_names text[];
+  the_domains text[];
+  the_by_name jsonb;
+  the_by_domain jsonb;
 BEGIN
+  SELECT array_agg(DISTINCT prm._plain_name(l.company)), array_agg(DISTINCT prm._company_domain(l.domain)) INTO the_names, the_domains
+    FROM prm.lead l WHERE l.program_id = _convert_leads.program_id AND l.lead_id = ANY (_convert_leads.subjects) AND l.customer_id IS NULL;
   -- Two sessions that convert leads of one new company must not both make the customer: a lock on each name and domain,
   -- in order; a bulk conversion takes the programme's lock instead, which the small ones share.
   IF cardinality(_convert_leads.subjects) > 500 THEN
@@ -128,14 +124,17 @@ BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('prm customer ' || _convert_leads.program_id, 7239211));
     FOR the_key IN
       SELECT DISTINCT hashtextextended(format('prm customer %s %s', _convert_leads.program_id, k.word), 7239211) AS lock_key
-      FROM prm.lead l CROSS JOIN LATERAL unnest(ARRAY[prm._plain_name(l.company), prm._company_domain(l.domain)]) AS k(word)
-      WHERE l.program_id = _convert_leads.program_id AND l.lead_id = ANY (_convert_leads.subjects)
-        AND l.customer_id IS NULL AND k.word IS NOT NULL
-      ORDER BY lock_key
+      FROM unnest(the_names || the_domains) AS k(word) WHERE k.word IS NOT NULL ORDER BY lock_key
     LOOP
       PERFORM pg_advisory_xact_lock(the_key);
     END LOOP;
   END IF;
+
+  -- The customers that there are, the oldest of several.
+  SELECT coalesce(jsonb_object_agg(prm._plain_name(c.name), c.customer_id ORDER BY c.customer_id DESC), '{}') INTO the_by_name FROM prm.customer c
+    WHERE c.program_id = _convert_leads.program_id AND prm._plain_name(c.name) = ANY (the_names);
+  SELECT coalesce(jsonb_object_agg(lower(c.domain), c.customer_id ORDER BY c.customer_id DESC), '{}') INTO the_by_domain FROM prm.customer c
+    WHERE c.program_id = _convert_leads.program_id AND lower(c.domain) = ANY (the_domains);
 
   -- The customers that are missing: one for each company among the leads, known neither by domain nor by name.
   INSERT INTO prm.customer (program_id, name, domain, country, region)
@@ -147,14 +146,18 @@ BEGIN
            ELSE first_value(prm._plain_name(l.company)) OVER (PARTITION BY prm._company_domain(l.domain) ORDER BY l.lead_id) END AS identity
     FROM prm.lead l
     WHERE l.program_id = _convert_leads.program_id AND l.lead_id = ANY (_convert_leads.subjects) AND l.customer_id IS NULL
-      AND btrim(l.company) <> '' AND prm._find_customer(l.program_id, l.company, l.domain) IS NULL
+      AND btrim(l.company) <> '' AND coalesce(the_by_domain -> prm._company_domain(l.domain), the_by_name -> prm._plain_name(l.company)) IS NULL
   ) n
   ORDER BY n.identity, n.lead_id;
 
-  UPDATE prm.lead l SET customer_id = f.customer_id
-  FROM (SELECT c.lead_id, prm._find_customer(c.program_id, c.company, c.domain) AS customer_id FROM prm.lead c
-        WHERE c.program_id = _convert_leads.program_id AND c.lead_id = ANY (_convert_leads.subjects) AND c.customer_id IS NULL) f
-  WHERE l.program_id = _convert_leads.program_id AND l.lead_id = f.lead_id AND f.customer_id IS NOT NULL;
+  -- With the new ones.
+  SELECT coalesce(jsonb_object_agg(prm._plain_name(c.name), c.customer_id ORDER BY c.customer_id DESC), '{}') INTO the_by_name FROM prm.customer c
+    WHERE c.program_id = _convert_leads.program_id AND prm._plain_name(c.name) = ANY (the_names);
+  SELECT coalesce(jsonb_object_agg(lower(c.domain), c.customer_id ORDER BY c.customer_id DESC), '{}') INTO the_by_domain FROM prm.customer c
+    WHERE c.program_id = _convert_leads.program_id AND lower(c.domain) = ANY (the_domains);
+  UPDATE prm.lead l SET customer_id = (coalesce(the_by_domain -> prm._company_domain(l.domain), the_by_name -> prm._plain_name(l.company)))::bigint
+    WHERE l.program_id = _convert_leads.program_id AND l.lead_id = ANY (_convert_leads.subjects) AND l.customer_id IS NULL
+      AND coalesce(the_by_domain -> prm._company_domain(l.domain), the_by_name -> prm._plain_name(l.company)) IS NOT NULL;
 
   SELECT s.state INTO the_state FROM prm.machine m
     JOIN prm.machine_state s ON s.program_id = m.program_id AND s.machine = m.machine AND s.version = m.version
