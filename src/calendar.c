@@ -169,7 +169,7 @@ load_calendar(const CalendarKey *key, CalendarEntry *entry)
 	if (zone == NULL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"%s\" is no time zone", zone_name),
 						errdetail("The server has no such zone; it is that of calendar \"%s\".", entry->name),
-						errhint("SELECT name FROM pg_timezone_names lists them.")));
+						errhint("SELECT name FROM pg_catalog.pg_timezone_names lists them.")));
 	entry->calendar.zone = zone;
 	entry->calendar.zone_at = server_zone;
 	run_query("SELECT h.weekday, h.opens, h.closes FROM prm.calendar_hours h"

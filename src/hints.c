@@ -59,7 +59,10 @@ add_hint(void *arg)
 							error->column_name ? error->column_name : "");
 				break;
 			case ERRCODE_EXCLUSION_VIOLATION:
-				errhint("The validity overlaps that of a row that is there: close that one first.");
+				if (strcmp(constraint, "calendar_hours_overlap") == 0)
+					errhint("The hours overlap those of a row that is there: change that one, or begin where it ends.");
+				else
+					errhint("The validity overlaps that of a row that is there: close that one first.");
 				break;
 			default:
 				errhint("\\d prm.%s shows the rule, constraint \"%s\".", error->table_name ? error->table_name : "", constraint);

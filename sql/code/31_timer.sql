@@ -18,7 +18,7 @@ BEGIN
     IF deadline.is_final THEN
       the_fault := 'a final state has no deadlines';
     ELSIF deadline.delay ~ '^business:' THEN
-      the_fault := 'it is no duration in business time, such as business:8h or business:3d: ' || prm._business_duration_fault(substr(deadline.delay, 10));
+      the_fault := 'it is no duration in business time such as business:8h or business:3d (' || rtrim(prm._business_duration_fault(substr(deadline.delay, 10)), '.') || ')';
     ELSIF deadline.delay !~ '^P(?=[0-9T])([0-9]{1,4}Y)?([0-9]{1,5}M)?([0-9]{1,5}W)?([0-9]{1,6}D)?(T(?=[0-9])([0-9]{1,6}H)?([0-9]{1,7}M)?([0-9]{1,9}S)?)?$' THEN
       the_fault := 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h';
     ELSE
@@ -107,37 +107,26 @@ COMMENT ON FUNCTION prm._timer_resume(text, interval, timestamptz, bigint) IS 'W
 CREATE FUNCTION prm._fire_timer(program_id bigint, timer_id bigint) RETURNS text
 LANGUAGE c AS 'MODULE_PATHNAME', 'prm_fire_timer';
 COMMENT ON FUNCTION prm._fire_timer(bigint, bigint) IS
-'Marks a due timer as fired and sends its event as the system; NULL where it is not due, or was fired or cancelled, else the new state. Part of run_jobs(): needs the right to write prm.timer, which only the owner of schema prm has. Errors: as prm.fire().';
+'Sends the event of a due timer as the system and returns fired; canceled where its row is gone or in another state; NULL where it is not due, was fired, or where another session has the row. Part of run_jobs(): needs the right to write prm.timer, which only the owner of schema prm has. Errors: as prm.fire().';
 
 CREATE FUNCTION prm._work_timers(program_id bigint, batch integer) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_count bigint;
-  the_state text;
+  the_timer bigint;
   the_message text;
   the_detail text;
-  timer record;
 BEGIN
   the_count := prm._tell_timers(_work_timers.program_id, _work_timers.batch);
-  FOR timer IN
-    SELECT t.timer_id, t.machine, t.subject_id, t.subject_uuid, t.state FROM prm.timer t
+  FOREACH the_timer IN ARRAY ARRAY(
+    SELECT t.timer_id FROM prm.timer t
     WHERE t.program_id = _work_timers.program_id AND t.action = 'event' AND t.due_at <= prm.now()
       AND t.fired_at IS NULL AND t.canceled_at IS NULL AND t.paused_at IS NULL
-    ORDER BY t.due_at, t.timer_id LIMIT _work_timers.batch - the_count
+    ORDER BY t.due_at, t.timer_id LIMIT _work_timers.batch - the_count)
   LOOP
-    -- The subject before the timer, in the order in which whoever moves the subject takes them; one that is being moved is
-    -- left to the next run, which then finds its timer cancelled.
-    the_state := prm._lock_subject(_work_timers.program_id, timer.machine, timer.subject_id, timer.subject_uuid);
-    CONTINUE WHEN the_state IS NULL;
-    IF the_state <> timer.state THEN
-      UPDATE prm.timer t SET canceled_at = prm.now(), ended_at = prm.now(), outcome = 'canceled',
-          detail = CASE the_state WHEN '' THEN 'its subject is gone' ELSE format('its subject was in state "%s"', the_state) END
-        WHERE t.program_id = _work_timers.program_id AND t.timer_id = timer.timer_id AND t.fired_at IS NULL AND t.canceled_at IS NULL;
-      CONTINUE;
-    END IF;
     BEGIN
-      IF prm._fire_timer(_work_timers.program_id, timer.timer_id) IS NOT NULL THEN
+      IF prm._fire_timer(_work_timers.program_id, the_timer) IS NOT NULL THEN
         the_count := the_count + 1;
       END IF;
     EXCEPTION
@@ -147,7 +136,7 @@ BEGIN
         -- A guard that does not hold must not stop the other deadlines; it is tried once and then shown by v_timer.
         GET STACKED DIAGNOSTICS the_message = MESSAGE_TEXT, the_detail = PG_EXCEPTION_DETAIL;
         UPDATE prm.timer t SET fired_at = prm.now(), outcome = 'refused', detail = concat_ws(': ', the_message, nullif(the_detail, ''))
-          WHERE t.program_id = _work_timers.program_id AND t.timer_id = timer.timer_id AND t.fired_at IS NULL AND t.canceled_at IS NULL;
+          WHERE t.program_id = _work_timers.program_id AND t.timer_id = the_timer AND t.fired_at IS NULL AND t.canceled_at IS NULL;
         the_count := the_count + 1;
     END;
   END LOOP;
@@ -155,41 +144,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._work_timers(bigint, integer) IS
-'Fires up to batch due timers: escalations and warnings become messages, events are sent as the system, each once. Returns how many were fired.';
-
-CREATE FUNCTION prm._lock_subject(program_id bigint, machine text, subject_id bigint, subject_uuid uuid) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-DECLARE
-  the_state text;
-BEGIN
-  CASE _lock_subject.machine
-    WHEN 'lead' THEN
-      SELECT l.state INTO the_state FROM prm.lead l WHERE l.program_id = _lock_subject.program_id AND l.lead_id = _lock_subject.subject_id
-        FOR NO KEY UPDATE SKIP LOCKED;
-      IF NOT FOUND AND NOT EXISTS (SELECT 1 FROM prm.lead l WHERE l.program_id = _lock_subject.program_id AND l.lead_id = _lock_subject.subject_id) THEN
-        RETURN '';
-      END IF;
-    WHEN 'deal' THEN
-      SELECT d.state INTO the_state FROM prm.deal d WHERE d.program_id = _lock_subject.program_id AND d.deal_id = _lock_subject.subject_id
-        FOR NO KEY UPDATE SKIP LOCKED;
-      IF NOT FOUND AND NOT EXISTS (SELECT 1 FROM prm.deal d WHERE d.program_id = _lock_subject.program_id AND d.deal_id = _lock_subject.subject_id) THEN
-        RETURN '';
-      END IF;
-    WHEN 'partner' THEN
-      SELECT p.state INTO the_state FROM prm.partner p WHERE p.program_id = _lock_subject.program_id AND p.partner_id = _lock_subject.subject_id
-        FOR NO KEY UPDATE SKIP LOCKED;
-      IF NOT FOUND AND NOT EXISTS (SELECT 1 FROM prm.partner p WHERE p.program_id = _lock_subject.program_id AND p.partner_id = _lock_subject.subject_id) THEN
-        RETURN '';
-      END IF;
-    ELSE
-      RETURN '';
-  END CASE;
-  RETURN the_state;
-END
-$prm$;
-COMMENT ON FUNCTION prm._lock_subject(bigint, text, bigint, uuid) IS
-'Locks a subject of a machine and returns its state; NULL where another session has it, an empty text where it does not exist.';
+'Fires up to batch due timers: escalations and warnings become messages, events are sent as the system, each once. Returns how many were dealt with.';
 
 CREATE FUNCTION prm._tell_timers(program_id bigint, batch integer) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

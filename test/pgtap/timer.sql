@@ -23,8 +23,8 @@ SELECT is(pg_temp.fault(jsonb_build_object(d, '{"warn": true}'::jsonb)), 'state 
   ('2 days', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h'), ('P', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h'),
   ('P1DT', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h'), ('-P1D', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h'),
   ('P-1D', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h'), ('P0D', 'it is no time at all'), ('P11Y', 'it is longer than ten years'),
-  ('business:', 'it is no duration in business time, such as business:8h or business:3d: It has not the form of a duration.'),
-  ('business:2d 4h', 'it is no duration in business time, such as business:8h or business:3d: Business days end with the close of business, so they do not mix with hours.'),
+  ('business:', 'it is no duration in business time such as business:8h or business:3d (It has not the form of a duration)'),
+  ('business:2d 4h', 'it is no duration in business time such as business:8h or business:3d (Business days end with the close of business, so they do not mix with hours)'),
   ('office:8h', 'it is no duration, write P2D, PT4H (ISO 8601) or business:8h')) v(d, f);
 SELECT is(pg_temp.fault(jsonb_build_object('P2D', b)), 'state "new", after "P2D": ' || f, b::text || ' is refused') FROM (VALUES
   ('1'::jsonb, 'it is no JSON object with one of event, escalate and warn'), ('{}', 'it needs exactly one of event, escalate and warn'),
@@ -150,8 +150,9 @@ UPDATE prm.lead SET state = 'working', budget = 1 WHERE program_id = :program AN
 SELECT is((SELECT string_agg(outcome || ' ' || n, ', ' ORDER BY outcome) FROM (SELECT coalesce(t.outcome, 'open') AS outcome, count(*) AS n
   FROM prm.timer t JOIN prm.lead l ON l.program_id = t.program_id AND l.lead_id = t.subject_id WHERE t.program_id = :program AND l.company = 'Birch' GROUP BY 1) x),
   'canceled 6000, open 3600', 'moved in bulk');
+ANALYZE prm.lead, prm.timer;
 SET LOCAL prm.clock = '2026-05-04 19:00 Europe/Berlin';
-DELETE FROM prm.timer t USING prm.lead l WHERE t.program_id = :program AND l.program_id = :program AND l.lead_id = t.subject_id AND l.company <> 'Birch';
+DELETE FROM prm.timer t WHERE t.program_id = :program AND t.created_at < prm.now() - interval '1 day';
 SELECT is(ARRAY[pg_temp.run(), pg_temp.run(), pg_temp.run(), pg_temp.run(), pg_temp.run(), pg_temp.run()], ARRAY[500, 500, 500, 500, 400, 0]::bigint[], 'fired batch by batch');
 SELECT is((SELECT count(*) FROM prm.lead WHERE program_id = :program AND company = 'Birch' AND state = 'won'), 1200::bigint, 'all of them');
 
@@ -185,9 +186,53 @@ SELECT is((SELECT detail FROM prm.v_timer WHERE program_id = :program AND subjec
 SELECT is((SELECT detail FROM prm.v_timer WHERE program_id = :program AND subject_id = :other AND delay = 'P2D'), 'its subject is gone', 'and one of nobody');
 SELECT is((SELECT state FROM prm.lead WHERE program_id = :program AND lead_id = :lead), 'working', 'nothing moved');
 
+-- ---- another version of the machine ------------------------------------------------------------------------------------------
+SET LOCAL prm.clock = '2026-08-03 09:00 Europe/Berlin';
+UPDATE prm.lead SET state = 'lapsed' WHERE program_id = :program AND state = 'working';
+SELECT pg_temp.lead() AS lead \gset
+SELECT version AS old FROM prm.machine WHERE program_id = :program AND machine = 'lead' AND is_current \gset
+SET LOCAL prm.clock = '2026-08-03 10:00 Europe/Berlin';
+SELECT pg_temp.run();
+SELECT pg_temp.machine('{"new": {"on": {"lapse": {"target": "lapsed"}, "wait": {"target": "resting"}}, "after": {"PT1H": {"warn": true}, "P2D": {"escalate": 1}, "P1M": {"event": "lapse"}, "P5D": {"warn": true}}},
+  "resting": {"on": {"lapse": {"target": "lapsed"}}, "paused": true}, "lapsed": {"type": "final"}}') AS version \gset
+SELECT is(pg_temp.timers(:lead), 'PT1H warn fired, business:8h escalate 1 due, P2D remind due, business:3d escalate 2 due, P1M lapse due', 'a new version leaves what runs alone');
+SELECT ok(count(*) > 0, 'rows are moved to it') FROM prm.migrate_subjects('lead', :old, :version, '{"waiting": "resting"}');
+SELECT is(pg_temp.timers(:lead), 'PT1H warn fired, business:8h escalate 1 canceled, P2D remind canceled, business:3d escalate 2 canceled, P1M lapse due, P2D escalate 1 due, P5D warn due',
+  'moved to it: what it has goes on, what it lacks ends, what is new begins');
+SELECT is(pg_temp.due(:lead, 'P5D'), '2026-08-08 10:00', 'from now on');
+SELECT is(pg_temp.due(:lead, 'P1M'), '2026-09-03 09:00', 'or from when it began');
+
+-- ---- deleted rows ----------------------------------------------------------------------------------------------------------
+DELETE FROM prm.lead WHERE program_id = :program AND lead_id = :lead;
+SELECT is((SELECT count(*) FROM prm.timer WHERE program_id = :program AND subject_id = :lead AND ended_at IS NULL), 0::bigint, 'the clocks of a deleted row end');
+
+-- ---- tables of one's own, with uuid keys ---------------------------------------------------------------------------------------
+CREATE TABLE public.support_case (case_id uuid PRIMARY KEY, state text NOT NULL);
+SELECT prm.define_machine('support_case', '{"initial": "open", "states": {"open": {"on": {"close": {"target": "closed"}, "hold": {"target": "held"}}, "after": {"business:4h": {"event": "close"}, "PT1H": {"escalate": 1}}},
+  "held": {"paused": true, "on": {"resume": {"target": "open"}}}, "closed": {"type": "final"}}}');
+SELECT prm.attach_machine('public.support_case', 'support_case', key_column => 'case_id');
+INSERT INTO prm.escalation_role (machine, level, role) VALUES ('support_case', 1, 'support_lead');
+INSERT INTO prm.outbox_rule (source, event, event_type) VALUES ('support_case', 'escalate', 'case.late');
+INSERT INTO public.support_case VALUES ('00000000-0000-4000-8000-000000000001', 'open'), ('00000000-0000-4000-8000-000000000002', 'open'), ('00000000-0000-4000-8000-000000000003', 'open');
+SELECT is((SELECT count(*) FROM prm.v_timer WHERE program_id = :program AND machine = 'support_case' AND subject_uuid IS NOT NULL AND status = 'due'), 6::bigint, 'a row of one''s own has its clocks');
+SET LOCAL prm.clock = '2026-08-03 11:00 Europe/Berlin';
+SELECT pg_temp.run();
+SELECT is((SELECT count(*) FROM prm.v_timer WHERE program_id = :program AND machine = 'support_case' AND status = 'fired' AND role = 'support_lead'), 3::bigint, 'escalated');
+SELECT is((SELECT string_agg(event_type || right(aggregate_id, 1) || (payload ->> 'role'), ', ' ORDER BY outbox_id) FROM prm.outbox WHERE program_id = :program AND aggregate_type = 'support_case'),
+  'case.late1support_lead, case.late2support_lead, case.late3support_lead', 'and told');
+UPDATE public.support_case SET state = 'held' WHERE case_id = '00000000-0000-4000-8000-000000000002';
+DELETE FROM public.support_case WHERE case_id = '00000000-0000-4000-8000-000000000003';
+SET LOCAL prm.clock = '2026-08-03 14:00 Europe/Berlin';
+SELECT is(pg_temp.run(), 1::bigint, 'closed');
+UPDATE public.support_case SET state = 'open' WHERE case_id = '00000000-0000-4000-8000-000000000002';
+SELECT is((SELECT string_agg(right(subject_uuid::text, 1) || ' ' || delay || ' ' || status || ' ' || to_char(due_at AT TIME ZONE 'Europe/Berlin', 'HH24:MI'), ', ' ORDER BY subject_uuid, due_at)
+  FROM prm.v_timer WHERE program_id = :program AND machine = 'support_case'),
+  '1 PT1H fired 11:00, 1 business:4h fired 14:00, 2 PT1H fired 11:00, 2 business:4h due 17:00, 3 PT1H fired 11:00, 3 business:4h canceled 14:00', 'by event, by pause, by deletion');
+SELECT is((SELECT string_agg(state, ',' ORDER BY case_id) FROM public.support_case), 'closed,open', 'the rows themselves');
+
 -- Without a default calendar a move that needs business time says what is missing.
 DELETE FROM prm.calendar WHERE program_id = :program;
-SELECT throws_ok('SELECT pg_temp.lead()', '55000', format('programme %s has no default calendar', :program), 'no calendar, no deadline in business time');
+SELECT throws_ok($$INSERT INTO public.support_case VALUES ('00000000-0000-4000-8000-000000000004', 'open')$$, '55000', format('programme %s has no default calendar', :program), 'no calendar, no deadline in business time');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -11,7 +11,7 @@ CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELET
   FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
 ALTER TABLE prm.calendar_holiday ENABLE ALWAYS TRIGGER prm_definition_changed;
 
-CREATE OR REPLACE FUNCTION prm._timers_moved(program_id bigint, machine text, from_state text, to_state text, subjects bigint[],
+CREATE OR REPLACE FUNCTION prm._timers_moved(program_id bigint, machine text, event text, from_state text, to_state text, subjects bigint[],
   subject_uuids uuid[], at timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -20,10 +20,13 @@ DECLARE
   the_after jsonb := '{}';
   the_pauses boolean := false;
   the_paused_before boolean := false;
+  the_stays boolean;
   the_open bigint[];
+  deadline record;
 BEGIN
   -- An event that leads back to the same state leaves its clocks alone: a reminder must not put off what comes after it.
-  IF _timers_moved.from_state = _timers_moved.to_state OR NOT EXISTS (SELECT 1 FROM prm.machine_state s
+  the_stays := coalesce(_timers_moved.from_state = _timers_moved.to_state, false);
+  IF (the_stays AND _timers_moved.event IS NOT NULL) OR NOT EXISTS (SELECT 1 FROM prm.machine_state s
       WHERE s.program_id = _timers_moved.program_id AND s.machine = _timers_moved.machine AND (s.is_paused OR s.after <> '{}')) THEN
     RETURN;
   END IF;
@@ -53,41 +56,52 @@ BEGIN
       WHERE t.program_id = _timers_moved.program_id AND t.subject_uuid = u.uuid AND t.machine = _timers_moved.machine AND t.ended_at IS NULL OFFSET 0) t);
   END IF;
 
-  IF cardinality(the_open) > 0 THEN
+  IF the_stays THEN
+    -- Moved to another version of the machine: deadlines that it does not have end, those that it has go on.
+    UPDATE prm.timer t SET ended_at = _timers_moved.at, paused_at = NULL, remaining = NULL,
+        canceled_at = CASE WHEN t.fired_at IS NULL THEN _timers_moved.at END, outcome = coalesce(t.outcome, 'canceled')
+      FROM unnest(the_open) o(timer_id) WHERE t.program_id = _timers_moved.program_id AND t.timer_id = o.timer_id AND t.state = _timers_moved.to_state
+        AND the_after -> t.delay IS DISTINCT FROM CASE t.action WHEN 'event' THEN jsonb_build_object('event', t.event)
+          WHEN 'escalate' THEN jsonb_build_object('escalate', t.escalation_level) ELSE '{"warn": true}' END;
+  ELSIF cardinality(the_open) > 0 THEN
     IF the_pauses AND NOT the_paused_before THEN
       UPDATE prm.timer t SET paused_at = _timers_moved.at,
           remaining = CASE WHEN t.fired_at IS NULL THEN prm._timer_remaining(t.delay, _timers_moved.at, t.due_at, t.program_id) END
-        WHERE t.program_id = _timers_moved.program_id AND t.timer_id = ANY (the_open) AND t.state = _timers_moved.from_state AND t.paused_at IS NULL;
+        FROM unnest(the_open) o(timer_id) WHERE t.program_id = _timers_moved.program_id AND t.timer_id = o.timer_id AND t.state = _timers_moved.from_state AND t.paused_at IS NULL;
     ELSIF the_paused_before AND NOT the_pauses THEN
       UPDATE prm.timer t SET paused_at = NULL, remaining = NULL,
           due_at = CASE WHEN t.fired_at IS NULL THEN prm._timer_resume(t.delay, t.remaining, _timers_moved.at, t.program_id) ELSE t.due_at END
-        WHERE t.program_id = _timers_moved.program_id AND t.timer_id = ANY (the_open) AND t.state = _timers_moved.to_state AND t.paused_at IS NOT NULL;
+        FROM unnest(the_open) o(timer_id) WHERE t.program_id = _timers_moved.program_id AND t.timer_id = o.timer_id AND t.state = _timers_moved.to_state AND t.paused_at IS NOT NULL;
     END IF;
     -- Every other stay is over: what waited is cancelled, what was fired belongs to the past.
     UPDATE prm.timer t SET ended_at = _timers_moved.at, paused_at = NULL, remaining = NULL,
         canceled_at = CASE WHEN t.fired_at IS NULL THEN _timers_moved.at END, outcome = coalesce(t.outcome, 'canceled')
-      WHERE t.program_id = _timers_moved.program_id AND t.timer_id = ANY (the_open)
+      FROM unnest(the_open) o(timer_id) WHERE t.program_id = _timers_moved.program_id AND t.timer_id = o.timer_id
         AND NOT (the_pauses AND t.paused_at IS NOT NULL) AND NOT (the_paused_before AND NOT the_pauses AND t.state = _timers_moved.to_state);
   END IF;
 
-  IF the_after <> '{}' THEN
-    INSERT INTO prm.timer (program_id, machine, machine_version, subject_id, subject_uuid, state, delay, action, event, escalation_level, due_at, created_at)
-    SELECT _timers_moved.program_id, _timers_moved.machine, the_version, u.id, u.uuid, _timers_moved.to_state, d.delay, d.action, d.event, d.level,
-      d.due_at, _timers_moved.at
-    FROM (
-      -- One moment for all of them, so each deadline is computed once.
-      SELECT a.key AS delay, k.action, a.value ->> 'event' AS event, (a.value ->> 'escalate')::integer AS level,
-        prm._timer_due(a.key, _timers_moved.at, _timers_moved.program_id) AS due_at
-      FROM jsonb_each(the_after) a CROSS JOIN LATERAL jsonb_object_keys(a.value) k(action) OFFSET 0) d
-    CROSS JOIN unnest(_timers_moved.subjects, _timers_moved.subject_uuids) u(id, uuid)
-    ORDER BY d.due_at, u.id, u.uuid
-    -- The clocks of a stay that goes on after a pause are there already.
-    ON CONFLICT DO NOTHING;
-  END IF;
+  -- One moment for all subjects, so each deadline is computed once.
+  FOR deadline IN
+    SELECT a.key AS delay, k AS action, a.value ->> 'event' AS event, (a.value ->> 'escalate')::integer AS escalation_level,
+      prm._timer_due(a.key, _timers_moved.at, _timers_moved.program_id) AS due_at
+    FROM jsonb_each(the_after) a CROSS JOIN LATERAL jsonb_object_keys(a.value) k ORDER BY due_at, a.key
+  LOOP
+    IF the_stays OR the_paused_before THEN
+      -- The clocks of a stay that goes on, on another version or after a pause, are there already.
+      INSERT INTO prm.timer (program_id, machine, machine_version, state, delay, action, event, escalation_level, due_at, created_at, subject_id, subject_uuid)
+      SELECT _timers_moved.program_id, _timers_moved.machine, the_version, _timers_moved.to_state, deadline.delay, deadline.action, deadline.event,
+        deadline.escalation_level, deadline.due_at, _timers_moved.at, unnest(_timers_moved.subjects), unnest(_timers_moved.subject_uuids)
+      ON CONFLICT DO NOTHING;
+    ELSE
+      INSERT INTO prm.timer (program_id, machine, machine_version, state, delay, action, event, escalation_level, due_at, created_at, subject_id, subject_uuid)
+      SELECT _timers_moved.program_id, _timers_moved.machine, the_version, _timers_moved.to_state, deadline.delay, deadline.action, deadline.event,
+        deadline.escalation_level, deadline.due_at, _timers_moved.at, unnest(_timers_moved.subjects), unnest(_timers_moved.subject_uuids);
+    END IF;
+  END LOOP;
 END
 $prm$;
-REVOKE ALL ON FUNCTION prm._timers_moved(bigint, text, text, text, bigint[], uuid[], timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION prm._timers_moved(bigint, text, text, text, bigint[], uuid[], timestamptz) IS
+REVOKE ALL ON FUNCTION prm._timers_moved(bigint, text, text, text, text, bigint[], uuid[], timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION prm._timers_moved(bigint, text, text, text, text, bigint[], uuid[], timestamptz) IS
 'The clocks of subjects that moved: cancels those of the state left, stops them where the new state pauses, lets them run on where a pause ends, and starts those of the state entered (NULL: deleted). Called by prm._state_entered() once per transition and batch.';
 
 CREATE OR REPLACE VIEW prm.v_timer WITH (security_invoker = true) AS

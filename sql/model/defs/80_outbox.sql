@@ -108,7 +108,7 @@ BEGIN
     ORDER BY s.id, s.uuid, r.outbox_rule_id;
   END IF;
 
-  PERFORM prm._timers_moved(_state_entered.program_id, _state_entered.machine, _state_entered.from_state, _state_entered.to_state,
+  PERFORM prm._timers_moved(_state_entered.program_id, _state_entered.machine, _state_entered.event, _state_entered.from_state, _state_entered.to_state,
     _state_entered.subjects, _state_entered.subject_uuids, _state_entered.at);
 
   PERFORM prm._hooks_run(_state_entered.program_id, _state_entered.machine, _state_entered.event, _state_entered.from_state, _state_entered.to_state,
