@@ -135,7 +135,7 @@ END $$;
 
 SET LOCAL client_min_messages = warning;
 SELECT setseed(0.4711) \gset ignored_
-DO $$ BEGIN FOR i IN 1..12 LOOP PERFORM pg_temp.walk(3 + i % 6, 25, 120); END LOOP; END $$;
+DO $$ BEGIN FOR i IN 1..12 LOOP PERFORM pg_temp.walk(3 + i % 6, 20, 75); END LOOP; END $$;
 SET LOCAL prm.reason = '';
 
 SELECT is_empty('SELECT what FROM surprise', 'every try ends as the rules say');
