@@ -82,7 +82,7 @@ CREATE TYPE prm._model_object AS (kind text, relation text, name text);
 COMMENT ON TYPE prm._model_object IS 'An object that the text of the model makes: kind (table, index, view, function, trigger, policy, constraint, default), the table it stands on, its name.';
 
 CREATE FUNCTION prm._model_objects() RETURNS SETOF prm._model_object
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 BEGIN
   -- The embedded text is the only list of what there must be, so it is read, not repeated. Comments and bodies of nested
@@ -133,7 +133,7 @@ $prm$;
 COMMENT ON FUNCTION prm._missing_objects() IS 'What the model should consist of and is not there. For install() and check().';
 
 CREATE FUNCTION prm._index_step(name text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
   SELECT min(p.proname::text) FROM pg_proc p
   WHERE p.pronamespace = 'prm'::regnamespace AND p.proname ~ '^_step_' AND p.prosrc ~ ('INDEX ' || _index_step.name || '\M')
 $prm$;

@@ -162,7 +162,7 @@ COMMENT ON FUNCTION prm._import_check_rights(text, jsonb) IS
 
 CREATE FUNCTION prm.import(kind text, source regclass, mapping jsonb, options jsonb DEFAULT '{}', dry_run boolean DEFAULT false,
   program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.import_result
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(import.program_id);
