@@ -20,7 +20,7 @@ COMMENT ON COLUMN prm.review_round.returned IS 'Decisions to return.';
 
 -- With the caller's rights: who may vote is asked of the role that votes.
 CREATE OR REPLACE FUNCTION prm._review_decision_row() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_acting bigint := prm._acting_partner(NEW.program_id);
