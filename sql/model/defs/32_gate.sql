@@ -374,8 +374,8 @@ DECLARE
   the_actions text[];
   hook record;
 BEGIN
-  -- A deleted row is no change that hooks follow.
-  IF _hooks_run.to_state IS NULL THEN
+  -- A deleted row is no change that hooks follow, nor is one that migrate_subjects() moves to another version.
+  IF _hooks_run.to_state IS NULL OR (_hooks_run.event IS NULL AND _hooks_run.from_state IS NOT NULL) THEN
     RETURN;
   END IF;
   SELECT array_agg(k.hook_id ORDER BY k.position, k.hook_id), array_agg(DISTINCT k.action) INTO the_hooks, the_actions FROM prm.machine_hook k
