@@ -148,7 +148,7 @@ SELECT is_empty($$ SELECT a.aggfnoid::regprocedure FROM pg_aggregate a JOIN pg_p
 
 -- ---- labels ---------------------------------------------------------------------------------------------------------
 SELECT is_empty($$ SELECT r.signature, r.provolatile, e.volatility FROM routine r JOIN (VALUES
-    ('now', 's'), ('current_program', 's'), ('current_partner', 's'), ('current_actor', 's'), ('version', 's'), ('check', 's'),
+    ('now', 's'), ('state_times', 's'), ('machine_funnel', 's'), ('current_program', 's'), ('current_partner', 's'), ('current_actor', 's'), ('version', 's'), ('check', 's'),
     ('commission', 'i'), ('commission_parts', 'i'), ('round_money', 'i'), ('allocate', 'i'), ('normalize_metric', 'i'),
     ('allowed_events', 's'), ('allowed_events_uuid', 's'), ('machine_json', 's'), ('machine_dot', 's'), ('machine_mermaid', 's'),
     ('business_add', 's'), ('business_between', 's'), ('explain_commission', 's'), ('explain_health', 's'), ('explain_registration', 's'), ('health', 's'), ('partner_metrics', 's'), ('tier_gap', 's'),
