@@ -117,7 +117,7 @@ BEGIN
              ELSE 'Its keys are numbers: prm.review().' END;
   END IF;
   EXECUTE format('SELECT 1 FROM %s t WHERE t.%I = %s AND %s FOR NO KEY UPDATE', the_place.target, the_place.key_column,
-      CASE WHEN the_place.is_uuid THEN '$2' ELSE '$1' END, coalesce('t.' || quote_ident(the_place.program_column) || ' = $3', '$3 IS NOT NULL'))
+      CASE WHEN the_place.is_uuid THEN '$2' ELSE '$1' END, CASE WHEN the_place.program_column IS NULL THEN '$3 IS NOT NULL' ELSE format('t.%I = $3', the_place.program_column) END)
     USING _lock_for_review.subject_id, _lock_for_review.subject_uuid, _lock_for_review.program_id;
   GET DIAGNOSTICS the_count = ROW_COUNT;
   IF the_count = 0 THEN
