@@ -100,3 +100,20 @@ prm_definition_changed(PG_FUNCTION_ARGS)
 	CacheInvalidateRelcacheByRelid(prm_model_relation("program", false));
 	PG_RETURN_POINTER(NULL);
 }
+
+PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_plans_outdated);
+
+/*
+ * The plans that this backend keeps over the tables of the model (of functions, of the checks of foreign keys) are made anew.
+ * Plans made while the tables were empty may read a whole programme for each row, and in one long transaction nothing else
+ * ever tells them that the tables have grown.
+ */
+Datum
+prm_plans_outdated(PG_FUNCTION_ARGS)
+{
+	static const char *const grown[] = {"partner", "customer", "product", "lead", "deal", "earning_event", "ledger"};
+
+	for (int i = 0; i < lengthof(grown); i++)
+		CacheInvalidateRelcacheByRelid(prm_model_relation(grown[i], false));
+	PG_RETURN_VOID();
+}

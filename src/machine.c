@@ -64,7 +64,13 @@ static const char *const transitions_query =
 	"SELECT t.from_state, t.event, t.to_state, t.actor, t.required, t.guard, t.needs_reason,"
 	" " FOLLOWED " AND (f.event IS NULL OR f.event OPERATOR(pg_catalog.=) t.event)"
 	"   AND (f.from_state IS NULL OR f.from_state OPERATOR(pg_catalog.=) t.from_state)"
-	"   AND (f.to_state IS NULL OR f.to_state OPERATOR(pg_catalog.=) t.to_state))"
+	"   AND (f.to_state IS NULL OR f.to_state OPERATOR(pg_catalog.=) t.to_state)),"
+	" (t.needs_criteria AND EXISTS (SELECT 1 FROM prm.lead_criterion c WHERE c.program_id OPERATOR(pg_catalog.=) $1"
+	"   AND c.is_active AND c.required))"
+	" OR EXISTS (SELECT 1 FROM prm.machine_state s WHERE s.program_id OPERATOR(pg_catalog.=) $1"
+	"   AND s.machine OPERATOR(pg_catalog.=) $2 AND s.version OPERATOR(pg_catalog.=) $3"
+	"   AND s.state OPERATOR(pg_catalog.=) t.from_state"
+	"   AND s.review OPERATOR(pg_catalog.->>) 'accept'::pg_catalog.text OPERATOR(pg_catalog.=) t.event)"
 	" FROM prm.machine_transition t WHERE t.program_id OPERATOR(pg_catalog.=) $1 AND t.machine OPERATOR(pg_catalog.=) $2"
 	" AND t.version OPERATOR(pg_catalog.=) $3 ORDER BY t.from_state, t.event";
 
@@ -222,6 +228,7 @@ compile_transitions(PrmMachine *machine, const bool *entry_has_hook)
 			prm_guard_compile(transition, guard);
 		transition->needs_reason = row_bool(i, 7);
 		transition->has_hook = row_bool(i, 8);
+		transition->is_gated = row_bool(i, 9);
 		transition->from->exit_count++;
 	}
 	for (int i = 0; i < machine->state_count; i++)

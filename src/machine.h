@@ -3,6 +3,7 @@
  *
  *   machine.c          compiled machines: loading, the backend's cache, pins, finding a state or an event
  *   machine_check.c    may this row take this event? actor, required fields, guard, reason
+ *   machine_gate.c     what an event waits for beyond the row: criteria, reviews
  *   machine_walk.c     the statement trigger: walks old and new rows, judges each change of state
  *   machine_lane.c     collects what the walk found, by programme and transition
  *   machine_history.c  writes what the walk collected, set-wise, as the owner of the model
@@ -79,6 +80,7 @@ typedef struct PrmTransition
 	int guard_column_count;
 	char **guard_columns; /* the columns that the guard names, where it does not need the whole row */
 	bool needs_reason;
+	bool is_gated; /* waits for criteria or reviews: prm._gate_faults() is asked */
 	bool has_hook; /* an outbox rule or creates: prm._state_entered() is called for it */
 	Datum event_text;
 } PrmTransition;
@@ -153,7 +155,8 @@ typedef enum PrmFaultKind
 	PRM_FAULT_ACTOR,
 	PRM_FAULT_FIELD,
 	PRM_FAULT_GUARD,
-	PRM_FAULT_REASON
+	PRM_FAULT_REASON,
+	PRM_FAULT_GATE
 } PrmFaultKind;
 
 typedef struct PrmFault
@@ -200,6 +203,12 @@ extern void prm_history_call_hook(const PrmHistoryBatch *batch);
 extern void prm_history_delete(const PrmHistoryBatch *batch);
 extern bool prm_history_deleting; /* while the library itself deletes from prm.state_history */
 extern Datum prm_subject_array(const void *subjects, int count, bool is_uuid);
+
+/* ---- gates (machine_gate.c) ------------------------------------------------------------------------------------------ */
+
+extern void prm_gate_check(const char *schema, const char *table, const char *state_column, const PrmHistoryBatch *batch,
+						   const PrmTransition *transition);
+extern List *prm_gate_faults(const PrmMachine *machine, const PrmTransition *transition, const PrmSubject *subject);
 
 /* ---- versions (machine_version.c) ------------------------------------------------------------------------------------- */
 

@@ -55,7 +55,8 @@ allowed_list(const PrmPlace *place, const PrmState *from)
 		PrmFault *only;
 
 		prm_bind(&binding, from->exits[i], row->tts_tupleDescriptor, place->table);
-		faults = prm_faults(&binding, place->acting, place->old_row, row);
+		faults = list_concat(prm_faults(&binding, place->acting, place->old_row, row),
+							 prm_gate_faults(place->machine, from->exits[i], place->subject));
 		only = list_length(faults) == 1 ? linitial(faults) : NULL;
 		if (faults != NIL && (only == NULL || only->kind != PRM_FAULT_REASON))
 			continue;
@@ -188,6 +189,8 @@ prm_error_refused(const PrmPlace *place, const PrmTransition *transition)
 
 	prm_bind(&binding, transition, place->new_row->tts_tupleDescriptor, place->table);
 	faults = prm_faults(&binding, place->acting, place->old_row, place->new_row);
+	if (transition->from != NULL)
+		faults = list_concat(faults, prm_gate_faults(place->machine, transition, place->subject));
 	if (faults == NIL)
 		elog(ERROR, "event \"%s\" was refused without a reason", transition->event);
 	first = linitial(faults);

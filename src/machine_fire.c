@@ -442,7 +442,7 @@ allowed_events(FunctionCallInfo fcinfo, bool is_uuid)
 		bool nulls[5] = {false};
 
 		prm_bind(&binding, transition, row->tts_tupleDescriptor, target->table);
-		faults = prm_faults(&binding, &acting, row, row);
+		faults = list_concat(prm_faults(&binding, &acting, row, row), prm_gate_faults(machine, transition, &subject));
 		reasons = palloc(sizeof(Datum) * Max(list_length(faults), 1));
 		foreach (cell, faults)
 			reasons[count++] = CStringGetTextDatum(((PrmFault *) lfirst(cell))->text);

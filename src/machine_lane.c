@@ -260,6 +260,9 @@ flush_lane(Walk *walk, WalkProgram *program, WalkMachine *machine, Lane *lane)
 	}
 
 	caller = MemoryContextSwitchTo(walk->row_context);
+	if (lane->kind == LANE_EVENT && unlikely(transition->is_gated))
+		prm_gate_check(walk->schema, walk->table, NameStr(TupleDescAttr(walk->tupdesc, walk->state_column - 1)->attname), &batch,
+					   transition);
 	if (lane->kind != LANE_DELETE)
 		prm_history_write(&batch);
 	if (lane->kind == LANE_EVENT ? transition->has_hook : lane->kind != LANE_IMPORT)

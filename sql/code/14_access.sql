@@ -11,19 +11,22 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
     CASE
       WHEN c.relkind = 'v' THEN 'SELECT'
       WHEN _access_tables.profile = 'partner' THEN
-        CASE c.relname WHEN 'lead' THEN 'SELECT, INSERT, UPDATE' WHEN 'deal' THEN 'SELECT, INSERT, UPDATE' ELSE 'SELECT' END
+        CASE c.relname WHEN 'lead' THEN 'SELECT, INSERT, UPDATE' WHEN 'deal' THEN 'SELECT, INSERT, UPDATE'
+          WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
-        'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'timer') THEN 'SELECT'
+        'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'timer', 'lead_answer_history', 'review_round') THEN 'SELECT'
+      WHEN c.relname = 'review_decision' THEN 'SELECT, INSERT'
       WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'
       WHEN c.relname IN ('partner', 'partner_user', 'customer', 'product', 'lead', 'deal', 'deal_line', 'deal_partner', 'earning_event',
-        'sales_credit', 'metric_value', 'certificate', 'enrolment', 'external_id', 'outbox') THEN 'SELECT, INSERT, UPDATE'
+        'sales_credit', 'metric_value', 'certificate', 'enrolment', 'external_id', 'outbox', 'task') THEN 'SELECT, INSERT, UPDATE'
+      WHEN c.relname = 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE'
       ELSE 'SELECT'
     END,
     EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'partner_id' AND NOT a.attisdropped)
   FROM pg_class c
   WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p', 'v')
     AND (_access_tables.profile <> 'partner' OR c.relname IN ('partner', 'partner_user', 'enrolment', 'tier_history', 'benefit_grant', 'lead', 'deal',
-      'earning_event', 'ledger', 'partner_kind', 'ladder', 'tier', 'tier_requirement', 'benefit', 'product', 'v_ledger', 'v_statement_preview'))
+      'earning_event', 'ledger', 'partner_kind', 'ladder', 'tier', 'tier_requirement', 'lead_criterion', 'lead_answer', 'lead_answer_history', 'benefit', 'product', 'v_ledger', 'v_statement_preview', 'v_lead_answer'))
   ORDER BY 1
 $prm$;
 COMMENT ON FUNCTION prm._access_tables(text) IS 'What a profile may do with each relation of the model, and whether its rows belong to a partner.';

@@ -64,7 +64,7 @@ BEGIN
       UNION ALL
       SELECT t.state, t.event, format('unknown key "%s"', k)
         FROM transition t, jsonb_object_keys(CASE jsonb_typeof(t.body) WHEN 'object' THEN t.body ELSE '{}' END) k
-        WHERE k NOT IN ('target', 'actor', 'required', 'guard', 'reason', 'creates')
+        WHERE k NOT IN ('target', 'actor', 'required', 'guard', 'reason', 'creates', 'criteria')
       UNION ALL
       SELECT t.state, t.event, 'key "target" is missing or no text' FROM transition t
         WHERE jsonb_typeof(t.body) = 'object' AND coalesce(jsonb_typeof(t.body -> 'target'), '') <> 'string'
@@ -212,16 +212,17 @@ BEGIN
       row_number() OVER (ORDER BY (s.value ->> 'type') IS NOT NULL,
         (SELECT min(r.distance) FROM reached r WHERE r.state = s.key), s.key)
     FROM jsonb_each(define_machine.definition -> 'states') s;
-  INSERT INTO prm.machine_transition (program_id, machine, version, from_state, event, to_state, actor, required, guard, needs_reason, creates)
+  INSERT INTO prm.machine_transition (program_id, machine, version, from_state, event, to_state, actor, required, guard, needs_reason, creates,
+      needs_criteria)
     SELECT the_program, define_machine.machine, the_version, s.key, e.key, e.value ->> 'target', coalesce(e.value ->> 'actor', 'any'),
       ARRAY(SELECT f.value FROM jsonb_array_elements_text(coalesce(e.value -> 'required', '[]')) WITH ORDINALITY f ORDER BY f.ordinality),
-      e.value ->> 'guard', coalesce((e.value ->> 'reason')::boolean, false), e.value ->> 'creates'
+      e.value ->> 'guard', coalesce((e.value ->> 'reason')::boolean, false), e.value ->> 'creates', coalesce((e.value ->> 'criteria')::boolean, false)
     FROM jsonb_each(define_machine.definition -> 'states') s, LATERAL jsonb_each(coalesce(s.value -> 'on', '{}')) e;
   RETURN the_version;
 END
 $prm$;
 COMMENT ON FUNCTION prm.define_machine(text, jsonb, bigint) IS
-'Makes a new version of a machine and puts it in force; returns its number. definition: {"initial": "new", "states": {"new": {"on": {"qualify": {"target": ..., "actor": "partner|vendor|system|any", "required": [columns or attributes.x], "guard": jsonpath, "reason": true}}}, "won": {"type": "final", "category": "won"}}}. Rows stay on the version that they started with until migrate_subjects() moves them. "on_delete": "cascade" deletes the history with the row; "keep" is the default. A state may have "label", "category", "after" (deadlines), "paused" and "review". Errors: 22023 names the place of each fault, 42704 no such programme.';
+'Makes a new version of a machine and puts it in force; returns its number. definition: {"initial": "new", "states": {"new": {"on": {"qualify": {"target": ..., "actor": "partner|vendor|system|any", "required": [columns or attributes.x], "guard": jsonpath, "reason": true, "criteria": true}}}, "won": {"type": "final", "category": "won"}}}. Rows stay on the version that they started with until migrate_subjects() moves them. "on_delete": "cascade" deletes the history with the row; "keep" is the default. A state may have "label", "category", "after" (deadlines), "paused" and "review". Errors: 22023 names the place of each fault, 42704 no such programme.';
 
 CREATE FUNCTION prm._machine_version(machine text, program_id bigint) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -278,6 +279,7 @@ BEGIN
   RETURN concat_ws(_transition_label.separator, (_transition_label.transition ->> 'event') ||
       CASE WHEN _transition_label.transition ->> 'actor' = 'any' THEN '' ELSE format(' (%s)', _transition_label.transition ->> 'actor') END,
     'needs ' || nullif((SELECT string_agg(f, ', ') FROM jsonb_array_elements_text(_transition_label.transition -> 'required') f), ''),
+    CASE WHEN (_transition_label.transition ->> 'needs_criteria')::boolean THEN 'needs the criteria' END,
     'if ' || (_transition_label.transition ->> 'guard'),
     CASE WHEN (_transition_label.transition ->> 'needs_reason')::boolean THEN 'with a reason' END,
     'creates a ' || (_transition_label.transition ->> 'creates'));

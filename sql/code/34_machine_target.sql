@@ -209,7 +209,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.attach_machine(regclass, text, text, text, text, bigint) IS
-'Puts a table of your own under a machine: every change of its state column is judged and written to prm.state_history from then on. Returns how many present rows got a first history row. Keys are bigint, integer, smallint or uuid; without program_column all rows belong to the programme. Call it again after adding a partition. Errors: 22023 names what speaks against the table, 23505 machine or table is taken, 23514 rows in states that the machine lacks, 42501 for anybody but the owner of schema prm, 42704 no such machine.';
+'Puts a table of your own under a machine: every change of its state column is judged and written to prm.state_history from then on. Returns how many present rows got a first history row. Keys are bigint, integer, smallint or uuid; without program_column all rows belong to the programme. Call it again after adding a partition. Attach only tables whose owner you trust: deadlines and migrations update them, and so run their triggers, with your rights. Errors: 22023 names what speaks against the table, 23505 machine or table is taken, 23514 rows in states that the machine lacks, 42501 for anybody but the owner of schema prm, 42704 no such machine.';
 
 CREATE FUNCTION prm.detach_machine(target regclass, program_id bigint DEFAULT prm.current_program()) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -220,7 +220,9 @@ DECLARE
 BEGIN
   PERFORM prm._check_attacher(detach_machine.target);
   DELETE FROM prm.machine_target t WHERE t.program_id = the_program AND t.target = detach_machine.target;
-  IF NOT FOUND THEN
+  -- Triggers may be left over from a programme that was deleted.
+  IF NOT FOUND AND (EXISTS (SELECT 1 FROM prm.machine_target t WHERE t.target = detach_machine.target)
+      OR NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = detach_machine.target AND g.tgfoid = 'prm.machine_trigger()'::regprocedure AND g.tgname ~ '^prm_10_machine_')) THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('no machine of programme %s serves %s', the_program, detach_machine.target),
       DETAIL = 'prm.machine_target has no row for it.', HINT = 'SELECT program_id, machine, target FROM prm.machine_target lists the attached tables.';
   END IF;
@@ -229,7 +231,7 @@ BEGIN
   END IF;
   FOR part IN
     SELECT g.tgname, g.tgrelid::regclass AS relation, c.relowner FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
-    WHERE g.tgfoid = 'prm.machine_trigger()'::regprocedure AND NOT g.tgisinternal
+    WHERE g.tgfoid = 'prm.machine_trigger()'::regprocedure AND NOT g.tgisinternal AND g.tgname ~ '^prm_10_machine_'
       AND (g.tgrelid = detach_machine.target OR g.tgrelid IN (SELECT t.relid FROM pg_partition_tree(detach_machine.target) t))
     ORDER BY g.tgrelid, g.tgname
   LOOP

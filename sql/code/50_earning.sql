@@ -67,9 +67,9 @@ DECLARE
 BEGIN
   SELECT p.rounding INTO the_rounding FROM prm.program p WHERE p.program_id = _earning_outcome.program_id;
   the_conditions := EXISTS (SELECT 1 FROM prm.commission_rule r WHERE r.program_id = _earning_outcome.program_id AND r.condition IS NOT NULL);
-  -- The planner does not see the length of the array (SELECT around it) and cannot join big tables (OFFSET 0, LIMIT): each row
-  -- is looked up by its key. So one cached plan serves single events without planning again, and a bulk stays linear also
-  -- with the statistics of a fresh database, where a join would be quadratic.
+  -- The planner cannot join big tables (OFFSET 0, LIMIT), so one cached plan serves single events and bulk. The events are found
+  -- by all their keys at once: with statistics that do not know the programme, any index that begins with program_id looks as
+  -- good as the right one, and a look-up for each event would read all events of the programme each time.
   RETURN QUERY
   WITH RECURSIVE event AS MATERIALIZED (
     SELECT e.earning_event_id, e.kind, e.deal_id, e.partner_id, e.customer_id, e.product, e.product_family, e.deal_kind, e.currency, e.legal_entity,
@@ -77,9 +77,8 @@ BEGIN
       coalesce(e.commissionable_amount, e.amount) AS amount, e.list_amount, e.quantity,
       greatest(coalesce(e.commissionable_amount, e.amount) - e.cost, 0) + 0 * (coalesce(e.commissionable_amount, e.amount) - e.cost) AS margin,
       CASE WHEN the_conditions THEN to_jsonb(e) END AS document
-    FROM unnest((SELECT _earning_outcome.earning_event_ids)) AS i(earning_event_id)
-    CROSS JOIN LATERAL (SELECT * FROM prm.earning_event t
-      WHERE t.program_id = _earning_outcome.program_id AND t.earning_event_id = i.earning_event_id OFFSET 0) e
+    FROM (SELECT * FROM prm.earning_event t
+      WHERE t.program_id = _earning_outcome.program_id AND t.earning_event_id = ANY (_earning_outcome.earning_event_ids) OFFSET 0) e
   ),
   -- Variant -> product -> family, from each product that was sold upwards.
   chain AS (

@@ -51,6 +51,11 @@ $prm$;
 COMMENT ON FUNCTION prm._import_rows(text, jsonb[], bigint, boolean, boolean, boolean) IS
 'Writes one batch of an import in a subtransaction; where it fails, each half of it, until the bad row stands alone and is rejected with the error''s text. Errors that are no fault of a row pass through.';
 
+CREATE FUNCTION prm._plans_outdated() RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'prm_plans_outdated';
+COMMENT ON FUNCTION prm._plans_outdated() IS
+'Has the plans that are kept over the tables of the model made anew: those of an empty table may read a whole programme for each row. Changes nothing else.';
+
 CREATE FUNCTION prm._import_all(reading text, statement text, batch integer, program_id bigint, historical boolean, context boolean)
 RETURNS SETOF prm.import_result
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -62,9 +67,17 @@ DECLARE
   the_next jsonb[];
   the_last boolean := false;
   the_start integer;
+  the_batches integer := 0;
+  the_next_plans integer := 1;
 BEGIN
   FOR the_rows IN EXECUTE _import_all.reading USING _import_all.batch
   LOOP
+    -- After 1, 2, 4 ... batches: often enough to follow the growth, seldom enough to cost nothing.
+    IF the_batches = the_next_plans THEN
+      PERFORM prm._plans_outdated();
+      the_next_plans := the_next_plans * 2;
+    END IF;
+    the_batches := the_batches + 1;
     SELECT array_agg(r) INTO the_results
       FROM prm._import_rows(_import_all.statement, the_rows, _import_all.program_id, _import_all.historical, false, _import_all.context) r;
     RETURN QUERY SELECT r.source_row, r.outcome, r.id, r.message FROM unnest(the_results) r WHERE r.outcome <> 'waiting';

@@ -363,6 +363,12 @@ INSERT INTO prm.deal_partner (deal_id, partner_id, weight) VALUES (:teamback, :a
 SELECT pg_temp.win('team back');
 SELECT pg_temp.refund('team back', 250);
 SELECT is(pg_temp.taken('team back'), ARRAY[-28.50, -19.00], 'every partner of the sale gives back its part');
+INSERT INTO prm.earning_event (kind, amount, currency, occurred_at) VALUES ('booked', 100, 'USD', prm.now()) RETURNING earning_event_id AS nobodys \gset
+INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) VALUES ('refunded', :nobodys, -25, 'USD', prm.now());
+INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight) VALUES (:nobodys, 'sourced', :ann, 100);
+SELECT is((SELECT array_agg(l.amount ORDER BY l.entry_id) FROM prm.ledger l JOIN prm.earning_event e USING (program_id, earning_event_id)
+  WHERE program_id = :program AND :nobodys IN (e.earning_event_id, e.applies_to_id)), ARRAY[19.00, -4.75], 'who is credited after a refund earns on what was kept');
+SELECT is((SELECT format('%s %s', refunded, refunds) FROM prm.refund_total WHERE program_id = :program AND earning_event_id = :nobodys), '25 1', 'and the refund is counted once');
 
 -- Append-only, and what an amount may be.
 SELECT throws_ok('UPDATE prm.ledger SET amount = 1', '55000', 'table "ledger" is append-only', 'ledger: no update');
@@ -379,6 +385,11 @@ SET LOCAL session_replication_role = origin;
 SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES (''booked'', %s, ''NaN'', ''USD'', now())', :ann), '23514', NULL, 'NaN is no amount');
 SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES (''booked'', %s, -1, ''USD'', now())', :ann), '23514', NULL, 'a negative amount');
 SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES (''refunded'', %s, -1, ''USD'', now())', :ann), '23514', NULL, 'a refund names what it refunds');
+SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, applies_to_id, currency, occurred_at) VALUES (''refunded'', %s, ''USD'', now())', (SELECT max(earning_event_id) FROM prm.earning_event WHERE program_id = :program AND kind = 'booked')),
+  '23514', NULL, 'a refund has an amount');
+SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES (''booked'', %s, 1, ''USD'', %L)', :ann, m), '23514', NULL, 'no event at ' || m)
+  FROM unnest(ARRAY['infinity', '-infinity']) m;
+SELECT throws_ok(format('INSERT INTO prm.deal (partner_id, name, amount, currency, closed_at) VALUES (%s, ''never'', 1, ''USD'', ''infinity'')', :ann), '23514', NULL, 'no deal closes at the end of time');
 SELECT throws_ok(format('INSERT INTO prm.ledger (partner_id, kind, amount, currency, earned_on, eligible_at, idempotency_key) VALUES (%s, ''bonus'', ''Infinity'', ''USD'', ''2026-01-01'', now(), ''x'')', :ann), '23514', NULL, 'no infinite entry');
 SELECT throws_ok(format('INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (%s, ''10 percent of it'')', :steps), '22P02', NULL, 'text that is no schedule');
 SELECT throws_ok($$INSERT INTO prm.commission_plan (name, currency) VALUES ('x', 'ABC')$$, '22023', NULL, 'a currency that nobody knows');

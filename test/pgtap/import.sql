@@ -125,6 +125,13 @@ SELECT is(pg_temp.outcomes('deal', 'import_test.deal', :'deals'), 'rejected 4, u
 SELECT is((SELECT state || ' ' || closed_at FROM prm.deal WHERE program_id = :program AND external_ref = 'D5'), 'lost ' || '2017-04-01 03:00+00'::timestamptz, 'to the given state and date');
 SELECT throws_ok($$UPDATE prm.deal SET state = 'prospecting' WHERE program_id = prm.current_program() AND external_ref = 'D5'$$, '23514', NULL, 'after the import the machine rules again');
 
+-- Back to an open state: no closing date is left, which the next win would keep.
+UPDATE import_test.deal SET stage = 'Prospecting', closed = '' WHERE id = 'D5';
+SELECT is((SELECT count(*) FROM prm.import('deal', 'import_test.deal', :'deals') WHERE outcome = 'updated'), 1::bigint, 'a closed deal is taken back');
+SELECT results_eq($$SELECT state, closed_at FROM prm.deal WHERE program_id = prm.current_program() AND external_ref = 'D5'$$, $$VALUES ('prospecting', NULL::timestamptz)$$, 'and is no longer closed');
+UPDATE import_test.deal SET stage = 'Lost', closed = '04/01/2017' WHERE id = 'D5';
+SELECT is((SELECT count(*) FROM prm.import('deal', 'import_test.deal', :'deals') WHERE outcome = 'updated'), 1::bigint, 'and lost again');
+
 -- A bad row is found among many, and only it is lost.
 CREATE TABLE import_test.many AS SELECT 'M' || n AS id, n AS value FROM generate_series(1, 1500) n;
 ALTER TABLE prm.deal ADD CONSTRAINT unlucky CHECK (amount NOT IN (17, 1403));
@@ -170,6 +177,18 @@ SELECT results_eq($$SELECT amount, currency, occurred_at FROM prm.earning_event 
 UPDATE import_test.invoice SET amount = '8' WHERE id = 'I4';
 SELECT results_eq($$SELECT source_row, outcome, message FROM prm.import('earning_event', 'import_test.invoice', $$ || quote_literal(:'events') || $$) WHERE source_row IN (1, 6) ORDER BY 1$$,
   $$VALUES (1::bigint, 'unchanged', NULL), (6, 'rejected', 'an earning event with the external_ref "I4" exists and is different; events are never changed')$$, 'again');
+
+-- A long import has kept plans made anew: those of small tables would read all rows of the programme for each row.
+SET LOCAL plan_cache_mode = force_generic_plan;
+PREPARE import_test_kept(bigint) AS SELECT customer_id FROM prm.customer WHERE program_id >= $1;
+CREATE FUNCTION pg_temp.expected_rows() RETURNS numeric LANGUAGE plpgsql AS $$ DECLARE the_plan json; BEGIN
+  EXECUTE 'EXPLAIN (FORMAT JSON) EXECUTE import_test_kept(0)' INTO the_plan; RETURN (the_plan -> 0 -> 'Plan' ->> 'Plan Rows')::numeric; END $$;
+SELECT pg_temp.expected_rows() AS few \gset
+CREATE TABLE import_test.growing AS SELECT 'M' || i AS id FROM generate_series(1, 4000) i;
+SELECT is((SELECT count(*) FROM prm.import('customer', 'import_test.growing', '{"external_ref": "id", "name": "id"}', '{"batch": 500}') WHERE outcome = 'inserted'), 4000::bigint, 'many rows');
+SELECT cmp_ok(pg_temp.expected_rows(), '>', :few::numeric, 'plans that are kept know that the table has grown');
+DEALLOCATE import_test_kept;
+SET LOCAL plan_cache_mode = auto;
 
 -- Dates.
 SELECT is(prm._import_moment('15-Mar-2017', 'DD-Mon-YYYY'), '2017-03-15', 'names of months');

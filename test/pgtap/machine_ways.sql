@@ -187,5 +187,19 @@ SELECT is_empty($$SELECT t.* FROM (SELECT 'lead' AS machine, lead_id::text AS ke
   WHERE t.state IS DISTINCT FROM (SELECT h.to_state FROM prm.state_history h WHERE h.program_id = prm.current_program() AND h.machine = t.machine
     AND coalesce(h.subject_id::text, h.subject_uuid::text) = t.key ORDER BY h.history_id DESC LIMIT 1)$$, 'the history replays to the present states');
 
+-- A programme that is deleted leaves the table of the user's, and lets go of it.
+SELECT set_config('prm.program_id', prm.create_program('Short-lived', 'blank')::text, true) AS q \gset
+CREATE TABLE public.ways_left (id bigint PRIMARY KEY, state text);
+SELECT prm.define_machine('left_over', '{"initial": "new", "states": {"new": {}}}');
+SELECT prm.attach_machine('ways_left', 'left_over');
+INSERT INTO public.ways_left VALUES (1, 'new');
+SELECT set_config('prm.program_id', :'p', true);
+DELETE FROM prm.program WHERE program_id = :q;
+SELECT throws_ok($$INSERT INTO public.ways_left VALUES (2, 'new')$$, '42501', format('table "ways_left" is not registered for machine "left_over" in programme %s', :q));
+SELECT lives_ok('DELETE FROM public.ways_left', 'rows may be deleted');
+SELECT lives_ok($$SELECT prm.detach_machine('ways_left')$$, 'left over triggers go');
+SELECT lives_ok($$INSERT INTO public.ways_left VALUES (2, 'anything')$$, 'and the table is free');
+SELECT throws_ok($$SELECT prm.detach_machine('ways_left')$$, '42704');
+
 SELECT * FROM finish();
 ROLLBACK;

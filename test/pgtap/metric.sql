@@ -95,6 +95,9 @@ SELECT set_eq($$ SELECT partner_id, metric, value FROM prm.v_partner_metric WHER
   $$ SELECT p.partner_id, m.metric, m.value FROM prm.partner p CROSS JOIN LATERAL prm.partner_metrics(p.partner_id) m WHERE p.program_id = prm.current_program() $$,
   'v_partner_metric agrees with partner_metrics');
 
+-- An observation at the end of time would hide every later one.
+SELECT throws_ok($$INSERT INTO prm.metric_value (partner_id, metric, observed_at, value) VALUES (1, 'nps', 'infinity', 5)$$, '23514', NULL, 'a value was observed at some moment');
+
 -- A deal machine with other names for its states.
 UPDATE prm.machine_state SET category = 'won' WHERE program_id = prm.current_program() AND machine = 'deal' AND state = 'lost';
 SELECT is(pg_temp.metric(2, 'deals_won_12m'), 1::numeric, 'what is won is decided by the category of the state, not by its name');

@@ -1,7 +1,7 @@
 -- Who acts, when, in which programme; and who may do what.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(47);
+SELECT plan(53);
 
 -- The programme in force.
 SELECT throws_ok('SELECT prm.current_program()', '55000', 'there is no programme yet', 'no programme: a clear error');
@@ -78,6 +78,15 @@ SELECT is(prm.current_partner(), :alder::bigint, 'and no setting changes that');
 SELECT results_eq('SELECT company FROM prm.lead', ARRAY['Own'], 'it sees its own leads only');
 SELECT throws_ok(format('INSERT INTO prm.lead (partner_id, company) VALUES (%s, %L)', :birch, 'Sneaked'), '42501', NULL, 'and cannot write for another');
 SELECT throws_ok('SELECT * FROM prm.metric_value', '42501', NULL, 'tables of the vendor are closed');
+-- What a deal pays and what it counts for.
+SELECT throws_ok(format($$INSERT INTO prm.deal (partner_id, name, amount, closed_at) VALUES (%s, 'Old', 5, '2001-01-01')$$, :alder), '42501',
+  'a partner does not set when a deal was closed', 'it cannot date its deals back');
+INSERT INTO prm.deal (partner_id, name, amount) VALUES (:alder, 'Small', 10);
+SELECT throws_ok($$UPDATE prm.deal SET closed_at = '2001-01-01', state = 'won'$$, '42501', 'a partner does not set when a deal was closed', 'nor when it wins them');
+SELECT lives_ok($$UPDATE prm.deal SET amount = 20; UPDATE prm.deal SET state = 'won'$$, 'it changes and wins its open deal');
+SELECT throws_ok($$UPDATE prm.deal SET amount = 1000000$$, '42501', NULL, 'a won deal does not grow');
+SELECT throws_ok($$UPDATE prm.deal SET closed_at = closed_at + interval '1 year'$$, '42501', NULL, 'nor stay young');
+SELECT lives_ok($$UPDATE prm.deal SET name = 'Small one'$$, 'its name may change');
 SET LOCAL ROLE prm_test_analyst;
 SELECT is((SELECT count(*) FROM prm.lead), 2::bigint, 'an analyst sees all');
 SELECT throws_ok($$UPDATE prm.partner SET name = 'x'$$, '42501', NULL, 'and changes nothing');

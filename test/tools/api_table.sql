@@ -22,6 +22,6 @@ WITH routine AS (
   UNION ALL
   SELECT 2, row_number() OVER (ORDER BY c.relname), format('| view `%s` | %s |', c.relname,
     replace(substring(obj_description(c.oid, 'pg_class') FROM '^(.*?[^0-9])(?:[.] |[.]$|$)'), '|', '\|'))
-  FROM pg_class c WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind = 'v'
+  FROM pg_class c WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind = 'v' AND c.relname !~ '^_'
 )
 SELECT '| what | meaning |' UNION ALL SELECT '|---|---|' UNION ALL (SELECT text FROM line ORDER BY part, number);

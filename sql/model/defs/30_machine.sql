@@ -74,11 +74,14 @@ CREATE OR REPLACE VIEW prm._machine_follow WITH (security_invoker = true) AS
   SELECT t.program_id, t.machine, t.version, t.event, t.from_state, t.to_state, false
   FROM prm.machine_transition t WHERE t.creates IS NOT NULL
   UNION ALL
+  SELECT k.program_id, k.machine, NULL, k.event, k.from_state, k.to_state, false
+  FROM prm.machine_hook k WHERE k.is_active
+  UNION ALL
   SELECT s.program_id, s.machine, s.version, NULL, NULL, s.state, false
-  FROM prm.machine_state s WHERE s.is_paused OR s.after <> '{}' OR s.review IS NOT NULL
+  FROM prm.machine_state s WHERE s.is_paused OR s.after <> '{}'
   UNION ALL
   SELECT s.program_id, s.machine, s.version, NULL, s.state, NULL, true
-  FROM prm.machine_state s WHERE s.is_paused OR s.after <> '{}' OR s.review IS NOT NULL;
+  FROM prm.machine_state s WHERE s.is_paused OR s.after <> '{}';
 COMMENT ON VIEW prm._machine_follow IS 'Which changes of state prm._state_entered() is called for; not for direct use.';
 COMMENT ON COLUMN prm._machine_follow.program_id IS 'The programme.';
 COMMENT ON COLUMN prm._machine_follow.machine IS 'The machine.';
@@ -136,7 +139,7 @@ COMMENT ON COLUMN prm.machine_state.label IS 'Name for people.';
 COMMENT ON COLUMN prm.machine_state.position IS 'Order for people: by distance from the initial state, final states last.';
 COMMENT ON COLUMN prm.machine_state.after IS 'Deadlines: duration text (P2D, business:8h) to what then happens: {"event": e}, {"escalate": n} or {"warn": true}.';
 COMMENT ON COLUMN prm.machine_state.is_paused IS 'Whether clocks stop while a row is in the state.';
-COMMENT ON COLUMN prm.machine_state.review IS 'What reviewers must decide before a row leaves the state; NULL: nothing.';
+COMMENT ON COLUMN prm.machine_state.review IS 'What reviewers must decide before a row leaves the state: {"role": r, "quorum": 1, "of": 1, "accept": event, "return": event}; NULL: nothing.';
 COMMENT ON TABLE prm.machine_transition IS 'What may happen next: the events out of each state of a version of a machine.';
 COMMENT ON COLUMN prm.machine_transition.machine IS 'The machine.';
 COMMENT ON COLUMN prm.machine_transition.version IS 'Its version.';

@@ -97,6 +97,54 @@ ALTER TABLE prm.deal_line ADD CONSTRAINT deal_line_list_amount_check CHECK (prm.
 ALTER TABLE prm.deal_line DROP CONSTRAINT IF EXISTS deal_line_cost_check;
 ALTER TABLE prm.deal_line ADD CONSTRAINT deal_line_cost_check CHECK (prm.check_amount(cost, 'deal_line.cost'));
 
+-- What a deal pays and what it counts for goes by these columns, so they are not the partner's to write: a past closing date
+-- would choose the rates and end the hold at once, and a won deal made bigger would lift the partner's tier.
+
+CREATE OR REPLACE FUNCTION prm._deal_guard() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = '42501',
+    MESSAGE = CASE WHEN TG_OP = 'UPDATE' AND OLD.closed_at IS NOT NULL THEN format('deal %s is closed and no longer the partner''s to change', OLD.deal_id)
+              ELSE 'a partner does not set when a deal was closed' END,
+    DETAIL = 'closed_at is set when the deal reaches a final state; from then on partner, customer, product, amount, cost, currency and kind stay as they were.',
+    HINT = CASE WHEN TG_OP = 'UPDATE' AND OLD.closed_at IS NOT NULL THEN 'Ask the vendor to correct the deal.' ELSE 'Leave closed_at out.' END,
+    SCHEMA = 'prm', TABLE = 'deal', COLUMN = 'closed_at';
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._deal_guard() FROM PUBLIC;
+COMMENT ON FUNCTION prm._deal_guard() IS
+'Row trigger of deal, fired only for an acting partner that sets closed_at or changes what a closed deal pays and counts for: refuses (42501).';
+
+-- The names sort before prm_00_deal_row, which sets closed_at itself.
+CREATE OR REPLACE TRIGGER prm_00_deal_guard_insert BEFORE INSERT ON prm.deal FOR EACH ROW
+  WHEN (NEW.closed_at IS NOT NULL AND prm._acting_partner(NEW.program_id) IS NOT NULL) EXECUTE FUNCTION prm._deal_guard();
+CREATE OR REPLACE TRIGGER prm_00_deal_guard_update BEFORE UPDATE ON prm.deal FOR EACH ROW
+  WHEN ((NEW.closed_at IS DISTINCT FROM OLD.closed_at OR (OLD.closed_at IS NOT NULL
+         AND (NEW.partner_id, NEW.customer_id, NEW.product, NEW.product_family, NEW.amount, NEW.cost, NEW.currency, NEW.kind)
+             IS DISTINCT FROM (OLD.partner_id, OLD.customer_id, OLD.product, OLD.product_family, OLD.amount, OLD.cost, OLD.currency, OLD.kind)))
+        AND prm._acting_partner(NEW.program_id) IS NOT NULL) EXECUTE FUNCTION prm._deal_guard();
+
+-- An import may take a closed deal back to an open state: it has no closing date then, and gets a new one when it closes again.
+
+CREATE OR REPLACE FUNCTION prm._deal_reopened() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  -- The newest version that knows the state: a deal may still be on an older one. An unknown state is refused by the machine.
+  IF (SELECT s.is_final FROM prm.machine_state s
+      WHERE s.program_id = NEW.program_id AND s.machine = 'deal' AND s.state = NEW.state ORDER BY s.version DESC LIMIT 1) IS FALSE THEN
+    NEW.closed_at := NULL;
+  END IF;
+  RETURN NEW;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._deal_reopened() FROM PUBLIC;
+COMMENT ON FUNCTION prm._deal_reopened() IS 'Row trigger of deal, fired only for a closed deal that changes its state: an open one has no closed_at.';
+
+CREATE OR REPLACE TRIGGER prm_00_deal_reopened BEFORE UPDATE ON prm.deal FOR EACH ROW
+  WHEN (OLD.closed_at IS NOT NULL AND NEW.state <> OLD.state) EXECUTE FUNCTION prm._deal_reopened();
+
 -- Serve the search for the customer of a converted lead.
 CREATE INDEX IF NOT EXISTS customer_domain_idx ON prm.customer (program_id, lower(domain)) WHERE domain IS NOT NULL;
 CREATE INDEX IF NOT EXISTS customer_plain_name_idx ON prm.customer (program_id, prm._plain_name(name));

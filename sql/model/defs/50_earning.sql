@@ -54,9 +54,8 @@ BEGIN
       SELECT d.program_id, 'booked', d.deal_id, d.partner_id, d.customer_id, d.product, coalesce(d.product_family, p.family), d.kind, l.quantity,
         d.amount, CASE WHEN l.excluded <> 0 THEN greatest(d.amount - l.excluded, 0) END, l.list_amount, coalesce(l.cost, d.cost),
         d.currency, coalesce(d.closed_at, prm.now())
-      FROM unnest((SELECT the_ids)) AS i(deal_id)
-      -- Look-ups by key, never a join that depends on statistics: see _earning_outcome().
-      CROSS JOIN LATERAL (SELECT * FROM prm.deal t WHERE t.program_id = touched.program_id AND t.deal_id = i.deal_id OFFSET 0) d
+      -- By all keys at once, never by a join or a look-up that depends on statistics: see _earning_outcome().
+      FROM (SELECT * FROM prm.deal t WHERE t.program_id = touched.program_id AND t.deal_id = ANY (the_ids) OFFSET 0) d
       LEFT JOIN prm.product p ON p.program_id = touched.program_id AND p.product = d.product
       LEFT JOIN LATERAL (
         SELECT sum(i.net) FILTER (WHERE NOT coalesce(q.commissionable, true)) AS excluded,
@@ -122,9 +121,8 @@ BEGIN
     IF batch.of_deals THEN
       INSERT INTO prm.sales_credit (program_id, earning_event_id, credit_type, partner_id, weight)
         SELECT e.program_id, e.earning_event_id, d.credit_type, d.partner_id, d.weight
-        FROM unnest((SELECT batch.ids)) AS i(earning_event_id)
-        CROSS JOIN LATERAL (SELECT t.program_id, t.earning_event_id, t.deal_id FROM prm.earning_event t
-          WHERE t.program_id = batch.program_id AND t.earning_event_id = i.earning_event_id AND t.kind <> 'refunded' OFFSET 0) e
+        FROM (SELECT t.program_id, t.earning_event_id, t.deal_id FROM prm.earning_event t
+          WHERE t.program_id = batch.program_id AND t.earning_event_id = ANY (batch.ids) AND t.kind <> 'refunded' OFFSET 0) e
         CROSS JOIN LATERAL (SELECT p.credit_type, p.partner_id, p.weight FROM prm.deal_partner p
           WHERE p.program_id = batch.program_id AND p.deal_id = e.deal_id OFFSET 0) d;
     END IF;
@@ -132,7 +130,7 @@ BEGIN
       PERFORM prm._accrue(batch.program_id, batch.ids);
     END IF;
     IF 'refunded' = ANY (batch.kinds) THEN
-      PERFORM prm._take_back(batch.program_id, batch.ids);
+      PERFORM prm._take_back(batch.program_id, batch.ids, false);
     END IF;
   END LOOP;
   RETURN NULL;
@@ -152,6 +150,7 @@ DECLARE
   batch record;
   fault record;
   the_given bigint[];
+  the_refunds bigint[];
 BEGIN
   FOR batch IN
     SELECT n.program_id, array_agg(DISTINCT n.earning_event_id) AS ids FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
@@ -190,6 +189,16 @@ BEGIN
         AND (SELECT d.partner_id FROM prm.deal_partner d WHERE d.program_id = batch.program_id AND d.deal_id = e.deal_id LIMIT 1) IS NULL;
     IF the_given IS NOT NULL THEN
       PERFORM prm._accrue(batch.program_id, the_given);
+      -- What was refunded before anybody was credited is taken back from whoever earns it now. The row keeps off a refund that
+      -- cannot see the new entries.
+      INSERT INTO prm.refund_total AS t (program_id, earning_event_id, refunded, refunds)
+        SELECT batch.program_id, i.earning_event_id, 0, 0 FROM unnest(the_given) AS i(earning_event_id) ORDER BY i.earning_event_id
+        ON CONFLICT (program_id, earning_event_id) DO UPDATE SET refunds = t.refunds;
+      SELECT array_agg(r.earning_event_id) INTO the_refunds FROM prm.earning_event r
+        WHERE r.program_id = batch.program_id AND r.applies_to_id = ANY (the_given) AND r.kind = 'refunded';
+      IF the_refunds IS NOT NULL THEN
+        PERFORM prm._take_back(batch.program_id, the_refunds, true);
+      END IF;
     END IF;
   END LOOP;
   RETURN NULL;
@@ -211,6 +220,8 @@ DECLARE
   the_last date;
 BEGIN
   IF TG_OP <> 'INSERT' THEN
+    -- Entries that another session is about to commit hold the rule by their foreign key: wait for them, then look.
+    PERFORM r.rule_id FROM prm.commission_rule r WHERE r.program_id = OLD.program_id AND r.rule_id = OLD.rule_id FOR UPDATE;
     SELECT max(l.earned_on) INTO the_last FROM prm.ledger l WHERE l.program_id = OLD.program_id AND l.rule_id = OLD.rule_id;
     IF the_last IS NOT NULL AND (TG_OP = 'DELETE'
          OR to_jsonb(NEW) - 'valid' - 'label' <> to_jsonb(OLD) - 'valid' - 'label'

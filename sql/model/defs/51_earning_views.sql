@@ -182,6 +182,10 @@ COMMENT ON COLUMN prm.earning_event.legal_entity IS 'The vendor''s company that 
 COMMENT ON COLUMN prm.earning_event.occurred_at IS 'When it happened; decides the business date, the rules in force and what was true of the partner just before.';
 COMMENT ON COLUMN prm.earning_event.applies_to_id IS 'The event that this one refunds or pays.';
 
+COMMENT ON TABLE prm.refund_total IS 'What was refunded of each event so far; the row that refunds of one event wait for. Written by the triggers of earning_event only.';
+COMMENT ON COLUMN prm.refund_total.earning_event_id IS 'The event that was refunded.';
+COMMENT ON COLUMN prm.refund_total.refunded IS 'Sum of its refunds, in the currency of the event, positive.';
+COMMENT ON COLUMN prm.refund_total.refunds IS 'How many refunds they were.';
 COMMENT ON TABLE prm.sales_credit IS 'Who is credited with an event, append-only: copied from deal_partner, or given for an event without a partner. No rows: the event''s own partner, as sourced, with all of it.';
 COMMENT ON COLUMN prm.sales_credit.earning_event_id IS 'The event.';
 COMMENT ON COLUMN prm.sales_credit.credit_type IS 'sourced, influenced, managed, assisted ...; each type is a full credit of the event.';

@@ -1,7 +1,7 @@
 
 -- Earning: refunds. No rule is selected again; what the refunded event earned goes back in proportion.
 
-CREATE OR REPLACE FUNCTION prm._take_back(program_id bigint, earning_event_ids bigint[]) RETURNS void
+CREATE OR REPLACE FUNCTION prm._take_back(program_id bigint, earning_event_ids bigint[], is_counted boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -16,9 +16,13 @@ BEGIN
   IF the_originals IS NULL THEN
     RETURN;
   END IF;
-  -- Two refunds of one event go one after the other, or each would round without the other. Foreign keys do not wait for this lock.
-  PERFORM o.earning_event_id FROM prm.earning_event o
-    WHERE o.program_id = _take_back.program_id AND o.earning_event_id = ANY (the_originals) ORDER BY o.earning_event_id FOR NO KEY UPDATE;
+  -- Two refunds of one event go one after the other, or each would round without the other.
+  INSERT INTO prm.refund_total AS t (program_id, earning_event_id, refunded, refunds)
+    SELECT _take_back.program_id, r.applies_to_id, -sum(r.amount), count(*) FROM prm.earning_event r
+    WHERE r.program_id = _take_back.program_id AND r.earning_event_id = ANY (_take_back.earning_event_ids) AND r.kind = 'refunded'
+      AND NOT _take_back.is_counted
+    GROUP BY r.applies_to_id ORDER BY r.applies_to_id
+    ON CONFLICT (program_id, earning_event_id) DO UPDATE SET refunded = t.refunded + excluded.refunded, refunds = t.refunds + excluded.refunds;
   SELECT o.earning_event_id, o.kind, o.amount, o.currency, r.refunded, r.currencies INTO fault
     FROM (SELECT r.applies_to_id, -sum(r.amount) AS refunded, array_agg(DISTINCT r.currency) AS currencies FROM prm.earning_event r
           WHERE r.program_id = _take_back.program_id AND r.applies_to_id = ANY (the_originals) AND r.kind = 'refunded' GROUP BY r.applies_to_id) r
@@ -70,6 +74,6 @@ BEGIN
     ON CONFLICT (program_id, idempotency_key) DO NOTHING;
 END
 $prm$;
-REVOKE ALL ON FUNCTION prm._take_back(bigint, bigint[]) FROM PUBLIC;
-COMMENT ON FUNCTION prm._take_back(bigint, bigint[]) IS
-'Writes what refunds take back: of each entry of the refunded event round(entry * refunded so far / event amount) less what was given back before, as a reversal that is payable when its cause is. Error 23514 where refunds exceed the event or differ in currency.';
+REVOKE ALL ON FUNCTION prm._take_back(bigint, bigint[], boolean) FROM PUBLIC;
+COMMENT ON FUNCTION prm._take_back(bigint, bigint[], boolean) IS
+'Writes what refunds take back: of each entry of the refunded event round(entry * refunded so far / event amount) less what was given back before, as a reversal that is payable when its cause is. is_counted: they stand in refund_total already, and what they refund earned only now. Error 23514 where refunds exceed the event or differ in currency.';

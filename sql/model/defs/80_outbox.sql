@@ -111,6 +111,9 @@ BEGIN
   PERFORM prm._timers_moved(_state_entered.program_id, _state_entered.machine, _state_entered.event, _state_entered.from_state, _state_entered.to_state,
     _state_entered.subjects, _state_entered.subject_uuids, _state_entered.at);
 
+  PERFORM prm._hooks_run(_state_entered.program_id, _state_entered.machine, _state_entered.event, _state_entered.from_state, _state_entered.to_state,
+    _state_entered.subjects, _state_entered.subject_uuids, _state_entered.actor, _state_entered.at);
+
   IF _state_entered.machine = 'lead' AND _state_entered.event IS NOT NULL AND EXISTS (
       -- The history names the version that judged the event; all subjects are on the same one.
       SELECT 1 FROM prm.machine_transition t
@@ -126,7 +129,7 @@ END
 $prm$;
 REVOKE ALL ON FUNCTION prm._state_entered(bigint, text, text, text, text, bigint[], uuid[], text, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION prm._state_entered(bigint, text, text, text, text, bigint[], uuid[], text, timestamptz) IS
-'What follows when subjects entered a state: messages where an outbox rule asks for them, the clocks of deadlines, and a deal where the transition creates one. One of subjects and subject_uuids is NULL; from_state is NULL for new rows, to_state for deleted ones, event for both and for a migration. Called by the machine''s trigger once per transition and batch.';
+'What follows when subjects entered a state: messages where an outbox rule asks for them, the clocks of deadlines, what hooks do, and a deal where the transition creates one. One of subjects and subject_uuids is NULL; from_state is NULL for new rows, to_state for deleted ones, event for both and for a migration. Called by the machine''s trigger once per transition and batch.';
 
 CREATE OR REPLACE FUNCTION prm._outbox_tier_changed(program_id bigint, tier_history_ids bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$

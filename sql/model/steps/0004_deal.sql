@@ -99,6 +99,7 @@ CREATE TABLE prm.deal (
   closed_at timestamptz,
   attributes jsonb NOT NULL DEFAULT '{}',
   external_ref text,
+  CONSTRAINT deal_closed_at_check CHECK (isfinite(closed_at)),
   CONSTRAINT deal_pkey PRIMARY KEY (program_id, deal_id),
   CONSTRAINT deal_external_ref_key UNIQUE (program_id, external_ref),
   CONSTRAINT deal_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id),

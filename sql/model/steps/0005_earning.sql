@@ -54,7 +54,8 @@ CREATE TABLE prm.earning_event (
   CONSTRAINT earning_event_entity_fkey FOREIGN KEY (program_id, legal_entity) REFERENCES prm.legal_entity (program_id, legal_entity),
   CONSTRAINT earning_event_applies_fkey FOREIGN KEY (program_id, applies_to_id) REFERENCES prm.earning_event (program_id, earning_event_id),
   CONSTRAINT earning_event_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
-  CONSTRAINT earning_event_refund_check CHECK (kind <> 'refunded' OR (amount <= 0 AND applies_to_id IS NOT NULL)),
+  CONSTRAINT earning_event_refund_check CHECK (kind <> 'refunded' OR (amount IS NOT NULL AND amount <= 0 AND applies_to_id IS NOT NULL)),
+  CONSTRAINT earning_event_occurred_at_check CHECK (isfinite(occurred_at)),
   CONSTRAINT earning_event_attributes_check CHECK (jsonb_typeof(attributes) = 'object')
 );
 -- A won deal books once, however often and concurrently it is told.
@@ -62,6 +63,17 @@ CREATE UNIQUE INDEX earning_event_deal_key ON prm.earning_event (program_id, dea
 CREATE INDEX earning_event_deal_idx ON prm.earning_event (program_id, deal_id) WHERE deal_id IS NOT NULL;
 CREATE INDEX earning_event_applies_idx ON prm.earning_event (program_id, applies_to_id) WHERE applies_to_id IS NOT NULL;
 CREATE INDEX earning_event_partner_idx ON prm.earning_event (program_id, partner_id, occurred_at);
+
+-- What was refunded of an event so far. Each refund changes this row, so refunds of one event go one after the other, and one
+-- that cannot see the other (REPEATABLE READ) fails with 40001 instead of giving back the same money again.
+CREATE TABLE prm.refund_total (
+  program_id bigint NOT NULL,
+  earning_event_id bigint NOT NULL,
+  refunded numeric NOT NULL,
+  refunds bigint NOT NULL,
+  CONSTRAINT refund_total_pkey PRIMARY KEY (program_id, earning_event_id),
+  CONSTRAINT refund_total_event_fkey FOREIGN KEY (program_id, earning_event_id) REFERENCES prm.earning_event (program_id, earning_event_id)
+);
 
 CREATE TABLE prm.sales_credit (
   program_id bigint NOT NULL,

@@ -25,6 +25,7 @@ CREATE TABLE prm.metric_value (
   CONSTRAINT metric_value_pkey PRIMARY KEY (program_id, partner_id, metric, observed_at),
   CONSTRAINT metric_value_metric_fkey FOREIGN KEY (program_id, metric) REFERENCES prm.metric (program_id, metric) ON DELETE CASCADE,
   CONSTRAINT metric_value_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id) ON DELETE CASCADE,
+  CONSTRAINT metric_value_observed_at_check CHECK (isfinite(observed_at)),
   CONSTRAINT metric_value_finite_check CHECK (value < 'Infinity' AND value > '-Infinity')
 );
 
