@@ -133,7 +133,7 @@ add_days(const PrmCalendar *calendar, int64_t start, int32_t days, int64_t *end)
 			counted++;
 			last = day;
 		}
-		if (counted > 0 && day == last)
+		if (day == last)
 			*end = to;
 	}
 	return counted == days;

@@ -32,11 +32,12 @@ SELECT throws_ok(format('SELECT prm.business_add(now(), %L)', d), '22023', forma
 
 -- Other calendars.
 INSERT INTO prm.calendar (calendar, time_zone) VALUES ('round', 'Europe/Berlin'), ('odd', 'America/Sao_Paulo'), ('shifts', 'Asia/Kolkata'), ('island', 'Pacific/Apia'),
-  ('never', NULL), ('rare', NULL), ('night', 'Europe/Berlin');
+  ('never', NULL), ('rare', NULL), ('night', 'Europe/Berlin'), ('harbour', 'America/St_Johns');
 INSERT INTO prm.calendar_hours (calendar, weekday, opens, closes)
   SELECT 'round', d, time '00:00', time '24:00' FROM generate_series(1, 7) d UNION ALL
   SELECT 'odd', d, '00:00', '12:00' FROM generate_series(1, 7) d UNION ALL SELECT 'odd', d, '22:30', '24:00' FROM generate_series(1, 7) d UNION ALL
   SELECT 'shifts', d, '08:15', '12:45' FROM generate_series(1, 6) d UNION ALL SELECT 'shifts', d, '13:30', '17:00' FROM generate_series(1, 5) d UNION ALL
+  SELECT 'harbour', d, '00:00', '24:00' FROM generate_series(1, 7) d UNION ALL
   SELECT 'island', d, '08:00', '16:30' FROM generate_series(1, 5) d UNION ALL
   SELECT 'night', d, '01:30', '02:30' FROM generate_series(1, 7) d UNION ALL SELECT 'night', d, '02:45', '05:00' FROM generate_series(1, 7) d;
 INSERT INTO prm.calendar_holiday (calendar, day, label, opens, closes) VALUES
@@ -52,6 +53,8 @@ SELECT is(prm.business_between('2011-12-29 16:30 Pacific/Apia', '2012-01-02 08:0
 -- The last hour of 17 February 2018 in Sao Paulo came twice: one business day all the same.
 SELECT is(prm.business_add('2018-02-16 12:00 America/Sao_Paulo', '1d', 'odd'), '2018-02-18 03:00Z', 'a date that is shown twice is one day');
 SELECT is(prm.business_add('2018-02-16 12:00 America/Sao_Paulo', '2d', 'odd'), '2018-02-19 03:00Z', 'and the next is the second');
+-- St. John's put its clocks back at 00:01: a minute of Sunday, an hour of Saturday again, then Sunday.
+SELECT is(prm.business_add('2010-11-05 12:00 America/St_Johns', '2d', 'harbour'), '2010-11-08 00:00 America/St_Johns', 'a date that comes back is not counted again');
 SELECT is(prm.business_add('2018-11-01 12:00 America/Sao_Paulo', '1d', 'odd'), '2018-11-04 03:00Z', 'a closed holiday is no business day');
 SELECT is(prm.business_add('2018-11-04 12:00 America/Sao_Paulo', '1d', 'odd'), '2018-11-05 11:30 America/Sao_Paulo', 'a short one ends early');
 SELECT is(prm.business_add('2026-01-01 00:00Z', '8h', 'rare'), '2026-06-01 17:00Z', 'open only on one day');

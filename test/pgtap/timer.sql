@@ -74,6 +74,8 @@ SELECT is(pg_temp.run(), 1::bigint, 'an event that only the system may send and 
 SELECT is((SELECT state FROM prm.lead WHERE program_id = :program AND lead_id = :lead), 'lapsed', 'has moved the lead');
 SELECT is((SELECT count(*) FROM prm.timer WHERE program_id = :program AND subject_id = :lead AND ended_at IS NULL), 0::bigint, 'no clock of it is left open');
 
+INSERT INTO prm.outbox_rule (source, to_state, event_type) VALUES ('lead', 'working', 'lead.working');
+
 -- ---- moving on cancels --------------------------------------------------------------------------------------------------
 SET LOCAL prm.clock = '2026-03-02 09:00 Europe/Berlin';  -- a Monday
 SELECT pg_temp.lead() AS lead \gset
@@ -155,6 +157,9 @@ SET LOCAL prm.clock = '2026-05-04 19:00 Europe/Berlin';
 DELETE FROM prm.timer t WHERE t.program_id = :program AND t.created_at < prm.now() - interval '1 day';
 SELECT is(ARRAY[pg_temp.run(), pg_temp.run(), pg_temp.run(), pg_temp.run(), pg_temp.run(), pg_temp.run()], ARRAY[500, 500, 500, 500, 400, 0]::bigint[], 'fired batch by batch');
 SELECT is((SELECT count(*) FROM prm.lead WHERE program_id = :program AND company = 'Birch' AND state = 'won'), 1200::bigint, 'all of them');
+
+SELECT is((SELECT string_agg(DISTINCT payload ->> 'event', ', ') FROM prm.outbox WHERE program_id = :program AND event_type = 'lead.working'), 'resume, take',
+  'a rule for any event speaks of changes of state, not of deadlines');
 
 -- ---- firing is not for anybody else -----------------------------------------------------------------------------------------
 SET LOCAL prm.clock = '2026-06-01 09:00 Europe/Berlin';
