@@ -68,7 +68,7 @@ SELECT g.program_id, g.machine, g.state,
 FROM (
   SELECT d.program_id, d.machine, d.state, count(*) AS stays, count(*) FILTER (WHERE d.is_open) AS open_stays,
     count(*) FILTER (WHERE d.visit_no > 1) AS returns,
-    percentile_cont(ARRAY[0.5, 0.75, 0.9]) WITHIN GROUP (ORDER BY d.hours::double precision) AS p, avg(d.hours) AS mean_hours
+    percentile_cont(ARRAY[0.5::double precision, 0.75::double precision, 0.9::double precision]) WITHIN GROUP (ORDER BY d.hours::double precision) AS p, avg(d.hours) AS mean_hours
   FROM prm.v_state_duration d
   GROUP BY d.program_id, d.machine, d.state
 ) g;
