@@ -38,6 +38,7 @@ DROP TRIGGER prm_definition_changed ON prm.program;
 ALTER TABLE prm.deal ALTER COLUMN program_id DROP DEFAULT;
 ALTER TABLE prm.access_grant DISABLE TRIGGER prm_definition_changed;
 ALTER TABLE prm.lead FORCE ROW LEVEL SECURITY;
+DROP INDEX prm.customer_plain_name_idx;
 UPDATE prm.machine SET is_current = false WHERE program_id = :second AND machine = 'lead';
 SELECT severity, replace(object, :'second', 'N') AS object, message, replace(fix, :'second', 'N') AS fix FROM prm.check();
 SELECT prm.install() = prm._library_version() AS mended;

@@ -124,18 +124,6 @@ prm_gate_faults(const PrmMachine *machine, const PrmTransition *transition, cons
 	return faults;
 }
 
-PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_acting_partner_in);
-
-Datum
-prm_acting_partner_in(PG_FUNCTION_ARGS)
-{
-	int64 partner = prm_hook_actor != NULL ? 0 : prm_acting_partner(PG_GETARG_INT64(0));
-
-	if (partner == 0)
-		PG_RETURN_NULL();
-	PG_RETURN_INT64(partner);
-}
-
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_reviewer);
 
 /* A setting that anybody can set is no identity: only roles that may act for others are believed what prm.actor says. */

@@ -82,7 +82,7 @@ CREATE TYPE prm._model_object AS (kind text, relation text, name text);
 COMMENT ON TYPE prm._model_object IS 'An object that the text of the model makes: kind (table, index, view, function, trigger, policy, constraint, default), the table it stands on, its name.';
 
 CREATE FUNCTION prm._model_objects() RETURNS SETOF prm._model_object
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 BEGIN
   -- The embedded text is the only list of what there must be, so it is read, not repeated. Comments and bodies of nested
@@ -131,6 +131,13 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._missing_objects() IS 'What the model should consist of and is not there. For install() and check().';
+
+CREATE FUNCTION prm._index_step(name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
+  SELECT min(p.proname::text) FROM pg_proc p
+  WHERE p.pronamespace = 'prm'::regnamespace AND p.proname ~ '^_step_' AND p.prosrc ~ ('INDEX ' || _index_step.name || '\M')
+$prm$;
+COMMENT ON FUNCTION prm._index_step(text) IS 'The step that made an index, which does not run again; NULL for an index of the re-creatable part, which install() puts back.';
 
 CREATE FUNCTION prm.install() RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $prm$
@@ -181,7 +188,8 @@ BEGIN
   SELECT md5(p.prosrc) || ' ' || prm._extension_identity() INTO the_fingerprint
     FROM pg_proc p WHERE p.pronamespace = 'prm'::regnamespace AND p.proname = '_defs';
   IF NOT EXISTS (SELECT 1 FROM prm.model m WHERE m.step = 0 AND m.fingerprint = the_fingerprint)
-     OR EXISTS (SELECT 1 FROM prm._missing_objects() o WHERE o.kind NOT IN ('table', 'index')) THEN
+     OR EXISTS (SELECT 1 FROM prm._missing_objects() o WHERE o.kind NOT IN ('table', 'index')
+                OR (o.kind = 'index' AND prm._index_step(o.name) IS NULL)) THEN
     PERFORM prm._defs();
     INSERT INTO prm.model (step, name, fingerprint, version) VALUES (0, '_defs', the_fingerprint, prm._library_version())
       ON CONFLICT (step) DO UPDATE SET fingerprint = excluded.fingerprint, version = excluded.version, applied_at = clock_timestamp();
@@ -336,8 +344,7 @@ BEGIN
     FROM prm.model m HAVING coalesce(max(m.step), 0) <> prm._library_steps();
   RETURN QUERY SELECT 'error', o.kind || ' ' || concat_ws('.', 'prm', o.relation, o.name), format('the %s is missing', o.kind),
       CASE WHEN o.kind = 'table' THEN 'Restore it from a backup.'
-           WHEN o.kind = 'index' THEN format('Create it again as prm.%I does.', (SELECT min(p.proname::text) FROM pg_proc p
-             WHERE p.pronamespace = 'prm'::regnamespace AND p.proname ~ '^_step_' AND p.prosrc ~ ('INDEX ' || o.name || '\M')))
+           WHEN o.kind = 'index' AND prm._index_step(o.name) IS NOT NULL THEN format('Create it again as prm.%I does.', prm._index_step(o.name))
            ELSE 'SELECT prm.install();' END
     FROM prm._missing_objects() o ORDER BY 2;
   RETURN QUERY SELECT 'error', format('trigger %s on prm.%s', g.tgname, c.relname), 'the trigger is disabled',

@@ -11,10 +11,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
     CASE
       WHEN c.relkind = 'v' THEN 'SELECT'
       WHEN _access_tables.profile = 'partner' THEN
-        CASE c.relname WHEN 'lead' THEN 'SELECT, INSERT, UPDATE' WHEN 'deal' THEN 'SELECT, INSERT, UPDATE'
-          WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END
+        -- Leads and deals are written column by column: see _apply_access().
+        CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
-        'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'timer', 'lead_answer_history', 'review_round') THEN 'SELECT'
+        'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'refund_total', 'timer', 'lead_answer_history', 'review_round') THEN 'SELECT'
       WHEN c.relname = 'review_decision' THEN 'SELECT, INSERT'
       WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'
       WHEN c.relname IN ('partner', 'partner_user', 'customer', 'product', 'lead', 'deal', 'deal_line', 'deal_partner', 'earning_event',
@@ -38,6 +38,7 @@ DECLARE
   the_staff text;
   the_apps text;
   the_partners text;
+  the_columns text;
   target record;
 BEGIN
   -- Roles that were dropped meanwhile are left out; their rows stay until revoke_access().
@@ -72,11 +73,18 @@ BEGIN
     END IF;
   END LOOP;
   FOR target IN
-    SELECT g.role_name, t.relation, t.privileges FROM prm.access_grant g
+    SELECT g.role_name, g.profile, t.relation, t.privileges FROM prm.access_grant g
     JOIN pg_roles r ON r.rolname = g.role_name
     CROSS JOIN LATERAL prm._access_tables(g.profile) t
   LOOP
     EXECUTE format('GRANT %s ON prm.%I TO %I', target.privileges, target.relation, target.role_name);
+    IF target.profile = 'partner' AND target.relation IN ('lead', 'deal') THEN
+      -- Not the key, whose numbers it could use up before the others get there, nor the moments, which decide on money.
+      SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO the_columns FROM pg_attribute a
+        WHERE a.attrelid = ('prm.' || quote_ident(target.relation))::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+          AND a.attname NOT IN ('lead_id', 'deal_id', 'created_at', 'closed_at');
+      EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON prm.%2$I TO %3$I', the_columns, target.relation, target.role_name);
+    END IF;
   END LOOP;
 END
 $prm$;
@@ -113,8 +121,10 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA prm TO %I', grant_access.role_name);
   PERFORM prm._apply_access();
   -- A GRANT that could not be given is only a warning to the server; here it is an error.
-  SELECT string_agg(t.relation, ', ') INTO the_missing FROM prm._access_tables(grant_access.profile) t
-    WHERE NOT has_table_privilege(grant_access.role_name, ('prm.' || quote_ident(t.relation))::regclass, t.privileges);
+  -- (Asked for several privileges at once, the server is content with one.)
+  SELECT string_agg(DISTINCT t.relation, ', ') INTO the_missing FROM prm._access_tables(grant_access.profile) t
+    CROSS JOIN LATERAL unnest(string_to_array(t.privileges, ', ')) AS p(privilege)
+    WHERE NOT has_table_privilege(grant_access.role_name, ('prm.' || quote_ident(t.relation))::regclass, p.privilege);
   IF the_missing IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = format('role "%s" did not get all rights of profile %s', grant_access.role_name, grant_access.profile),
       DETAIL = format('They are missing on %s.', the_missing), HINT = 'The tables must belong to the owner of schema prm: see SELECT * FROM prm.check().';

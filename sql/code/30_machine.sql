@@ -90,7 +90,7 @@ COMMENT ON FUNCTION prm._machine_shape(text, jsonb) IS
 'What is wrong with the form of a machine''s definition (unknown keys, wrong types, unknown actors), one text per fault with its place.';
 
 CREATE FUNCTION prm._machine_faults(machine text, definition jsonb, target regclass) RETURNS SETOF text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_states constant jsonb := _machine_faults.definition -> 'states';
@@ -288,7 +288,7 @@ $prm$;
 COMMENT ON FUNCTION prm._transition_label(jsonb, text) IS 'The label of a transition in a picture: event, actor, required fields, guard, reason.';
 
 CREATE FUNCTION prm.machine_dot(machine text, subject_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(machine_dot.program_id);
@@ -325,7 +325,7 @@ COMMENT ON FUNCTION prm.machine_dot(text, bigint, bigint) IS
 'A machine in force as a picture for Graphviz: states with their deadlines, events, actors, guards, required fields. With subject_id, in the version that the row is on, the path that it took is drawn blue and its present state filled. Error 42704 where there is no such machine.';
 
 CREATE FUNCTION prm.machine_mermaid(machine text, subject_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(machine_mermaid.program_id);

@@ -59,7 +59,7 @@ COMMENT ON FUNCTION prm._reviewer() IS
 
 -- Values are never looked at again, so a field that contains {x} stays as it is.
 CREATE FUNCTION prm._fill_template(template text, fields jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
   SELECT coalesce(string_agg(CASE WHEN t.piece[1] IS NULL THEN t.piece[2]
     ELSE coalesce(_fill_template.fields #>> string_to_array(t.piece[1], '.'), '') END, '' ORDER BY t.number), '')
   FROM regexp_matches(_fill_template.template, '\{([a-z_][a-z0-9_.]*)\}|([^{]+|\{)', 'g') WITH ORDINALITY AS t(piece, number)
@@ -67,7 +67,7 @@ $prm$;
 COMMENT ON FUNCTION prm._fill_template(text, jsonb) IS 'A template with its {fields} filled in; a field that is empty leaves nothing.';
 
 CREATE FUNCTION prm._template_fields(template text) RETURNS SETOF text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
   SELECT t.piece[1] FROM regexp_matches(_template_fields.template, '\{([a-z_][a-z0-9_.]*)\}', 'g') AS t(piece)
 $prm$;
 COMMENT ON FUNCTION prm._template_fields(text) IS 'The fields that a template names.';
@@ -117,7 +117,7 @@ BEGIN
              ELSE 'Its keys are numbers: prm.review().' END;
   END IF;
   EXECUTE format('SELECT 1 FROM %s t WHERE t.%I = %s AND %s FOR NO KEY UPDATE', the_place.target, the_place.key_column,
-      CASE WHEN the_place.is_uuid THEN '$2' ELSE '$1' END, coalesce('t.' || quote_ident(the_place.program_column) || ' = $3', '$3 IS NOT NULL'))
+      CASE WHEN the_place.is_uuid THEN '$2' ELSE '$1' END, CASE WHEN the_place.program_column IS NULL THEN '$3 IS NOT NULL' ELSE format('t.%I = $3', the_place.program_column) END)
     USING _lock_for_review.subject_id, _lock_for_review.subject_uuid, _lock_for_review.program_id;
   GET DIAGNOSTICS the_count = ROW_COUNT;
   IF the_count = 0 THEN
@@ -132,7 +132,7 @@ COMMENT ON FUNCTION prm._lock_for_review(bigint, text, bigint, uuid) IS
 'Locks the row that is reviewed until the end of the transaction. Errors: 42704 no such machine or row, 55000 the machine serves no table with such a key.';
 
 CREATE FUNCTION prm._review(program_id bigint, machine text, subject_id bigint, subject_uuid uuid, decision text, reason text) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_reason text := nullif(btrim(_review.reason, E' \t\r\n'), '');

@@ -2,12 +2,8 @@
 -- Criteria: what the vendor asks of a lead before a partner may call it qualified. The questions are rows of
 -- prm.lead_criterion, the answers rows of prm.lead_answer; a transition with "criteria": true waits for the required ones.
 
-CREATE FUNCTION prm._acting_partner(program_id bigint) RETURNS bigint
-LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_acting_partner_in';
-COMMENT ON FUNCTION prm._acting_partner(bigint) IS 'The partner that acts in this programme; NULL for the vendor. Like current_partner(), which knows only the programme in force.';
-
 CREATE FUNCTION prm.answer_criteria(lead_id bigint, answers jsonb, program_id bigint DEFAULT prm.current_program()) RETURNS integer
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(answer_criteria.program_id);

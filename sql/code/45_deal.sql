@@ -2,7 +2,7 @@
 -- Companies: when two spellings mean one. Pure functions, used by indexes of the model.
 
 CREATE FUNCTION prm._plain_name(name text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
   SELECT coalesce(
     nullif(regexp_replace(regexp_replace(lower(btrim(_plain_name.name)),
       '([\s.,]+(inc|incorporated|corp|corporation|co|company|ltd|limited|llc|llp|plc|gmbh|ag|kg|ohg|sa|sas|sarl|srl|spa|bv|nv|ab|as|oy|aps|pty|ltda|eireli|kk))+[\s.,]*$', ''),

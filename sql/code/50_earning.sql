@@ -3,12 +3,12 @@
 -- explanation that shows it, so that the two cannot differ.
 
 CREATE FUNCTION prm._condition(condition text) RETURNS jsonpath
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS
 $prm$ SELECT ('strict ' || regexp_replace(_condition.condition, '^\s*strict\s+', ''))::jsonpath $prm$;
 COMMENT ON FUNCTION prm._condition(text) IS 'A rule''s condition, made ready: always strict, so that an absent field satisfies nothing.';
 
 CREATE FUNCTION prm._check_condition(condition text) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_parts constant text[] := ARRAY['event', 'deal', 'customer', 'product', 'partner', 'level'];

@@ -76,7 +76,7 @@ $prm$;
 COMMENT ON FUNCTION prm._import_targets(text) IS 'The target fields of an import of a kind, without the attributes.';
 
 CREATE FUNCTION prm._import_check_mapping(kind text, source regclass, mapping jsonb) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_targets text[] := prm._import_targets(_import_check_mapping.kind);

@@ -69,7 +69,7 @@ COMMENT ON FUNCTION prm._import_fields(text, regclass, jsonb) IS
 'The fields of an import, checked against the catalog: those of the mapping, and the columns that new rows need besides. Error 22023 names what is wrong.';
 
 CREATE FUNCTION prm._import_reading(kind text, source regclass, fields prm.import_field[]) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_cells text;
@@ -129,7 +129,7 @@ COMMENT ON FUNCTION prm._import_suggestion(text, text) IS
 'Expression: the names of a lookup that equal a cell but for case, blanks and punctuation, or with pg_trgm the most similar one; NULL where there is none.';
 
 CREATE FUNCTION prm._import_value(field prm.import_field) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_cell text := 'w.c' || (_import_value.field).position;

@@ -199,7 +199,7 @@ $prm$;
 COMMENT ON FUNCTION prm._demo_deals(bigint, bigint, integer, integer, timestamptz) IS 'One month of deals of demo(): new, renewed, won and lost.';
 
 CREATE FUNCTION prm.demo(seed bigint DEFAULT 1, partners integer DEFAULT 60, deals integer DEFAULT 1500) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_months constant integer := 24;

@@ -5,7 +5,7 @@
 # stand beside it. Each measurement is a session and a transaction of its own that is rolled back, followed by a VACUUM; the
 # variants of a round follow each other in alternating order; a ratio is taken per round and the median counts. What each
 # variant wrote into its history is compared by count and checksum, in every round.
-#   PGHOST, PGUSER, PGDATABASE ... name a database with prm installed; the schemas prm_bench* are dropped at the end.
+#   PGHOST, PGUSER ... name a server where prm is installed; all of it happens in a database of its own, which is dropped.
 psql() { command psql -X -q -A -t -v ON_ERROR_STOP=1 "$@"; }
 
 the_definition='{"initial": "new", "states": {
@@ -18,12 +18,15 @@ next="CASE state WHEN 'new' THEN 'warm' WHEN 'warm' THEN 'cold' ELSE 'warm' END"
 event="CASE state WHEN 'warm' THEN 'cool' ELSE 'grow' END"
 history_columns="program_id, machine, machine_version, event, from_state, to_state, actor, actor_kind, subject_id, at"
 
-bench_begin() {      # makes the programme and the empty schema
+bench_database() { PGDATABASE=postgres psql -c "SET client_min_messages = warning" -c "DROP DATABASE IF EXISTS prm_bench_machine WITH (FORCE)" "$@"; }
+bench_begin() {      # makes the database, the programme and the empty schema
+  bench_database -c "CREATE DATABASE prm_bench_machine"
+  trap 'rm -rf "${scratch:-}"; bench_database' EXIT
+  export PGDATABASE=prm_bench_machine
   psql >/dev/null <<SQL
 SET client_min_messages = warning;
-DROP SCHEMA IF EXISTS prm_bench CASCADE;
-DROP SCHEMA IF EXISTS prm_bench_row CASCADE;
-DROP SCHEMA IF EXISTS prm_bench_set CASCADE;
+CREATE EXTENSION prm;
+SELECT prm.install();
 CREATE SCHEMA prm_bench;
 CREATE TABLE prm_bench.result (name text, round int, kind text, cost numeric, history text);
 CREATE TABLE prm_bench.setting AS SELECT prm.create_program('bench machine ' || clock_timestamp(), 'blank') AS program_id;
@@ -37,7 +40,6 @@ BEGIN
   RETURN the_digest;
 END \$\$;
 SQL
-  trap 'psql -c "SET client_min_messages = warning" -c "DROP SCHEMA IF EXISTS prm_bench, prm_bench_row, prm_bench_set CASCADE" >/dev/null' EXIT
   p=$(psql -c "SELECT program_id FROM prm_bench.setting")
   version=$(psql -c "SELECT version FROM prm.machine WHERE program_id = $p AND machine = 'lead' AND is_current")
 }

@@ -24,12 +24,14 @@ BEGIN;
 $(update_of prm "$1")
 ROLLBACK;
 SQL
-  read -r pid <"$fifo"
+  exec 7<"$fifo"       # held open: a session whose output nobody reads would end before its UPDATE
+  read -r pid <&7
   while now=$(sed -n 's/^RssAnon:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$pid/status" 2>/dev/null) && [ -n "$now" ]; do
     if ((now > highest)); then highest=$now; fi
     sleep 0.02
   done
-  wait || true
+  exec 7<&-
+  wait
   rm -f "$fifo"
   psql -c "VACUUM prm.lead" -c "VACUUM prm.state_history"
   echo "$highest"

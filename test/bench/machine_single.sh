@@ -13,20 +13,19 @@ SELECT set_config('prm.program_id', '$p', false);
 UPDATE prm.lead SET state = 'warm' WHERE program_id = $p AND state = 'new';
 SQL
 make_twin prm_bench
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"; psql -c "SET client_min_messages = warning" -c "DROP SCHEMA IF EXISTS prm_bench CASCADE" >/dev/null' EXIT
+scratch=$(mktemp -d)
 read -r lowest highest < <(psql -F ' ' -c "SELECT min(lead_id), max(lead_id) FROM prm.lead WHERE program_id = $p")
-cat >"$folder/prm" <<SQL
+cat >"$scratch/prm" <<SQL
 \set id random($lowest, $highest)
 UPDATE prm.lead SET state = CASE state WHEN 'warm' THEN 'cold' ELSE 'warm' END WHERE program_id = $p AND lead_id = :id;
 SQL
-cat >"$folder/floor" <<SQL
+cat >"$scratch/floor" <<SQL
 \set id random($lowest, $highest)
 WITH changed AS (UPDATE prm_bench.lead SET state = CASE state WHEN 'warm' THEN 'cold' ELSE 'warm' END WHERE program_id = $p AND lead_id = :id RETURNING program_id, lead_id, state)
 INSERT INTO prm_bench.state_history ($history_columns)
   SELECT program_id, 'lead', $version, CASE state WHEN 'warm' THEN 'grow' ELSE 'cool' END, CASE state WHEN 'warm' THEN 'cold' ELSE 'warm' END, state, current_user, 'vendor', lead_id, now() FROM changed;
 SQL
-sed 's/prm\.lead/prm_bench.lead/' "$folder/prm" >"$folder/bare"
+sed 's/prm\.lead/prm_bench.lead/' "$scratch/prm" >"$scratch/bare"
 
 # One transaction of each must leave the same history row.
 for kind in prm floor; do
@@ -34,14 +33,14 @@ for kind in prm floor; do
   digest=$(psql <<SQL | tail -1
 SELECT coalesce(max(history_id), 0) AS before FROM $schema.state_history \gset
 BEGIN;
-$(sed "/^.set/d; s/:id/$lowest/" "$folder/$kind")
+$(sed "/^.set/d; s/:id/$lowest/" "$scratch/$kind")
 SELECT prm_bench.digest('$schema', NULL, :before);
 ROLLBACK;
 SQL
 )
   psql -c "INSERT INTO prm_bench.result VALUES ('single', 0, '$kind', 1, '$digest')"
 done
-run() { pgbench -n -M prepared -c 2 -j 1 -T "$seconds" -f "$folder/$1" | sed -n 's/^tps = \([0-9.]*\).*/\1/p'; }
+run() { pgbench -n -M prepared -c 2 -j 1 -T "$seconds" -f "$scratch/$1" | sed -n 's/^tps = \([0-9.]*\).*/\1/p'; }
 run prm >/dev/null; run floor >/dev/null
 for ((round = 1; round <= rounds; round++)); do
   if ((round % 2)); then order="prm floor bare"; else order="bare floor prm"; fi

@@ -80,6 +80,9 @@ SELECT is_empty($$ SELECT signature FROM routine WHERE language IN ('plpgsql', '
   AND NOT coalesce(proconfig && ARRAY['search_path=pg_catalog, pg_temp', 'search_path="pg_catalog, pg_temp"'], false)
   -- A procedure that commits can have no SET clause; the rule after the next holds for it.
   AND NOT (prokind = 'p' AND prosrc ~* '\mCOMMIT\M') $$, 'every function in PL/pgSQL or SQL pins the search_path');
+SELECT is_empty($$ SELECT signature FROM routine WHERE language IN ('plpgsql', 'sql') AND position(chr(92) IN prosrc) > 0
+  AND proname !~ '^_(defs|step_[0-9]{4})$' AND NOT coalesce(proconfig && ARRAY['standard_conforming_strings=on'], false) $$,
+  'a backslash in a function means the same in every session');
 SELECT is_empty($$ SELECT signature FROM routine WHERE language = 'plpgsql' AND prosrc !~ '^\s*#variable_conflict use_column\n' $$,
   'PL/pgSQL bodies begin with #variable_conflict use_column');
 

@@ -103,6 +103,17 @@ SELECT throws_ok($$UPDATE prm.lead SET state = 'b' WHERE lead_id BETWEEN 9310001
 UPDATE prm.lead SET state = 'b' WHERE lead_id BETWEEN 9310001 AND 9310299;
 SELECT is((SELECT count(*) FROM prm.lead WHERE program_id = :p AND state = 'b' AND lead_id > 9310000), 299::bigint, 'and the others go');
 
+-- An event that returns to its own state is no new visit: the votes stay.
+SELECT prm.define_machine('lead', '{"initial": "a", "states": {"a": {"on": {"yes": {"target": "b"}, "no": {"target": "c"}, "note": {"target": "a"}}, "review": {"quorum": 2, "of": 3, "accept": "yes", "return": "no"}}, "b": {"type": "final"}, "c": {"type": "final"}}}');
+INSERT INTO prm.lead (lead_id, company, state) VALUES (9300041, 'Note', 'a');
+SELECT prm.review('lead', 9300041, 'accept');
+SELECT prm.fire('lead', 9300041, 'note');
+SELECT is(pg_temp.why(9300041, 'yes'), ARRAY['it has 1 of 2 reviews'], 'a note leaves the vote');
+SELECT throws_ok($$SELECT prm.review('lead', 9300041, 'accept')$$, '23505', NULL, 'and the voter without another');
+SET LOCAL prm.actor = 'will';
+SELECT is(prm.review('lead', 9300041, 'accept'), 'b', 'the second vote counts with it');
+SET LOCAL prm.actor = 'vera';
+
 -- ---- reviewers ---------------------------------------------------------------------------------------------------------
 SELECT is(pg_temp.fault('{"accept": "yes", "return": "no", "role": "gate_test_reviewer"}'), 'taken');
 INSERT INTO prm.lead (lead_id, company, state) SELECT 9300020 + n, 'Company ' || n, 'a' FROM generate_series(1, 3) n;

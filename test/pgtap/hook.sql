@@ -76,6 +76,10 @@ SELECT is((SELECT decision_maker FROM prm.lead WHERE lead_id = 9200001 AND progr
 UPDATE prm.machine_hook SET is_active = false WHERE program_id = :p;
 SELECT prm.fire('lead', 9200002, 'return', 'again');
 SELECT is((SELECT count(*) FROM prm.outbox WHERE program_id = :p), 1::bigint, 'a hook that is switched off does nothing');
+SELECT pg_temp.hook('{"event": "return", "action": "task", "title": "Back: {company}"}');
+SELECT prm.fire('lead', 9200003, 'return', 'too');
+SELECT is((SELECT count(*) FROM prm.outbox WHERE program_id = :p), 1::bigint, 'not even beside one that is on');
+SELECT is((SELECT title FROM prm.task WHERE program_id = :p AND title LIKE 'Back%'), 'Back: Company 3', 'which acts');
 SELECT pg_temp.hook('{"fires_on": "enter", "to_state": "new", "action": "task", "title": "New: {company}"}');
 INSERT INTO prm.lead (lead_id, company) VALUES (9200009, 'Nine');
 SELECT is((SELECT title FROM prm.task WHERE program_id = :p AND subject_id = 9200009), 'New: Nine', 'a first state is entered too');
@@ -96,6 +100,8 @@ SELECT prm._hooks_run(:p, 'ticket', 'close', 'open', 'closed', ARRAY[5], NULL, '
 SELECT is((SELECT string_agg(title, ', ' ORDER BY title) FROM prm.task WHERE program_id = :p AND machine = 'ticket' AND subject_id = 5), 'Entered 5, Left 5', 'one that moves does both');
 SELECT prm._hooks_run(:p, 'ticket', NULL, 'open', NULL, ARRAY[6], NULL, 'vera', prm.now());
 SELECT is((SELECT count(*) FROM prm.task WHERE program_id = :p AND subject_id = 6), 0::bigint, 'a deletion is followed by nothing');
+SELECT prm._hooks_run(:p, 'ticket', NULL, 'open', 'closed', ARRAY[7], NULL, 'vera', prm.now());
+SELECT is((SELECT count(*) FROM prm.task WHERE program_id = :p AND subject_id = 7), 0::bigint, 'nor is a migration');
 
 -- ---- tasks -------------------------------------------------------------------------------------------------------------
 CREATE ROLE hook_test_coordinator;

@@ -115,5 +115,10 @@ SELECT is_empty($$ SELECT 1 FROM prm.partner_history a JOIN prm.partner_history 
                      AND NOT EXISTS (SELECT 1 FROM prm.partner_history c WHERE c.program_id = a.program_id AND c.partner_id = a.partner_id AND c.valid > a.valid AND c.valid < b.valid) $$,
   'the ranges of each partner meet without gap or overlap');
 
+-- What a name comes down to stands in an index, so it depends on no setting.
+SET LOCAL standard_conforming_strings = off;
+SELECT is(prm._plain_name('Acme.Sales   Inc.'), 'acmesales', 'backslashes mean the same in an old-fashioned session');
+SET LOCAL standard_conforming_strings = on;
+
 SELECT * FROM finish();
 ROLLBACK;

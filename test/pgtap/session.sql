@@ -1,7 +1,7 @@
 -- Who acts, when, in which programme; and who may do what.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(53);
+SELECT plan(56);
 
 -- The programme in force.
 SELECT throws_ok('SELECT prm.current_program()', '55000', 'there is no programme yet', 'no programme: a clear error');
@@ -79,21 +79,26 @@ SELECT results_eq('SELECT company FROM prm.lead', ARRAY['Own'], 'it sees its own
 SELECT throws_ok(format('INSERT INTO prm.lead (partner_id, company) VALUES (%s, %L)', :birch, 'Sneaked'), '42501', NULL, 'and cannot write for another');
 SELECT throws_ok('SELECT * FROM prm.metric_value', '42501', NULL, 'tables of the vendor are closed');
 -- What a deal pays and what it counts for.
-SELECT throws_ok(format($$INSERT INTO prm.deal (partner_id, name, amount, closed_at) VALUES (%s, 'Old', 5, '2001-01-01')$$, :alder), '42501',
-  'a partner does not set when a deal was closed', 'it cannot date its deals back');
+SELECT throws_ok(format($$INSERT INTO prm.deal (partner_id, name, amount, closed_at) VALUES (%s, 'Old', 5, '2001-01-01')$$, :alder), '42501', NULL, 'it cannot date its deals back');
 INSERT INTO prm.deal (partner_id, name, amount) VALUES (:alder, 'Small', 10);
-SELECT throws_ok($$UPDATE prm.deal SET closed_at = '2001-01-01', state = 'won'$$, '42501', 'a partner does not set when a deal was closed', 'nor when it wins them');
+SELECT throws_ok($$UPDATE prm.deal SET closed_at = '2001-01-01', state = 'won'$$, '42501', NULL, 'nor when it wins them');
 SELECT lives_ok($$UPDATE prm.deal SET amount = 20; UPDATE prm.deal SET state = 'won'$$, 'it changes and wins its open deal');
 SELECT throws_ok($$UPDATE prm.deal SET amount = 1000000$$, '42501', NULL, 'a won deal does not grow');
 SELECT throws_ok($$UPDATE prm.deal SET closed_at = closed_at + interval '1 year'$$, '42501', NULL, 'nor stay young');
 SELECT lives_ok($$UPDATE prm.deal SET name = 'Small one'$$, 'its name may change');
+SELECT throws_ok(format($$INSERT INTO prm.deal (deal_id, partner_id, name) VALUES (9000000000, %s, 'Squat')$$, :alder), '42501', NULL, 'it does not use up numbers');
+CREATE TEMP TABLE prm_test_leads AS SELECT 'L1' AS id, 'Imported' AS name;
+SELECT is((SELECT outcome FROM prm.import('lead', 'prm_test_leads', format('{"external_ref": "id", "company": "name", "partner_id": {"value": "%s"}}', :alder)::jsonb)), 'inserted', 'it imports its leads');
+DELETE FROM prm_test_leads;
 SET LOCAL ROLE prm_test_analyst;
-SELECT is((SELECT count(*) FROM prm.lead), 2::bigint, 'an analyst sees all');
+SELECT is((SELECT count(*) FROM prm.lead), 3::bigint, 'an analyst sees all');
 SELECT throws_ok($$UPDATE prm.partner SET name = 'x'$$, '42501', NULL, 'and changes nothing');
 SELECT is(prm.current_partner(), NULL, 'the setting does not make an analyst a partner');
 SET LOCAL ROLE prm_test_app;
 SELECT is(prm.current_partner(), :birch::bigint, 'an application chooses the partner');
 SELECT results_eq('SELECT company FROM prm.lead', ARRAY['Rival'], 'and sees what that partner sees');
+SELECT throws_ok(format($$INSERT INTO prm.deal (partner_id, name, amount, closed_at) VALUES (%s, 'Old', 5, '2001-01-01')$$, :birch), '42501',
+  'a partner does not set when a deal was closed', 'and may date no more back than it');
 SET LOCAL ROLE prm_test_stranger;
 SELECT throws_ok('SELECT * FROM prm.lead', '42501', NULL, 'a stranger sees nothing');
 RESET ROLE;

@@ -20,7 +20,7 @@ COMMENT ON COLUMN prm.review_round.returned IS 'Decisions to return.';
 
 -- With the caller's rights: who may vote is asked of the role that votes.
 CREATE OR REPLACE FUNCTION prm._review_decision_row() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_acting bigint := prm._acting_partner(NEW.program_id);
@@ -332,8 +332,9 @@ BEGIN
   IF _hook_rows.machine NOT IN ('lead', 'deal', 'partner') THEN
     the_place := prm._machine_table(_hook_rows.machine, _hook_rows.program_id);
     IF the_place.target IS NOT NULL AND has_table_privilege(the_place.target, 'SELECT') THEN
-      EXECUTE format('SELECT coalesce(jsonb_object_agg(t.%1$I::text, to_jsonb(t)), ''{}'') FROM %2$s t WHERE t.%1$I = ANY (%3$s) AND %4$s', the_place.key_column,
-          the_place.target, CASE WHEN the_place.is_uuid THEN '$2' ELSE '$1' END, coalesce('t.' || quote_ident(the_place.program_column) || ' = $3', '$3 IS NOT NULL'))
+      EXECUTE format('SELECT coalesce(jsonb_object_agg(t.%I::text, to_jsonb(t)), ''{}'') FROM %s t WHERE t.%I = ANY (%s) AND %s', the_place.key_column,
+          the_place.target, the_place.key_column, CASE WHEN the_place.is_uuid THEN '$2' ELSE '$1' END,
+          CASE WHEN the_place.program_column IS NULL THEN '$3 IS NOT NULL' ELSE format('t.%I = $3', the_place.program_column) END)
         INTO the_rows USING _hook_rows.subjects, _hook_rows.subject_uuids, _hook_rows.program_id;
     END IF;
   END IF;
@@ -373,8 +374,8 @@ DECLARE
   the_actions text[];
   hook record;
 BEGIN
-  -- A deleted row is no change that hooks follow.
-  IF _hooks_run.to_state IS NULL THEN
+  -- A deleted row is no change that hooks follow, nor is one that migrate_subjects() moves to another version.
+  IF _hooks_run.to_state IS NULL OR (_hooks_run.event IS NULL AND _hooks_run.from_state IS NOT NULL) THEN
     RETURN;
   END IF;
   SELECT array_agg(k.hook_id ORDER BY k.position, k.hook_id), array_agg(DISTINCT k.action) INTO the_hooks, the_actions FROM prm.machine_hook k

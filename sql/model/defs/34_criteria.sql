@@ -43,7 +43,7 @@ CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELET
 ALTER TABLE prm.lead_criterion ENABLE ALWAYS TRIGGER prm_definition_changed;
 
 CREATE OR REPLACE FUNCTION prm._lead_criterion_row() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_value text;
@@ -87,7 +87,7 @@ CREATE OR REPLACE TRIGGER prm_lead_criterion_row BEFORE INSERT OR UPDATE ON prm.
 
 -- Not with the owner's rights: a partner's policies decide which leads it finds here.
 CREATE OR REPLACE FUNCTION prm._lead_answer_row() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_partner bigint;

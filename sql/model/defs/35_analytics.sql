@@ -54,7 +54,7 @@ COMMENT ON COLUMN prm.v_state_duration.entered_by IS 'The event that led here; N
 COMMENT ON COLUMN prm.v_state_duration.left_at IS 'When the stay ended; NULL for the last stay.';
 COMMENT ON COLUMN prm.v_state_duration.left_to IS 'The state after; NULL for the last stay.';
 COMMENT ON COLUMN prm.v_state_duration.left_by IS 'The event that ended the stay; NULL for the last stay and for an import.';
-COMMENT ON COLUMN prm.v_state_duration.is_open IS 'Whether the row still waits here: the last stay of a row that exists, in a state that is not final.';
+COMMENT ON COLUMN prm.v_state_duration.is_open IS 'Whether the row still waits here: the last stay of a row that exists, in a state that is not final. Of tables of your own it is not known whether a row was deleted; where the machine keeps the history of such rows, their last stay counts as open.';
 COMMENT ON COLUMN prm.v_state_duration.hours IS 'Length of the stay in hours, 0 or more, 4 decimals; an open stay lasts until prm.now(); NULL for a last stay that is not open.';
 COMMENT ON COLUMN prm.v_state_duration.outcome IS 'Where the row ended: the category of its last state where that is final (ended where it has none); NULL while it has not.';
 COMMENT ON COLUMN prm.v_state_duration.is_dropped IS 'Whether the row was lost right from this stay: its next and last state is final and of category lost.';

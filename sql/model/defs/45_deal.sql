@@ -120,9 +120,10 @@ COMMENT ON FUNCTION prm._deal_guard() IS
 CREATE OR REPLACE TRIGGER prm_00_deal_guard_insert BEFORE INSERT ON prm.deal FOR EACH ROW
   WHEN (NEW.closed_at IS NOT NULL AND prm._acting_partner(NEW.program_id) IS NOT NULL) EXECUTE FUNCTION prm._deal_guard();
 CREATE OR REPLACE TRIGGER prm_00_deal_guard_update BEFORE UPDATE ON prm.deal FOR EACH ROW
-  WHEN ((NEW.closed_at IS DISTINCT FROM OLD.closed_at OR (OLD.closed_at IS NOT NULL
-         AND (NEW.partner_id, NEW.customer_id, NEW.product, NEW.product_family, NEW.amount, NEW.cost, NEW.currency, NEW.kind)
-             IS DISTINCT FROM (OLD.partner_id, OLD.customer_id, OLD.product, OLD.product_family, OLD.amount, OLD.cost, OLD.currency, OLD.kind)))
+  WHEN ((NEW.closed_at IS DISTINCT FROM OLD.closed_at OR (OLD.closed_at IS NOT NULL AND (
+           NEW.partner_id IS DISTINCT FROM OLD.partner_id OR NEW.customer_id IS DISTINCT FROM OLD.customer_id OR NEW.product IS DISTINCT FROM OLD.product
+           OR NEW.product_family IS DISTINCT FROM OLD.product_family OR NEW.amount IS DISTINCT FROM OLD.amount OR NEW.cost IS DISTINCT FROM OLD.cost
+           OR NEW.currency IS DISTINCT FROM OLD.currency OR NEW.kind IS DISTINCT FROM OLD.kind)))
         AND prm._acting_partner(NEW.program_id) IS NOT NULL) EXECUTE FUNCTION prm._deal_guard();
 
 -- An import may take a closed deal back to an open state: it has no closing date then, and gets a new one when it closes again.
