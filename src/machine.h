@@ -251,7 +251,6 @@ typedef struct PrmFiring
 } PrmFiring;
 
 extern PrmFiring *prm_firing;
-extern const char *prm_hook_actor; /* not NULL while a hook runs: the library acts, on behalf of this actor */
 
 extern bool prm_importing(void);
 

@@ -71,6 +71,9 @@ extern bool prm_has_profile(Oid role, const char *profile);
 /* hints.c */
 extern void prm_install_hints(void);
 
+/* machine_context.c: not NULL while a hook runs: the library acts, on behalf of this actor */
+extern const char *prm_hook_actor;
+
 /* install.c */
 extern void prm_require_model(void);
 
