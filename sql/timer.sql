@@ -34,6 +34,12 @@ SELECT prm.define_machine('lead', '{"initial": "new", "states": {
           "after": {"PT4H": {"warn": true}, "business:8h": {"escalate": 1}, "business:3d": {"escalate": 2}, "P14D": {"event": "lapse"}}},
   "asked": {"label": "Waiting for the customer", "paused": true, "on": {"answer": {"target": "new"}}},
   "taken": {"type": "final", "category": "won"}, "lapsed": {"type": "final", "category": "lost"}}}') AS version;
+\pset format unaligned
+\pset tuples_only on
+SELECT prm.machine_dot('lead');
+SELECT prm.machine_mermaid('lead');
+\pset format aligned
+\pset tuples_only off
 INSERT INTO prm.outbox_rule (source, event, event_type, fields) VALUES ('lead', 'escalate', 'lead.escalated', '{company}'), ('lead', 'warn', 'lead.late', '{company}');
 SET prm.clock = '2026-01-09 10:00';
 INSERT INTO prm.lead (company) VALUES ('Alder'), ('Birch');

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -235,8 +236,15 @@ find_calendar(int64 program_id, const text *name)
 static const CalendarEntry *
 calendar_argument(FunctionCallInfo fcinfo, int calendar, int program)
 {
+	static const char accepted = 'y';
 	int64 program_id;
 
+	/* Once per expression: a session in a transaction that has all its locks receives no messages by itself. */
+	if (fcinfo->flinfo->fn_extra == NULL)
+	{
+		AcceptInvalidationMessages();
+		fcinfo->flinfo->fn_extra = unconstify(char *, &accepted);
+	}
 	prm_require_model();
 	program_id = PG_ARGISNULL(program) ? prm_chosen_program() : PG_GETARG_INT64(program);
 	(void) prm_program_lookup(program_id, false);

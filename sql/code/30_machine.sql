@@ -300,7 +300,7 @@ BEGIN
     SELECT h.to_state, h.history_id = max(h.history_id) OVER () AS is_last FROM prm.state_history h
     WHERE h.program_id = the_program AND h.machine = machine_dot.machine AND h.subject_id = machine_dot.subject_id
   )
-  SELECT string_agg(format('  %s [label=%s%s%s%s];', to_json(s.state), to_json(coalesce(s.label, s.state)),
+  SELECT string_agg(format('  %s [label=%s%s%s%s];', to_json(s.state), to_json(coalesce(s.label, s.state) || prm._deadline_label(s.after, s.is_paused, E'\n')),
       CASE WHEN s.is_final THEN ', peripheries=2' ELSE '' END,
       CASE WHEN EXISTS (SELECT 1 FROM visited v WHERE v.to_state = s.state) THEN ', color="#1f6feb", penwidth=2' ELSE '' END,
       CASE WHEN EXISTS (SELECT 1 FROM visited v WHERE v.to_state = s.state AND v.is_last) THEN ', style="rounded,filled", fillcolor="#cfe2ff"' ELSE '' END),
@@ -322,7 +322,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.machine_dot(text, bigint, bigint) IS
-'A machine in force as a picture for Graphviz: states, events, actors, guards, required fields. With subject_id, in the version that the row is on, the path that it took is drawn blue and its present state filled. Error 42704 where there is no such machine.';
+'A machine in force as a picture for Graphviz: states with their deadlines, events, actors, guards, required fields. With subject_id, in the version that the row is on, the path that it took is drawn blue and its present state filled. Error 42704 where there is no such machine.';
 
 CREATE FUNCTION prm.machine_mermaid(machine text, subject_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
@@ -336,7 +336,7 @@ DECLARE
   the_present text;
 BEGIN
   -- Mermaid takes identifiers without blanks and has no quoting inside labels, so states get numbers and labels lose # ; and :.
-  SELECT string_agg(format('  state "%s" as s%s', translate(coalesce(s.label, s.state), '"#;', '''  '), s.position), E'\n' ORDER BY s.position) ||
+  SELECT string_agg(format('  state "%s" as s%s', translate(coalesce(s.label, s.state), '"#;', '''  ') || translate(prm._deadline_label(s.after, s.is_paused, '<br/>'), '"#;', '''  '), s.position), E'\n' ORDER BY s.position) ||
     string_agg(CASE WHEN s.is_initial THEN format(E'\n  [*] --> s%s', s.position) ELSE '' END, '')
     INTO the_states
     FROM prm.machine_state s WHERE s.program_id = the_program AND s.machine = machine_mermaid.machine AND s.version = the_version;
@@ -361,4 +361,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.machine_mermaid(text, bigint, bigint) IS
-'A machine in force as a Mermaid state diagram: states, events, actors, guards, required fields. With subject_id, in the version that the row is on, the states that it passed are outlined and its present one filled. Error 42704 where there is no such machine.';
+'A machine in force as a Mermaid state diagram: states with their deadlines, events, actors, guards, required fields. With subject_id, in the version that the row is on, the states that it passed are outlined and its present one filled. Error 42704 where there is no such machine.';

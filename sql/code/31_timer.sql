@@ -59,6 +59,18 @@ $prm$;
 COMMENT ON FUNCTION prm._check_after(text, jsonb) IS
 'What is wrong with the deadlines (after) of a machine''s definition of right form, one text per fault with its place.';
 
+CREATE FUNCTION prm._deadline_label(after jsonb, is_paused boolean, separator text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  RETURN coalesce(_deadline_label.separator || nullif(concat_ws(_deadline_label.separator,
+    (SELECT string_agg(format('after %s: %s', a.key, CASE WHEN a.value ? 'event' THEN a.value ->> 'event' WHEN a.value ? 'warn' THEN 'warn'
+        ELSE 'escalate to level ' || (a.value ->> 'escalate') END), _deadline_label.separator ORDER BY a.key COLLATE "C") FROM jsonb_each(_deadline_label.after) a),
+    CASE WHEN _deadline_label.is_paused THEN 'stops clocks' END), ''), '');
+END
+$prm$;
+COMMENT ON FUNCTION prm._deadline_label(jsonb, boolean, text) IS 'What a picture says below the name of a state: its deadlines, and whether it stops clocks. Begins with the separator; empty where there is nothing to say.';
+
 CREATE FUNCTION prm._timer_due(delay text, at timestamptz, program_id bigint) RETURNS timestamptz
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
