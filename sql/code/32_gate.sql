@@ -57,13 +57,8 @@ LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_reviewer';
 COMMENT ON FUNCTION prm._reviewer() IS
 'Under whose name a review counts: the setting prm.actor where the role may act for others (owner, app, admin), else the role itself, so that one person does not vote twice.';
 
--- Values are never looked at again, so a field that contains {x} stays as it is.
 CREATE FUNCTION prm._fill_template(template text, fields jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
-  SELECT coalesce(string_agg(CASE WHEN t.piece[1] IS NULL THEN t.piece[2]
-    ELSE coalesce(_fill_template.fields #>> string_to_array(t.piece[1], '.'), '') END, '' ORDER BY t.number), '')
-  FROM regexp_matches(_fill_template.template, '\{([a-z_][a-z0-9_.]*)\}|([^{]+|\{)', 'g') WITH ORDINALITY AS t(piece, number)
-$prm$;
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_fill_template';
 COMMENT ON FUNCTION prm._fill_template(text, jsonb) IS 'A template with its {fields} filled in; a field that is empty leaves nothing.';
 
 CREATE FUNCTION prm._template_fields(template text) RETURNS SETOF text
