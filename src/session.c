@@ -375,6 +375,19 @@ prm_current_partner(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(partner);
 }
 
+PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_acting_partner_of);
+
+/* The same for a given programme: triggers judge the programme of the row, and none may be chosen. */
+Datum
+prm_acting_partner_of(PG_FUNCTION_ARGS)
+{
+	int64 partner = prm_acting_partner(PG_GETARG_INT64(0));
+
+	if (partner == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(partner);
+}
+
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_current_actor);
 
 Datum

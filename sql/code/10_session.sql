@@ -16,6 +16,10 @@ LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_current_partner
 COMMENT ON FUNCTION prm.current_partner() IS
 'The partner on whose behalf the session acts: that of its role (prm.partner_login); for applications, the owner and superusers the setting prm.partner_id, else the claim partner_id of request.jwt.claims. NULL means the vendor''s staff.';
 
+CREATE FUNCTION prm._acting_partner(program_id bigint) RETURNS bigint
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_acting_partner_of';
+COMMENT ON FUNCTION prm._acting_partner(bigint) IS 'current_partner() of a given programme: for triggers, which judge the programme of the row.';
+
 CREATE FUNCTION prm.current_actor() RETURNS text
 LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_current_actor';
 COMMENT ON FUNCTION prm.current_actor() IS
