@@ -67,45 +67,48 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_actor_before text := current_setting('prm.actor', true);
+  the_common jsonb;
+  rule record;
 BEGIN
+  -- What all messages of the batch have in common is made once. The reason stands in the history, which the trigger wrote just
+  -- before; a batch has one.
   IF _state_entered.to_state IS NOT NULL AND EXISTS (
       SELECT 1 FROM prm.outbox_rule r WHERE r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
              AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)) THEN
-    WITH subject AS (
-      SELECT l.lead_id AS id, NULL::uuid AS uuid, to_jsonb(l) AS row_values FROM prm.lead l
-        WHERE _state_entered.machine = 'lead' AND l.program_id = _state_entered.program_id AND l.lead_id = ANY (_state_entered.subjects)
-      UNION ALL
-      SELECT d.deal_id, NULL, to_jsonb(d) FROM prm.deal d
-        WHERE _state_entered.machine = 'deal' AND d.program_id = _state_entered.program_id AND d.deal_id = ANY (_state_entered.subjects)
-      UNION ALL
-      SELECT p.partner_id, NULL, to_jsonb(p) FROM prm.partner p
-        WHERE _state_entered.machine = 'partner' AND p.program_id = _state_entered.program_id AND p.partner_id = ANY (_state_entered.subjects)
-      UNION ALL
-      SELECT u.id, NULL, '{}' FROM unnest(_state_entered.subjects) u(id) WHERE _state_entered.machine NOT IN ('lead', 'deal', 'partner')
-      UNION ALL
-      SELECT NULL, u.uuid, '{}' FROM unnest(_state_entered.subject_uuids) u(uuid)
-    ), told AS (
-      -- The reason stands in the history, which the trigger wrote just before.
-      SELECT DISTINCT ON (h.subject_id) h.subject_id, h.reason FROM prm.state_history h
-      WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine AND h.subject_id = ANY (_state_entered.subjects)
-      ORDER BY h.subject_id, h.history_id DESC
-    ), told_uuid AS (
-      SELECT DISTINCT ON (h.subject_uuid) h.subject_uuid, h.reason FROM prm.state_history h
-      WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine AND h.subject_uuid = ANY (_state_entered.subject_uuids)
-      ORDER BY h.subject_uuid, h.history_id DESC
-    )
-    INSERT INTO prm.outbox (program_id, aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, available_at)
-    SELECT _state_entered.program_id, _state_entered.machine, coalesce(s.id::text, s.uuid::text), r.event_type, r.channel,
-      jsonb_strip_nulls(jsonb_build_object('event', _state_entered.event, 'from_state', _state_entered.from_state,
-        'to_state', _state_entered.to_state, 'actor', _state_entered.actor, 'reason', coalesce(t.reason, w.reason)))
-      || coalesce((SELECT jsonb_object_agg(f, s.row_values -> f) FROM unnest(r.fields) f), '{}'),
-      _state_entered.at, prm.now()
-    FROM subject s
-    JOIN prm.outbox_rule r ON r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
-      AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)
-    LEFT JOIN told t ON t.subject_id = s.id
-    LEFT JOIN told_uuid w ON w.subject_uuid = s.uuid
-    ORDER BY s.id, s.uuid, r.outbox_rule_id;
+    the_common := jsonb_strip_nulls(jsonb_build_object('event', _state_entered.event, 'from_state', _state_entered.from_state,
+      'to_state', _state_entered.to_state, 'actor', _state_entered.actor, 'reason', CASE WHEN _state_entered.subjects IS NULL
+        THEN (SELECT h.reason FROM prm.state_history h WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine
+                AND h.subject_uuid = _state_entered.subject_uuids[1] ORDER BY h.history_id DESC LIMIT 1)
+        ELSE (SELECT h.reason FROM prm.state_history h WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine
+                AND h.subject_id = _state_entered.subjects[1] ORDER BY h.history_id DESC LIMIT 1) END));
+    FOR rule IN
+      SELECT r.event_type, r.channel, r.fields FROM prm.outbox_rule r
+      WHERE r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
+        AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)
+      ORDER BY r.outbox_rule_id
+    LOOP
+      IF rule.fields = '{}' OR _state_entered.machine NOT IN ('lead', 'deal', 'partner') THEN
+        INSERT INTO prm.outbox (program_id, aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, available_at)
+        SELECT _state_entered.program_id, _state_entered.machine, u.id, rule.event_type, rule.channel, the_common, _state_entered.at, prm.now()
+        FROM (SELECT unnest(_state_entered.subjects)::text AS id UNION ALL SELECT unnest(_state_entered.subject_uuids)::text) u;
+      ELSE
+        -- Only the fields of the rule are read; making JSON of whole rows would cost more than the change of state itself. A
+        -- column that was dropped since is null.
+        EXECUTE format('INSERT INTO prm.outbox (program_id, aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, available_at)
+            SELECT $1, $2, u.id::text, $3, $4, $5 || r.fields, $6, prm.now()
+            FROM unnest($7) u(id)
+            -- Row by row through the key, so that many batches of a large table stay linear.
+            CROSS JOIN LATERAL (SELECT %3$s AS fields FROM prm.%1$I t WHERE t.program_id = $1 AND t.%2$I = u.id OFFSET 0) r',
+          _state_entered.machine, _state_entered.machine || '_id',
+          (SELECT string_agg(format('jsonb_build_object(%s)', g.pairs), ' || ') FROM (
+            SELECT string_agg(format('%L, %s', f.name, CASE WHEN a.attname IS NULL THEN 'NULL' ELSE format('t.%I', a.attname) END), ', ') AS pairs
+            FROM unnest(rule.fields) WITH ORDINALITY f(name, number)
+            LEFT JOIN pg_attribute a ON a.attrelid = ('prm.' || _state_entered.machine)::regclass AND a.attname = f.name AND a.attnum > 0 AND NOT a.attisdropped
+            -- A function takes a hundred arguments.
+            GROUP BY (f.number - 1) / 40) g))
+        USING _state_entered.program_id, _state_entered.machine, rule.event_type, rule.channel, the_common, _state_entered.at, _state_entered.subjects;
+      END IF;
+    END LOOP;
   END IF;
 
   PERFORM prm._timers_moved(_state_entered.program_id, _state_entered.machine, _state_entered.event, _state_entered.from_state, _state_entered.to_state,
