@@ -377,19 +377,11 @@ prm_current_partner(PG_FUNCTION_ARGS)
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_acting_partner_of);
 
-<<<<<<< HEAD
 /* The same for a given programme: triggers judge the programme of the row, and none may be chosen. A hook is the library. */
 Datum
 prm_acting_partner_of(PG_FUNCTION_ARGS)
 {
 	int64 partner = prm_hook_actor != NULL ? 0 : prm_acting_partner(PG_GETARG_INT64(0));
-=======
-/* The same for a given programme: triggers judge the programme of the row, and none may be chosen. */
-Datum
-prm_acting_partner_of(PG_FUNCTION_ARGS)
-{
-	int64 partner = prm_acting_partner(PG_GETARG_INT64(0));
->>>>>>> analytics
 
 	if (partner == 0)
 		PG_RETURN_NULL();

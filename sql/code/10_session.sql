@@ -18,11 +18,7 @@ COMMENT ON FUNCTION prm.current_partner() IS
 
 CREATE FUNCTION prm._acting_partner(program_id bigint) RETURNS bigint
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_acting_partner_of';
-<<<<<<< HEAD
 COMMENT ON FUNCTION prm._acting_partner(bigint) IS 'current_partner() of a given programme, NULL while a hook acts for the library: for triggers, which judge the programme of the row.';
-=======
-COMMENT ON FUNCTION prm._acting_partner(bigint) IS 'current_partner() of a given programme: for triggers, which judge the programme of the row.';
->>>>>>> analytics
 
 CREATE FUNCTION prm.current_actor() RETURNS text
 LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_current_actor';
