@@ -7,6 +7,7 @@
  *   machine_walk.c     the statement trigger: walks old and new rows, judges each change of state
  *   machine_lane.c     collects what the walk found, by programme and transition
  *   machine_history.c  writes what the walk collected, set-wise, as the owner of the model
+ *   machine_plain.c    may the history be written without pinning the search_path?
  *   machine_error.c    the errors that name the row, every reason and the next step
  *   machine_version.c  the version of the machine that a row is on
  *   machine_target.c   which table a machine serves: the model's own, or one that attach_machine() registered
@@ -203,6 +204,9 @@ extern void prm_history_call_hook(const PrmHistoryBatch *batch);
 extern void prm_history_delete(const PrmHistoryBatch *batch);
 extern bool prm_history_deleting; /* while the library itself deletes from prm.state_history */
 extern Datum prm_subject_array(const void *subjects, int count, bool is_uuid);
+
+/* Whether an INSERT into prm.state_history runs nothing but the server's own functions (machine_plain.c). */
+extern bool prm_history_is_plain(void);
 
 /* ---- gates (machine_gate.c) ------------------------------------------------------------------------------------------ */
 

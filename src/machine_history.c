@@ -38,7 +38,8 @@ static const char *const history_queries[2][3] = {
 	 HISTORY_COLUMNS
 	 "subject_uuid) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, pg_catalog.unnest($12), pg_catalog.unnest($11)"}};
 
-static SPIPlanPtr history_plans[2][3];
+/* The last index says whether they run under the caller's search_path. A plan is made anew when the path changes. */
+static SPIPlanPtr history_plans[2][3][2];
 static SPIPlanPtr hook_plan = NULL;
 static SPIPlanPtr delete_plans[2];
 
@@ -87,7 +88,9 @@ prm_history_write(const PrmHistoryBatch *batch)
 {
 	HistoryPlan kind = batch->moments != NULL ? IMPORTED_ROWS : batch->count > 1 ? MANY_ROWS : ONE_ROW;
 	MemoryContext caller = CurrentMemoryContext;
-	SPIPlanPtr *kept = &history_plans[batch->is_uuid][kind];
+	/* A hook has the path pinned already. */
+	bool keeps_path = prm_hook_actor == NULL && prm_history_is_plain();
+	SPIPlanPtr *kept = &history_plans[batch->is_uuid][kind][keeps_path];
 	PrmOwnerScope scope;
 	Datum values[12];
 	char nulls[12];
@@ -114,7 +117,10 @@ prm_history_write(const PrmHistoryBatch *batch)
 	values[11] = kind == IMPORTED_ROWS ? array_of(batch->moments, sizeof(TimestampTz), batch->count, TIMESTAMPTZOID)
 									   : TimestampTzGetDatum(batch->at);
 
-	prm_enter_owner(&scope);
+	if (keeps_path)
+		prm_enter_owner_rights(&scope);
+	else
+		prm_enter_owner(&scope);
 	if (*kept == NULL)
 	{
 		Oid types[12] = {INT8OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID};

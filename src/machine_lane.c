@@ -13,6 +13,23 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#define ST_SORT sort_ids
+#define ST_ELEMENT_TYPE int64
+#define ST_COMPARE(a, b) (*(a) < *(b) ? -1 : *(a) > *(b))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+#define ST_SORT sort_uuids
+#define ST_ELEMENT_TYPE pg_uuid_t
+#define ST_COMPARE(a, b) memcmp((a)->data, (b)->data, UUID_LEN)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* From this length on a lane is written in the order of its keys: neighbours in the index of the history come together. */
+#define SORTED_LENGTH 512
+
 /* A lane is written when it is this long, and all lanes when together they hold LANES_TOTAL ids: that bounds the memory. */
 #define LANE_LENGTH 10240
 #define LANES_TOTAL 102400
@@ -259,6 +276,14 @@ flush_lane(Walk *walk, WalkProgram *program, WalkMachine *machine, Lane *lane)
 		batch.actor_kind = lane->kind == LANE_IMPORT ? "import" : "system";
 	}
 
+	/* The moments of an import stand in the order of its rows, which thus must stay. */
+	if (lane->count >= SORTED_LENGTH && lane->moments == NULL)
+	{
+		if (batch.is_uuid)
+			sort_uuids(lane->subjects, lane->count);
+		else
+			sort_ids(lane->subjects, lane->count);
+	}
 	caller = MemoryContextSwitchTo(walk->row_context);
 	if (lane->kind == LANE_EVENT && unlikely(transition->is_gated))
 		prm_gate_check(walk->schema, walk->table, NameStr(TupleDescAttr(walk->tupdesc, walk->state_column - 1)->attname), &batch,

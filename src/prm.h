@@ -34,6 +34,7 @@ typedef struct PrmOwnerScope
 
 extern Oid prm_schema_oid(void);
 extern Oid prm_model_owner(void);
+extern void prm_enter_owner_rights(PrmOwnerScope *scope);
 extern void prm_enter_owner(PrmOwnerScope *scope);
 extern void prm_leave_owner(PrmOwnerScope *scope);
 extern Oid prm_model_relation(const char *name, bool missing_ok);
