@@ -13,6 +13,7 @@
  *   machine_target.c   which table a machine serves: the model's own, or one that attach_machine() registered
  *   machine_context.c  who acts for the library itself: import, hooks, a fired event
  *   machine_fire.c     fire() and allowed_events()
+ *   machine_set.c      the options of fire(), among them values to set
  *   machine_row.c      row trigger of deals, append-only trigger
  */
 #ifndef PRM_MACHINE_H
@@ -24,6 +25,7 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "nodes/pg_list.h"
+#include "utils/jsonb.h"
 #include "utils/jsonpath.h"
 #include "utils/uuid.h"
 
@@ -240,6 +242,32 @@ typedef struct PrmTarget
 
 extern PrmTarget *prm_target_lookup(int64 program_id, const char *machine);
 extern Oid prm_target_root(Oid relation);
+
+/* ---- options of fire() (machine_set.c) -------------------------------------------------------------------------------- */
+
+typedef struct PrmFireValue
+{
+	char *column;
+	Jsonb *json;
+	bool is_object;
+	bool is_merged; /* into what the column holds */
+	Oid type;
+	int32 typmod;
+	Datum value;
+	bool isnull;
+} PrmFireValue;
+
+typedef struct PrmFireOptions
+{
+	int64 seen; /* 0: not given */
+	int count;
+	PrmFireValue *values;
+} PrmFireOptions;
+
+extern void prm_fire_options_read(PrmFireOptions *options, Jsonb *document);
+extern void prm_fire_options_bind(PrmFireOptions *options, const PrmTarget *target);
+extern void prm_fire_options_convert(PrmFireOptions *options);
+extern char *prm_fire_options_assign(const PrmFireOptions *options, int first);
 
 /* ---- contexts (machine_context.c) ------------------------------------------------------------------------------------ */
 

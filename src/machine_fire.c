@@ -2,7 +2,8 @@
  * machine_fire.c: prm.fire() and prm.allowed_events(), the two calls about one subject.
  *
  * fire() is an ordinary UPDATE of the state, run as the caller, so that his rights, policies and triggers hold; it only says
- * beforehand which event is meant (prm_firing), for that one row and change. The row is locked first, so of two callers the
+ * beforehand which event is meant (prm_firing), for that one row and change, and sets in the same statement what the options
+ * name (machine_set.c). The row is locked first, so of two callers the
  * second sees the state that the first left behind.
  */
 #include "machine.h"
@@ -162,36 +163,6 @@ place_in(const PrmMachine *machine, const PrmTarget *target, const PrmSubject *s
 
 /* ---- fire() ------------------------------------------------------------------------------------------------------------ */
 
-/* The options of fire(): {"version": n}, the last entry of the subject's history that the caller saw; 0 where not given. */
-static int64
-seen_version(Jsonb *options)
-{
-	JsonbIterator *iterator = JsonbIteratorInit(&options->root);
-	JsonbIteratorToken token;
-	JsonbValue value;
-	int64 version = 0;
-
-	if (!JB_ROOT_IS_OBJECT(options))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options is no JSON object"),
-						errdetail("The only option is version."), errhint("Pass '{}', or '{\"version\": 17}'.")));
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-	{
-		if (token != WJB_KEY)
-			continue;
-		if (value.val.string.len != 7 || memcmp(value.val.string.val, "version", 7) != 0)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("unknown option \"%s\"", pnstrdup(value.val.string.val, value.val.string.len)),
-							errdetail("The only option is version."), errhint("Pass '{}', or '{\"version\": 17}'.")));
-		(void) JsonbIteratorNext(&iterator, &value, true);
-		if (value.type != jbvNumeric)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"version\" is no number"),
-							errdetail("It is the history_id of the last entry of the history that you saw."),
-							errhint("Pass '{\"version\": 17}'.")));
-		version = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value.val.numeric)));
-	}
-	return version;
-}
-
 static void
 check_version(const PrmMachine *machine, const PrmSubject *subject, int64 seen)
 {
@@ -229,21 +200,49 @@ check_version(const PrmMachine *machine, const PrmSubject *subject, int64 seen)
 						errhint("Read the row again, then decide.")));
 }
 
+/*
+ * Runs the update of the state; with values to set, in the same statement. What sets values is planned for the one call: which
+ * columns are named differs from call to call.
+ */
+static int
+execute_update(PrmTarget *target, SPIPlanPtr plan, const char *table, const PrmFiring *firing, const PrmFireOptions *options)
+{
+	int count = 3 + options->count;
+	Oid *types = palloc(sizeof(Oid) * count);
+	Datum *values = palloc(sizeof(Datum) * count);
+	char *nulls = palloc(count);
+
+	values[0] = Int64GetDatum(firing->program_id);
+	values[1] = key_datum(&firing->subject);
+	values[2] = firing->transition->to->name_text;
+	if (options->count == 0)
+		return SPI_execute_plan(plan, values, NULL, false, 0);
+	types[0] = INT8OID;
+	types[1] = firing->subject.is_uuid ? UUIDOID : INT8OID;
+	types[2] = TEXTOID;
+	memset(nulls, ' ', count);
+	for (int i = 0; i < options->count; i++)
+	{
+		types[3 + i] = options->values[i].type;
+		values[3 + i] = options->values[i].value;
+		nulls[3 + i] = options->values[i].isnull ? 'n' : ' ';
+	}
+	return SPI_execute_with_args(psprintf("UPDATE %s AS t SET %s = $3%s WHERE %s", table, quote_identifier(target->state_column),
+										  prm_fire_options_assign(options, 4), row_condition(target)),
+								 count, types, values, nulls, false, 0);
+}
+
 /* The update, with the event on its way. */
 static void
-update_state(PrmTarget *target, PrmMachine *machine, PrmFiring *firing)
+update_state(PrmTarget *target, PrmMachine *machine, PrmFiring *firing, const PrmFireOptions *options)
 {
 	PrmFiring *outer = prm_firing;
 	char *table = pstrdup(qualified(target));
-	Datum values[3];
 	SPIPlanPtr plan = kept_plan(&target->update_plan,
 								psprintf("UPDATE %s AS t SET %s = $3 WHERE %s", table, quote_identifier(target->state_column),
 										 row_condition(target)),
 								3, target->key_type);
 
-	values[0] = Int64GetDatum(firing->program_id);
-	values[1] = key_datum(&firing->subject);
-	values[2] = firing->transition->to->name_text;
 	prm_machine_pin(machine);
 	target->running++;
 	PG_TRY();
@@ -251,7 +250,7 @@ update_state(PrmTarget *target, PrmMachine *machine, PrmFiring *firing)
 		int result;
 
 		prm_firing = firing;
-		result = SPI_execute_plan(plan, values, NULL, false, 0);
+		result = execute_update(target, plan, table, firing, options);
 		if (result != SPI_OK_UPDATE && result != SPI_OK_REWRITTEN)
 			elog(ERROR, "updating a subject failed: %s", SPI_result_code_string(result));
 		if (SPI_processed != 1 || !firing->used)
@@ -319,7 +318,7 @@ fire(FunctionCallInfo fcinfo, bool is_uuid)
 	PrmSubject subject = subject_argument(fcinfo, 1, is_uuid);
 	char *event = text_argument(fcinfo, 2, "event");
 	char *reason = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
-	int64 seen = PG_ARGISNULL(4) ? 0 : seen_version(PG_GETARG_JSONB_P(4));
+	PrmFireOptions options = {0};
 	MemoryContext caller = CurrentMemoryContext;
 	PrmFiring firing = {0};
 	PrmMachine *machine;
@@ -328,11 +327,18 @@ fire(FunctionCallInfo fcinfo, bool is_uuid)
 	char *state;
 	text *result;
 
+	if (!PG_ARGISNULL(4))
+		prm_fire_options_read(&options, PG_GETARG_JSONB_P(4));
 	AcceptInvalidationMessages();
 	machine = prm_machine_lookup(program_id, name, false);
 	target = target_of(machine, &subject);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	if (options.count > 0)
+	{
+		prm_fire_options_bind(&options, target);
+		prm_fire_options_convert(&options);
+	}
 	if (!select_subject(lock_plan(target), program_id, &subject, false))
 		no_such_subject(prm_machine_lookup(program_id, name, false), target, &subject);
 	state = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -348,8 +354,8 @@ fire(FunctionCallInfo fcinfo, bool is_uuid)
 						errhint(is_uuid ? "SELECT * FROM prm.allowed_events_uuid('%s', '%s') lists those of the present state."
 										  : "SELECT * FROM prm.allowed_events('%s', %s) lists those of the present state.",
 								name, prm_subject_text(&subject))));
-	if (seen != 0)
-		check_version(machine, &subject, seen);
+	if (options.seen != 0)
+		check_version(machine, &subject, options.seen);
 	from = state == NULL ? NULL : prm_machine_state(machine, state, strlen(state));
 	firing.machine = name;
 	firing.program_id = program_id;
@@ -372,7 +378,7 @@ fire(FunctionCallInfo fcinfo, bool is_uuid)
 	}
 	MemoryContextSwitchTo(caller);
 	result = cstring_to_text(firing.transition->to->name);
-	update_state(target, machine, &firing);
+	update_state(target, machine, &firing, &options);
 	SPI_finish();
 	PG_RETURN_TEXT_P(result);
 }

@@ -27,7 +27,7 @@ COMMENT ON FUNCTION prm._migration_context(text, integer, bigint) IS
 CREATE FUNCTION prm.fire(machine text, subject_id bigint, event text, reason text DEFAULT NULL, options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS text
 LANGUAGE c AS 'MODULE_PATHNAME', 'prm_fire';
 COMMENT ON FUNCTION prm.fire(text, bigint, text, text, jsonb, bigint) IS
-'Sends an event to one row and returns its new state; runs with the caller''s rights. options: {"version": history_id of the last entry that you saw}. Errors: 42704 no such machine, row or event, 23514 not allowed now (DETAIL has all reasons, HINT what is), 42501 wrong party, 55000 the row has moved on since version, 22023 bad option.';
+'Sends an event to one row and returns its new state; runs with the caller''s rights. options: {"version": history_id of the last entry that you saw, "set": {"budget": 5000, "attributes": {"x": 1}}}: "set" names columns that get a value in the same UPDATE, before required fields and guard are checked, with your rights on them; attributes are merged, everything else is replaced. Errors: 42704 no such machine, row or event, 23514 not allowed now (DETAIL has all reasons, HINT what is), 42501 wrong party, 55000 the row has moved on since version, 22023 bad option, or one that sets the key, the programme, the state or what is no column, 22P02 a value that is none of its column''s type.';
 
 CREATE FUNCTION prm.fire_uuid(machine text, subject_uuid uuid, event text, reason text DEFAULT NULL, options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS text
 LANGUAGE c AS 'MODULE_PATHNAME', 'prm_fire_uuid';
