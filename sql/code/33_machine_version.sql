@@ -24,19 +24,51 @@ $prm$;
 COMMENT ON FUNCTION prm._machine_table(text, bigint) IS 'The table that a machine serves in a programme; NULLs where it serves none.';
 
 -- Rows of the table with the version that each is on; $1 the programme, $2 the machine. A correlated subquery, so that each
--- row costs one descent of the index whatever the statistics say.
+-- row costs one descent of the index whatever the statistics say; OFFSET 0, so that it is one and not one for each mention.
 CREATE FUNCTION prm._machine_rows_sql(served prm.machine_table, condition text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 BEGIN
   RETURN format('SELECT t.%1$I AS key, t.%2$I::text AS state, (SELECT h.machine_version FROM prm.state_history h WHERE h.program_id = $1'
-      ' AND h.%3$I = t.%1$I AND h.machine = $2 ORDER BY h.history_id DESC LIMIT 1) AS version FROM %4$s t WHERE %5$s AND %6$s',
+      ' AND h.%3$I = t.%1$I AND h.machine = $2 ORDER BY h.history_id DESC LIMIT 1) AS version FROM %4$s t WHERE %5$s AND %6$s OFFSET 0',
     (_machine_rows_sql.served).key_column, (_machine_rows_sql.served).state_column,
     CASE WHEN (_machine_rows_sql.served).is_uuid THEN 'subject_uuid' ELSE 'subject_id' END, (_machine_rows_sql.served).target,
     coalesce('t.' || quote_ident((_machine_rows_sql.served).program_column) || ' = $1', '$1 IS NOT NULL'), _machine_rows_sql.condition);
 END
 $prm$;
 COMMENT ON FUNCTION prm._machine_rows_sql(prm.machine_table, text) IS 'The statement that reads the rows that a machine serves, each with its version.';
+
+CREATE FUNCTION prm._version_superseded(machine text, version integer, program_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_table prm.machine_table := prm._machine_table(_version_superseded.machine, _version_superseded.program_id);
+  the_states text[];
+  the_answer boolean := false;
+BEGIN
+  IF (the_table).target IS NOT NULL THEN
+    the_states := ARRAY(SELECT s.state FROM prm.machine_state s WHERE s.program_id = _version_superseded.program_id
+      AND s.machine = _version_superseded.machine AND s.version = _version_superseded.version AND NOT s.is_final);
+    -- While no older version has rows, whatever is open began on this one, and the first such row is the answer. Otherwise the
+    -- history is asked, until the first row that is on this version.
+    IF EXISTS (SELECT 1 FROM prm.machine m WHERE m.program_id = _version_superseded.program_id AND m.machine = _version_superseded.machine
+               AND m.version <> _version_superseded.version AND m.has_rows AND NOT m.is_current) THEN
+      EXECUTE format('SELECT EXISTS (SELECT 1 FROM (%s) r WHERE r.version = $4)',
+          prm._machine_rows_sql(the_table, format('t.%I = ANY ($3)', (the_table).state_column)))
+        INTO the_answer USING _version_superseded.program_id, _version_superseded.machine, the_states, _version_superseded.version;
+    ELSE
+      EXECUTE format('SELECT EXISTS (SELECT 1 FROM %s t WHERE %s AND t.%I = ANY ($2))', (the_table).target,
+          coalesce('t.' || quote_ident((the_table).program_column) || ' = $1', '$1 IS NOT NULL'), (the_table).state_column)
+        INTO the_answer USING _version_superseded.program_id, the_states;
+    END IF;
+  END IF;
+  UPDATE prm.machine m SET has_rows = the_answer
+    WHERE m.program_id = _version_superseded.program_id AND m.machine = _version_superseded.machine
+      AND m.version = _version_superseded.version AND NOT m.is_current AND m.has_rows <> the_answer;
+END
+$prm$;
+COMMENT ON FUNCTION prm._version_superseded(text, integer, bigint) IS
+'Marks a version of a machine that is no longer in force, if rows that are not in a final state may be on it. Those of older versions stay as they are; _refresh_versions() looks at all of them.';
 
 CREATE FUNCTION prm._refresh_versions(machine text, program_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -58,7 +90,7 @@ BEGIN
       AND m.has_rows <> (m.version = ANY (the_versions));
 END
 $prm$;
-COMMENT ON FUNCTION prm._refresh_versions(text, bigint) IS 'Finds out which older versions of a machine still have rows that are not in a final state, and marks them.';
+COMMENT ON FUNCTION prm._refresh_versions(text, bigint) IS 'Finds out which older versions of a machine still have rows that are not in a final state, and marks them: asks the history of each open row. Called by migrate_subjects(), and by run_jobs() once per business day.';
 
 CREATE TYPE prm.migrated_subject AS (subject_id bigint, subject_uuid uuid, from_state text, to_state text, outcome text, reason text);
 COMMENT ON TYPE prm.migrated_subject IS

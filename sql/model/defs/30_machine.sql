@@ -24,14 +24,15 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   definition record;
 BEGIN
-  FOR definition IN SELECT DISTINCT n.program_id, n.machine FROM new_rows n WHERE n.version > 1 LOOP
-    PERFORM prm._refresh_versions(definition.machine, definition.program_id);
+  FOR definition IN SELECT n.program_id, n.machine, n.version FROM new_rows n WHERE n.version > 1 LOOP
+    PERFORM prm._version_superseded(definition.machine, (SELECT max(m.version) FROM prm.machine m WHERE m.program_id = definition.program_id
+      AND m.machine = definition.machine AND m.version < definition.version), definition.program_id);
   END LOOP;
   RETURN NULL;
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._machine_defined() FROM PUBLIC;
-COMMENT ON FUNCTION prm._machine_defined() IS 'Marks the older versions of a machine that still have rows, when a new version is made.';
+COMMENT ON FUNCTION prm._machine_defined() IS 'Marks the version of a machine that was in force as one that still has rows, when a new version is made.';
 CREATE OR REPLACE TRIGGER prm_machine_defined AFTER INSERT ON prm.machine
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._machine_defined();
 
@@ -126,7 +127,7 @@ COMMENT ON COLUMN prm.machine.machine IS 'Name: lead, deal, partner, or one of y
 COMMENT ON COLUMN prm.machine.version IS 'Number of the version, from 1.';
 COMMENT ON COLUMN prm.machine.definition IS 'The definition as it was given.';
 COMMENT ON COLUMN prm.machine.is_current IS 'Whether this version is in force; at most one is.';
-COMMENT ON COLUMN prm.machine.has_rows IS 'Of a version that is not in force: whether rows that are not in a final state may still be on it. Kept by define_machine() and migrate_subjects().';
+COMMENT ON COLUMN prm.machine.has_rows IS 'Of a version that is not in force: whether rows that are not in a final state may still be on it. Set by define_machine(), looked at again by migrate_subjects(), and by run_jobs() once per business day.';
 COMMENT ON COLUMN prm.machine.created_by IS 'The role that defined it.';
 COMMENT ON TABLE prm.machine_state IS 'The states of a version of a machine.';
 COMMENT ON COLUMN prm.machine_state.machine IS 'The machine.';
