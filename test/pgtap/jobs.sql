@@ -66,6 +66,46 @@ SELECT prm._job_step(:program, 'job_log', NULL);
 SELECT is(pg_temp.runs('health'), NULL, 'old runs are gone');
 SELECT isnt(pg_temp.runs('outbox_leases'), NULL, 'new ones stay');
 
+-- Retention: what was delivered, and the deadlines of stays that ended, each after the time that the programme says.
+SET LOCAL prm.clock = '2026-06-01 09:00:00+00';
+DELETE FROM prm.outbox WHERE program_id = :program;
+INSERT INTO prm.outbox (aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, status, done_at)
+  SELECT 'lead', n::text, 'lead.any', 'webhook', '{}', prm.now(), CASE WHEN n <= 700 THEN 'done' ELSE 'failed' END, prm.now() - interval '91 days' FROM generate_series(1, 702) n;
+INSERT INTO prm.outbox (aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, status, done_at) VALUES
+  ('lead', 'young', 'lead.any', 'webhook', '{}', prm.now(), 'done', prm.now() - interval '89 days'),
+  ('lead', 'open', 'lead.any', 'webhook', '{}', prm.now() - interval '1 year', 'pending', NULL);
+SELECT prm._job_step(:program, 'outbox_purge', NULL) AS run \gset
+SELECT ok(:run IS NOT NULL, 'messages are forgotten in batches');
+SELECT is(prm._job_step(:program, 'outbox_purge', :run), NULL, 'the second is the last');
+SELECT is(pg_temp.runs('outbox_purge'), 'done 700', 'and it is logged');
+SELECT is((SELECT string_agg(aggregate_id || ' ' || status, ', ' ORDER BY outbox_id) FROM prm.outbox WHERE program_id = :program),
+  '701 failed, 702 failed, young done, open pending', 'what failed, is young or open stays');
+UPDATE prm.program SET outbox_retention = NULL WHERE program_id = :program;
+SET LOCAL prm.clock = '2027-06-01 09:00:00+00';
+SELECT prm._job_step(:program, 'outbox_purge', NULL);
+SELECT is((SELECT count(*) FROM prm.outbox WHERE program_id = :program), 4::bigint, 'NULL: for ever');
+INSERT INTO prm.timer (machine, machine_version, subject_id, state, delay, action, due_at, fired_at, canceled_at, ended_at, outcome) VALUES
+  ('lead', 1, 1, 'new', 'P1D', 'warn', '2026-05-30', '2026-05-30', NULL, '2026-05-31', 'fired'),
+  ('lead', 1, 2, 'new', 'P1D', 'warn', '2026-05-30', NULL, '2026-05-31', '2026-05-31', 'canceled'),
+  ('lead', 1, 3, 'new', 'P1D', 'warn', '2026-05-30', NULL, '2026-06-02', '2026-06-02', 'canceled'),
+  ('lead', 1, 4, 'new', 'P1D', 'warn', '2026-01-30', '2026-01-30', NULL, NULL, 'fired');
+SELECT prm._job_step(:program, 'timer_purge', NULL);
+SELECT is((SELECT string_agg(subject_id::text, ', ' ORDER BY subject_id) FROM prm.timer WHERE program_id = :program), '3, 4',
+  'deadlines of stays that ended more than a year ago are forgotten, those of a stay that goes on are not');
+SELECT throws_ok(format('UPDATE prm.program SET timer_retention = interval ''-1 day'' WHERE program_id = %s', :program), '23514');
+
+-- Once per day it is looked again which versions of a machine still have rows.
+SELECT prm.define_machine('lead', '{"initial": "new", "states": {"new": {"on": {"end": {"target": "done"}}}, "done": {"type": "final"}}}') AS v1 \gset
+INSERT INTO prm.lead (company) VALUES ('Open');
+SELECT prm.define_machine('lead', prm.machine_json('lead')) AS v2 \gset
+SELECT is((SELECT has_rows FROM prm.machine WHERE program_id = :program AND machine = 'lead' AND version = :v1), true, 'an open row on the version before');
+UPDATE prm.lead SET state = 'done' WHERE program_id = :program AND company = 'Open';
+SELECT prm._job_step(:program, 'machine_versions', NULL);
+SELECT is((SELECT has_rows FROM prm.machine WHERE program_id = :program AND machine = 'lead' AND version = :v1), false, 'it ended, so none is left');
+SELECT is(pg_temp.runs('machine_versions'), 'done 1', 'logged');
+SELECT prm._job_step(:program, 'machine_versions', NULL);
+SELECT is(pg_temp.runs('machine_versions'), 'done 1, nothing_due 0 done already on this business day', 'once per day');
+
 SELECT alike(prm.schedule_jobs(), '%* * * * * psql -X -q -d % -c ''CALL prm.run_jobs()''', 'without pg_cron: the line for the crontab');
 SELECT alike(prm.schedule_jobs(:program), '%CALL prm.run_jobs(' || :program || ')%', 'for one programme');
 SELECT throws_ok('SELECT prm.schedule_jobs(999999999)', '42704', NULL, 'for an unknown one');

@@ -9,12 +9,16 @@ CREATE TABLE prm.program (
   time_zone text NOT NULL DEFAULT 'UTC',
   fiscal_year_start integer NOT NULL DEFAULT 1,
   rounding text NOT NULL DEFAULT 'half_up',
+  outbox_retention interval DEFAULT '90 days',
+  timer_retention interval DEFAULT '1 year',
   attributes jsonb NOT NULL DEFAULT '{}',
   created_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT program_pkey PRIMARY KEY (program_id),
   CONSTRAINT program_name_check CHECK (btrim(name) <> ''),
   CONSTRAINT program_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
   CONSTRAINT program_fiscal_year_start_check CHECK (fiscal_year_start BETWEEN 1 AND 12),
+  CONSTRAINT program_outbox_retention_check CHECK (outbox_retention >= interval '0'),
+  CONSTRAINT program_timer_retention_check CHECK (timer_retention >= interval '0'),
   CONSTRAINT program_rounding_check CHECK (rounding IN ('half_up', 'half_even')),
   CONSTRAINT program_time_zone_check CHECK (timezone(time_zone, timestamp '2000-01-01') IS NOT NULL)
 );

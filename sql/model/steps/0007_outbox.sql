@@ -39,6 +39,8 @@ CREATE TABLE prm.outbox (
 );
 -- Serves claim_outbox(), which takes the oldest first: only what is still to be sent is in it.
 CREATE INDEX outbox_open_idx ON prm.outbox (program_id, outbox_id) INCLUDE (available_at) WHERE done_at IS NULL;
+-- Serves run_jobs(), which forgets what was delivered long ago.
+CREATE INDEX outbox_done_idx ON prm.outbox (program_id, done_at) WHERE status = 'done';
 
 CREATE TABLE prm.job_run (
   program_id bigint NOT NULL REFERENCES prm.program (program_id) ON DELETE CASCADE,
@@ -56,7 +58,7 @@ CREATE TABLE prm.job_run (
 CREATE INDEX job_run_started_idx ON prm.job_run (program_id, started_at);
 -- What runs once per business day was done once per business day, also when two sessions try.
 CREATE UNIQUE INDEX job_run_daily_key ON prm.job_run (program_id, job, business_day)
-  WHERE outcome = 'done' AND job IN ('tiers', 'health');
+  WHERE outcome = 'done' AND job IN ('tiers', 'health', 'machine_versions');
 
 -- Ids of the same things in further systems (CRM, billing, LMS).
 CREATE TABLE prm.external_id (
