@@ -155,9 +155,9 @@ compile_states(PrmMachine *machine)
 		state->name_text = CStringGetTextDatum(state->name);
 		state->is_initial = row_bool(i, 2);
 		state->is_final = row_bool(i, 3);
-		state->follow_delete = row_bool(i, 5);
+		state->has_clock = row_bool(i, 5);
 		state->final_differs = row_bool(i, 6);
-		machine->follow_delete |= state->follow_delete;
+		machine->has_clock |= state->has_clock;
 		if (state->is_initial)
 			machine->initial = state;
 		slot = hash_bytes((const unsigned char *) state->name, state->length) & (machine->slot_count - 1);

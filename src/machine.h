@@ -95,7 +95,7 @@ struct PrmState
 	bool is_initial;
 	bool is_final;
 	bool final_differs; /* another version of the machine sees the opposite in is_final */
-	bool follow_delete; /* prm._state_entered() is called when a row in this state is deleted */
+	bool has_clock; /* it has deadlines or stops clocks: a row that leaves it, or is deleted in it, has timers */
 	Datum name_text;
 	int exit_count;
 	PrmTransition **exits; /* ordered by event */
@@ -110,7 +110,7 @@ typedef struct PrmMachine
 	int version;
 	bool has_older; /* rows that are not in a final state may be on other versions */
 	bool cascade;	/* the history goes with the row */
-	bool follow_delete; /* of any of its states */
+	bool has_clock; /* of any of its states */
 	uint64 generation;
 	int pins;       /* running statements that use it */
 	bool abandoned; /* no longer in the cache: freed with the last pin */
@@ -203,6 +203,7 @@ typedef struct PrmHistoryBatch
 
 extern void prm_history_write(const PrmHistoryBatch *batch);
 extern void prm_history_call_hook(const PrmHistoryBatch *batch);
+extern void prm_history_start_clocks(const PrmHistoryBatch *batch);
 extern void prm_history_delete(const PrmHistoryBatch *batch);
 extern bool prm_history_deleting; /* while the library itself deletes from prm.state_history */
 extern Datum prm_subject_array(const void *subjects, int count, bool is_uuid);

@@ -41,11 +41,14 @@ static const char *const history_queries[2][3] = {
 /* The last index says whether they run under the caller's search_path. A plan is made anew when the path changes. */
 static SPIPlanPtr history_plans[2][3][2];
 static SPIPlanPtr hook_plan = NULL;
+static SPIPlanPtr import_plan = NULL;
 static SPIPlanPtr delete_plans[2];
 
 bool prm_history_deleting = false;
 
 static const char *const hook_query = "SELECT prm._state_entered($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+
+static const char *const import_query = "SELECT prm._timers_imported($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 static const char *const delete_queries[2] = {
 	"DELETE FROM prm.state_history AS h WHERE h.program_id OPERATOR(pg_catalog.=) $1 AND h.machine OPERATOR(pg_catalog.=) $2"
@@ -197,6 +200,41 @@ prm_history_call_hook(const PrmHistoryBatch *batch)
 		prm_firing = outer_firing;
 	}
 	PG_END_TRY();
+	prm_leave_owner(&scope);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Starts the clocks of imported rows, and nothing else: an import is not what hooks and messages are about. */
+void
+prm_history_start_clocks(const PrmHistoryBatch *batch)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid types[9] = {INT8OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT8ARRAYOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID};
+	PrmOwnerScope scope;
+	Datum values[9];
+	char nulls[9];
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(batch->machine->program_id);
+	values[1] = batch->machine->name_text;
+	values[2] = Int32GetDatum(batch->machine->version);
+	values[3] = or_null(batch->from, &nulls[3]);
+	values[4] = batch->to;
+	values[5] = or_null(batch->is_uuid ? 0 : prm_subject_array(batch->subjects, batch->count, false), &nulls[5]);
+	values[6] = or_null(batch->is_uuid ? prm_subject_array(batch->subjects, batch->count, true) : 0, &nulls[6]);
+	values[7] = array_of(batch->moments, sizeof(TimestampTz), batch->count, TIMESTAMPTZOID);
+	values[8] = TimestampTzGetDatum(batch->at);
+	prm_enter_owner(&scope);
+	if (import_plan == NULL)
+	{
+		SPIPlanPtr plan = SPI_prepare(import_query, 9, types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "preparing failed: %s", import_query);
+		import_plan = plan;
+	}
+	if (SPI_execute_plan(import_plan, values, nulls, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "calling prm._timers_imported failed");
 	prm_leave_owner(&scope);
 	MemoryContextSwitchTo(caller);
 }

@@ -292,6 +292,8 @@ flush_lane(Walk *walk, WalkProgram *program, WalkMachine *machine, Lane *lane)
 		prm_history_write(&batch);
 	if (lane->kind == LANE_EVENT ? transition->has_hook : lane->kind != LANE_IMPORT)
 		prm_history_call_hook(&batch);
+	else if (lane->kind == LANE_IMPORT && (lane->to->has_clock || (batch.from != (Datum) 0 && machine->machine->has_clock)))
+		prm_history_start_clocks(&batch);
 	if (lane->kind == LANE_DELETE && program->machines->machine->cascade)
 		prm_history_delete(&batch);
 	MemoryContextSwitchTo(caller);

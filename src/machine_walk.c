@@ -244,7 +244,7 @@ take_deletion(Walk *walk, WalkProgram *program, WalkMachine *version, const Walk
 {
 	PrmState *state = find_state(version->machine, &version->last_from, row->from);
 
-	if (program->machines->machine->cascade || (state != NULL && state->follow_delete))
+	if (program->machines->machine->cascade || (state != NULL && state->has_clock))
 		prm_walk_append(walk, program, version,
 						prm_walk_other_lane(walk, version, LANE_DELETE, NULL, row->from.data, row->from.length), &row->subject, 0);
 }

@@ -242,21 +242,28 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._machine_version(text, bigint) IS 'The version of a machine that is in force. Error 42704 where the programme has no such machine.';
 
-CREATE FUNCTION prm._subject_version(machine text, subject_id bigint, program_id bigint) RETURNS integer
+CREATE FUNCTION prm._subject_version(machine text, subject_id bigint, subject_uuid uuid, program_id bigint) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_current integer := prm._machine_version(_subject_version.machine, _subject_version.program_id);
+  the_version integer;
 BEGIN
+  IF _subject_version.subject_uuid IS NOT NULL THEN
+    SELECT h.machine_version INTO the_version FROM prm.state_history h
+      WHERE h.program_id = _subject_version.program_id AND h.subject_uuid = _subject_version.subject_uuid AND h.machine = _subject_version.machine
+      ORDER BY h.history_id DESC LIMIT 1;
+  ELSE
+    SELECT h.machine_version INTO the_version FROM prm.state_history h
+      WHERE h.program_id = _subject_version.program_id AND h.subject_id = _subject_version.subject_id AND h.machine = _subject_version.machine
+      ORDER BY h.history_id DESC LIMIT 1;
+  END IF;
   -- The version may have been deleted since.
   RETURN coalesce((SELECT m.version FROM prm.machine m
-    WHERE m.program_id = _subject_version.program_id AND m.machine = _subject_version.machine AND m.version = (
-      SELECT h.machine_version FROM prm.state_history h
-      WHERE h.program_id = _subject_version.program_id AND h.subject_id = _subject_version.subject_id AND h.machine = _subject_version.machine
-      ORDER BY h.history_id DESC LIMIT 1)), the_current);
+    WHERE m.program_id = _subject_version.program_id AND m.machine = _subject_version.machine AND m.version = the_version), the_current);
 END
 $prm$;
-COMMENT ON FUNCTION prm._subject_version(text, bigint, bigint) IS 'The version of a machine that a row is on; the one in force for a row without history, and for NULL. Error 42704 where the programme has no such machine.';
+COMMENT ON FUNCTION prm._subject_version(text, bigint, uuid, bigint) IS 'The version of a machine that a row is on, its key a number or a uuid; the one in force for a row without history, and where both keys are NULL. Error 42704 where the programme has no such machine.';
 
 CREATE FUNCTION prm.machine_json(machine text, program_id bigint DEFAULT prm.current_program()) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -287,18 +294,17 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._transition_label(jsonb, text) IS 'The label of a transition in a picture: event, actor, required fields, guard, reason.';
 
-CREATE FUNCTION prm.machine_dot(machine text, subject_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
+CREATE FUNCTION prm._machine_dot(machine text, subject_id bigint, subject_uuid uuid, program_id bigint) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._check_program(machine_dot.program_id);
-  the_version integer := prm._subject_version(machine_dot.machine, machine_dot.subject_id, the_program);
+  the_version integer := prm._subject_version(_machine_dot.machine, _machine_dot.subject_id, _machine_dot.subject_uuid, _machine_dot.program_id);
   the_nodes text;
   the_edges text;
 BEGIN
   WITH visited AS (
     SELECT h.to_state, h.history_id = max(h.history_id) OVER () AS is_last FROM prm.state_history h
-    WHERE h.program_id = the_program AND h.machine = machine_dot.machine AND h.subject_id = machine_dot.subject_id
+    WHERE h.program_id = _machine_dot.program_id AND h.machine = _machine_dot.machine AND (h.subject_id = _machine_dot.subject_id OR h.subject_uuid = _machine_dot.subject_uuid)
   )
   SELECT string_agg(format('  %s [label=%s%s%s%s];', to_json(s.state), to_json(coalesce(s.label, s.state) || prm._deadline_label(s.after, s.is_paused, E'\n')),
       CASE WHEN s.is_final THEN ', peripheries=2' ELSE '' END,
@@ -307,29 +313,50 @@ BEGIN
       E'\n' ORDER BY s.position) ||
     string_agg(CASE WHEN s.is_initial THEN format(E'\n  "" [shape=point];\n  "" -> %s;', to_json(s.state)) ELSE '' END, '')
     INTO the_nodes
-    FROM prm.machine_state s WHERE s.program_id = the_program AND s.machine = machine_dot.machine AND s.version = the_version;
+    FROM prm.machine_state s WHERE s.program_id = _machine_dot.program_id AND s.machine = _machine_dot.machine AND s.version = the_version;
   SELECT string_agg(format('  %s -> %s [label=%s%s];', to_json(t.from_state), to_json(t.to_state),
       to_json(prm._transition_label(to_jsonb(t), E'\n')),
-      CASE WHEN EXISTS (SELECT 1 FROM prm.state_history h WHERE h.program_id = the_program AND h.machine = machine_dot.machine
-        AND h.subject_id = machine_dot.subject_id AND h.from_state = t.from_state AND h.to_state = t.to_state
+      CASE WHEN EXISTS (SELECT 1 FROM prm.state_history h WHERE h.program_id = _machine_dot.program_id AND h.machine = _machine_dot.machine
+        AND (h.subject_id = _machine_dot.subject_id OR h.subject_uuid = _machine_dot.subject_uuid) AND h.from_state = t.from_state AND h.to_state = t.to_state
         AND (h.event = t.event OR h.event IS NULL)) THEN ', color="#1f6feb", penwidth=2' ELSE '' END),
       E'\n' ORDER BY f.position, t.event) INTO the_edges
     FROM prm.machine_transition t
     JOIN prm.machine_state f ON f.program_id = t.program_id AND f.machine = t.machine AND f.version = t.version AND f.state = t.from_state
-    WHERE t.program_id = the_program AND t.machine = machine_dot.machine AND t.version = the_version;
+    WHERE t.program_id = _machine_dot.program_id AND t.machine = _machine_dot.machine AND t.version = the_version;
   RETURN format(E'digraph %s {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname="sans-serif"];\n  edge [fontname="sans-serif", fontsize=10];\n%s\n}\n',
-    to_json(machine_dot.machine), concat_ws(E'\n', the_nodes, the_edges));
+    to_json(_machine_dot.machine), concat_ws(E'\n', the_nodes, the_edges));
+END
+$prm$;
+COMMENT ON FUNCTION prm._machine_dot(text, bigint, uuid, bigint) IS 'What machine_dot() and machine_dot_uuid() have in common.';
+
+CREATE FUNCTION prm.machine_dot(machine text, subject_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(machine_dot.program_id);
+BEGIN
+  RETURN prm._machine_dot(machine_dot.machine, machine_dot.subject_id, NULL, the_program);
 END
 $prm$;
 COMMENT ON FUNCTION prm.machine_dot(text, bigint, bigint) IS
 'A machine in force as a picture for Graphviz: states with their deadlines, events, actors, guards, required fields. With subject_id, in the version that the row is on, the path that it took is drawn blue and its present state filled. Error 42704 where there is no such machine.';
 
-CREATE FUNCTION prm.machine_mermaid(machine text, subject_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
+CREATE FUNCTION prm.machine_dot_uuid(machine text, subject_uuid uuid, program_id bigint DEFAULT prm.current_program()) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(machine_dot_uuid.program_id);
+BEGIN
+  RETURN prm._machine_dot(machine_dot_uuid.machine, NULL, machine_dot_uuid.subject_uuid, the_program);
+END
+$prm$;
+COMMENT ON FUNCTION prm.machine_dot_uuid(text, uuid, bigint) IS 'machine_dot() with the path of one row of an attached table whose key is a uuid. Error 42704 where there is no such machine.';
+
+CREATE FUNCTION prm._machine_mermaid(machine text, subject_id bigint, subject_uuid uuid, program_id bigint) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._check_program(machine_mermaid.program_id);
-  the_version integer := prm._subject_version(machine_mermaid.machine, machine_mermaid.subject_id, the_program);
+  the_version integer := prm._subject_version(_machine_mermaid.machine, _machine_mermaid.subject_id, _machine_mermaid.subject_uuid, _machine_mermaid.program_id);
   the_states text;
   the_arrows text;
   the_path text;
@@ -339,26 +366,48 @@ BEGIN
   SELECT string_agg(format('  state "%s" as s%s', translate(coalesce(s.label, s.state), '"#;', '''  ') || translate(prm._deadline_label(s.after, s.is_paused, '<br/>'), '"#;', '''  '), s.position), E'\n' ORDER BY s.position) ||
     string_agg(CASE WHEN s.is_initial THEN format(E'\n  [*] --> s%s', s.position) ELSE '' END, '')
     INTO the_states
-    FROM prm.machine_state s WHERE s.program_id = the_program AND s.machine = machine_mermaid.machine AND s.version = the_version;
+    FROM prm.machine_state s WHERE s.program_id = _machine_mermaid.program_id AND s.machine = _machine_mermaid.machine AND s.version = the_version;
   SELECT string_agg(a.line, E'\n' ORDER BY a.place, a.event) INTO the_arrows FROM (
     SELECT format('  s%s --> s%s: %s', f.position, g.position, translate(prm._transition_label(to_jsonb(t), ', '), '#;:', '   ')) AS line,
       f.position AS place, t.event
     FROM prm.machine_transition t
     JOIN prm.machine_state f ON f.program_id = t.program_id AND f.machine = t.machine AND f.version = t.version AND f.state = t.from_state
     JOIN prm.machine_state g ON g.program_id = t.program_id AND g.machine = t.machine AND g.version = t.version AND g.state = t.to_state
-    WHERE t.program_id = the_program AND t.machine = machine_mermaid.machine AND t.version = the_version
+    WHERE t.program_id = _machine_mermaid.program_id AND t.machine = _machine_mermaid.machine AND t.version = the_version
     UNION ALL
     SELECT format('  s%s --> [*]', s.position), s.position, ''
     FROM prm.machine_state s
-    WHERE s.program_id = the_program AND s.machine = machine_mermaid.machine AND s.version = the_version AND s.is_final) a;
+    WHERE s.program_id = _machine_mermaid.program_id AND s.machine = _machine_mermaid.machine AND s.version = the_version AND s.is_final) a;
   SELECT string_agg(DISTINCT 's' || s.position, ','), max('s' || s.position) FILTER (WHERE h.is_last) INTO the_path, the_present
     FROM (SELECT i.to_state, i.history_id = max(i.history_id) OVER () AS is_last FROM prm.state_history i
-          WHERE i.program_id = the_program AND i.machine = machine_mermaid.machine AND i.subject_id = machine_mermaid.subject_id) h
-    JOIN prm.machine_state s ON s.program_id = the_program AND s.machine = machine_mermaid.machine AND s.version = the_version AND s.state = h.to_state;
+          WHERE i.program_id = _machine_mermaid.program_id AND i.machine = _machine_mermaid.machine AND (i.subject_id = _machine_mermaid.subject_id OR i.subject_uuid = _machine_mermaid.subject_uuid)) h
+    JOIN prm.machine_state s ON s.program_id = _machine_mermaid.program_id AND s.machine = _machine_mermaid.machine AND s.version = the_version AND s.state = h.to_state;
   RETURN concat_ws(E'\n', 'stateDiagram-v2', the_states, the_arrows,
     E'  classDef visited stroke:#1f6feb,stroke-width:2px\n  classDef present fill:#cfe2ff,stroke:#1f6feb,stroke-width:2px\n  class ' || the_path || ' visited',
     '  class ' || the_present || ' present') || E'\n';
 END
 $prm$;
+COMMENT ON FUNCTION prm._machine_mermaid(text, bigint, uuid, bigint) IS 'What machine_mermaid() and machine_mermaid_uuid() have in common.';
+
+CREATE FUNCTION prm.machine_mermaid(machine text, subject_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(machine_mermaid.program_id);
+BEGIN
+  RETURN prm._machine_mermaid(machine_mermaid.machine, machine_mermaid.subject_id, NULL, the_program);
+END
+$prm$;
 COMMENT ON FUNCTION prm.machine_mermaid(text, bigint, bigint) IS
 'A machine in force as a Mermaid state diagram: states with their deadlines, events, actors, guards, required fields. With subject_id, in the version that the row is on, the states that it passed are outlined and its present one filled. Error 42704 where there is no such machine.';
+
+CREATE FUNCTION prm.machine_mermaid_uuid(machine text, subject_uuid uuid, program_id bigint DEFAULT prm.current_program()) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(machine_mermaid_uuid.program_id);
+BEGIN
+  RETURN prm._machine_mermaid(machine_mermaid_uuid.machine, NULL, machine_mermaid_uuid.subject_uuid, the_program);
+END
+$prm$;
+COMMENT ON FUNCTION prm.machine_mermaid_uuid(text, uuid, bigint) IS 'machine_mermaid() with the path of one row of an attached table whose key is a uuid. Error 42704 where there is no such machine.';

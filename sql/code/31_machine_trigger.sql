@@ -17,7 +17,7 @@ COMMENT ON FUNCTION prm.append_only() IS 'Trigger that refuses UPDATE, DELETE an
 CREATE FUNCTION prm._import_context() RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', 'prm_import_context';
 COMMENT ON FUNCTION prm._import_context() IS
-'Until the end of the present (sub)transaction, states written by the present role are recorded as a historical import: as given, at the row''s closed_at or created_at, without the path. Error 42501 for anybody but the owner of schema prm and the profile admin.';
+'Until the end of the present (sub)transaction, states written by the present role are recorded as a historical import: as given, at the row''s closed_at or created_at, without the path: no event, no hooks, no messages; the deadlines of a state that is open run from that moment. Error 42501 for anybody but the owner of schema prm and the profile admin.';
 
 CREATE FUNCTION prm._migration_context(machine text, version integer, program_id bigint) RETURNS void
 LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'prm_migration_context';

@@ -159,12 +159,8 @@ BEGIN
     USING _record_present_states.program_id, _record_present_states.machine, the_version
   LOOP
     the_count := the_count + the_rows;
-    -- Their deadlines run from now on.
-    IF EXISTS (SELECT 1 FROM prm.machine_state s WHERE s.program_id = _record_present_states.program_id AND s.machine = _record_present_states.machine
-        AND s.version = the_version AND s.state = the_state AND (s.after <> '{}' OR s.review IS NOT NULL)) THEN
-      PERFORM prm._state_entered(_record_present_states.program_id, _record_present_states.machine, NULL, NULL, the_state, the_ids, the_uuids,
-        prm.current_actor(), prm.now());
-    END IF;
+    -- Their deadlines run from now on. Nothing happened to them, so no hook and no message follows.
+    PERFORM prm._timers_moved(_record_present_states.program_id, _record_present_states.machine, NULL, NULL, the_state, the_ids, the_uuids, prm.now());
   END LOOP;
   RETURN the_count;
 END

@@ -88,6 +88,23 @@ SELECT is(prm.fire_uuid('ticket', '00000000-0000-0000-0000-000000000001', 'close
 SELECT is((SELECT t::text FROM prm_test_set.ticket t), '(00000000-0000-0000-0000-000000000001,closed,bad,"{a,""b c""}",4.3,a,8.6,"{""x"": [1]}")',
   'enum, array, scale, quoted name; json is replaced');
 
+-- ---- the picture of a row whose key is a uuid -------------------------------------------------------------------------------------
+SELECT is(prm.machine_dot_uuid('ticket', '00000000-0000-0000-0000-000000000001'), 'digraph "ticket" {
+  rankdir=LR;
+  node [shape=box, style=rounded, fontname="sans-serif"];
+  edge [fontname="sans-serif", fontsize=10];
+  "open" [label="open", color="#1f6feb", penwidth=2];
+  "closed" [label="closed", peripheries=2, color="#1f6feb", penwidth=2, style="rounded,filled", fillcolor="#cfe2ff"];
+  "" [shape=point];
+  "" -> "open";
+  "open" -> "closed" [label="close\nneeds score", color="#1f6feb", penwidth=2];
+}
+', 'dot with the path of a row');
+SELECT alike(prm.machine_mermaid_uuid('ticket', '00000000-0000-0000-0000-000000000001'), '%class s1,s2 visited%class s2 present%', 'mermaid too');
+SELECT is(prm.machine_dot_uuid('ticket', '00000000-0000-0000-0000-000000000002'), prm.machine_dot('ticket'), 'a row that was never there');
+SELECT throws_ok($$SELECT prm.machine_dot_uuid('nothing', NULL)$$, '42704');
+SELECT throws_ok($$SELECT prm.machine_mermaid_uuid('ticket', NULL, 0)$$, '42704');
+
 -- ---- the path by which names are found while the history is written --------------------------------------------------------------
 SET LOCAL search_path = prm_test_set, public;
 CREATE TABLE prm_test_set.seen (path text);

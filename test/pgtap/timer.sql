@@ -239,5 +239,33 @@ SELECT is((SELECT string_agg(state, ',' ORDER BY case_id) FROM public.support_ca
 DELETE FROM prm.calendar WHERE program_id = :program;
 SELECT throws_ok($$INSERT INTO public.support_case VALUES ('00000000-0000-4000-8000-000000000004', 'open')$$, '55000', format('programme %s has no default calendar', :program), 'no calendar, no deadline in business time');
 
+-- ---- historical imports: the clocks of the state that a row stands in, from the moment that it tells -------------------
+DELETE FROM prm.calendar WHERE program_id = :program;
+INSERT INTO prm.calendar (calendar, is_default) VALUES ('imports', true);
+INSERT INTO prm.calendar_hours (calendar, weekday, opens, closes) SELECT 'imports', d, '09:00', '18:00' FROM generate_series(1, 5) d;
+SELECT pg_temp.machine('{
+  "new": {"on": {"go": {"target": "waiting"}, "end": {"target": "done"}}, "after": {"P10D": {"warn": true}}},
+  "waiting": {"on": {"end": {"target": "done"}}, "after": {"P1D": {"event": "end"}, "business:8h": {"escalate": 1}}},
+  "done": {"type": "final"}}') AS v \gset
+INSERT INTO prm.machine_hook (machine, fires_on, to_state, action, title) VALUES ('lead', 'enter', 'waiting', 'task', 'Look at {subject}');
+INSERT INTO prm.outbox_rule (source, to_state, event_type) VALUES ('lead', 'waiting', 'lead.waits');
+SET LOCAL prm.clock = '2026-03-10 12:00 Europe/Berlin';
+SELECT prm._import_context();
+INSERT INTO prm.lead (lead_id, company, state, created_at) VALUES (9004001, 'A', 'waiting', '2026-03-06 16:00 Europe/Berlin'), (9004002, 'B', 'waiting', '2026-03-10 09:00 Europe/Berlin'),
+  (9004003, 'C', 'done', '2026-03-01 00:00 Europe/Berlin');
+INSERT INTO prm.lead (lead_id, company, created_at) VALUES (9004004, 'D', prm.now());
+SELECT is(pg_temp.timers(9004001), 'P1D end overdue, business:8h escalate 1 overdue', 'the clocks of the state in which an imported row stands');
+SELECT is(pg_temp.due(9004001, 'P1D'), '2026-03-07 16:00'::timestamp, 'from the moment that the row tells');
+SELECT is(pg_temp.due(9004001, 'business:8h'), '2026-03-09 15:00'::timestamp, 'in business time too (SLA-001)');
+SELECT is(pg_temp.due(9004002, 'P1D'), '2026-03-11 09:00'::timestamp, 'each row from its own');
+SELECT is(pg_temp.timers(9004003), NULL, 'a final state has none');
+SELECT is(pg_temp.due(9004004, 'P10D'), '2026-03-20 12:00'::timestamp, 'a first state too');
+UPDATE prm.lead SET state = 'waiting' WHERE program_id = :program AND lead_id = 9004004;
+SELECT is(pg_temp.timers(9004004), 'P10D warn canceled, P1D end due, business:8h escalate 1 due', 'an import that changes the state ends the clocks that ran');
+UPDATE prm.lead SET state = 'done' WHERE program_id = :program AND lead_id = 9004004;
+SELECT is(pg_temp.timers(9004004), 'P10D warn canceled, P1D end canceled, business:8h escalate 1 canceled', 'also into a state without clocks');
+SELECT is((SELECT count(*) FROM prm.task WHERE program_id = :program AND machine = 'lead' AND subject_id BETWEEN 9004001 AND 9004004), 0::bigint, 'no hooks follow from an import');
+SELECT is((SELECT count(*) FROM prm.outbox WHERE program_id = :program AND event_type = 'lead.waits'), 0::bigint, 'and no messages');
+
 SELECT * FROM finish();
 ROLLBACK;

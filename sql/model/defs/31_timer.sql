@@ -104,6 +104,42 @@ REVOKE ALL ON FUNCTION prm._timers_moved(bigint, text, text, text, text, bigint[
 COMMENT ON FUNCTION prm._timers_moved(bigint, text, text, text, text, bigint[], uuid[], timestamptz) IS
 'The clocks of subjects that moved: cancels those of the state left, stops them where the new state pauses, lets them run on where a pause ends, and starts those of the state entered (NULL: deleted). Called by prm._state_entered() once per transition and batch.';
 
+CREATE OR REPLACE FUNCTION prm._timers_imported(program_id bigint, machine text, version integer, from_state text, to_state text, subjects bigint[],
+  subject_uuids uuid[], moments timestamptz[], at timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_open bigint[];
+BEGIN
+  -- What they waited for before the import belongs to a state that they were never left in.
+  IF _timers_imported.from_state IS NOT NULL THEN
+    IF _timers_imported.subjects IS NOT NULL THEN
+      the_open := ARRAY(SELECT t.timer_id FROM unnest(_timers_imported.subjects) u(id) CROSS JOIN LATERAL (SELECT t.timer_id FROM prm.timer t
+        WHERE t.program_id = _timers_imported.program_id AND t.subject_id = u.id AND t.machine = _timers_imported.machine AND t.ended_at IS NULL OFFSET 0) t);
+    ELSE
+      the_open := ARRAY(SELECT t.timer_id FROM unnest(_timers_imported.subject_uuids) u(uuid) CROSS JOIN LATERAL (SELECT t.timer_id FROM prm.timer t
+        WHERE t.program_id = _timers_imported.program_id AND t.subject_uuid = u.uuid AND t.machine = _timers_imported.machine AND t.ended_at IS NULL OFFSET 0) t);
+    END IF;
+    UPDATE prm.timer t SET ended_at = _timers_imported.at, paused_at = NULL, remaining = NULL,
+        canceled_at = CASE WHEN t.fired_at IS NULL THEN _timers_imported.at END, outcome = coalesce(t.outcome, 'canceled')
+      FROM unnest(the_open) o(timer_id) WHERE t.program_id = _timers_imported.program_id AND t.timer_id = o.timer_id;
+  END IF;
+  -- Each row has a moment of its own, the one that its history entry has.
+  INSERT INTO prm.timer (program_id, machine, machine_version, state, delay, action, event, escalation_level, due_at, created_at, subject_id, subject_uuid)
+  SELECT _timers_imported.program_id, _timers_imported.machine, _timers_imported.version, _timers_imported.to_state, d.delay, d.action, d.event,
+    d.escalation_level, prm._timer_due(d.delay, r.moment, _timers_imported.program_id), r.moment, r.id, r.uuid
+  FROM ROWS FROM (unnest(_timers_imported.subjects), unnest(_timers_imported.subject_uuids), unnest(_timers_imported.moments)) AS r(id, uuid, moment)
+  CROSS JOIN (
+    SELECT a.key AS delay, k AS action, a.value ->> 'event' AS event, (a.value ->> 'escalate')::integer AS escalation_level
+    FROM prm.machine_state s CROSS JOIN LATERAL jsonb_each(s.after) a CROSS JOIN LATERAL jsonb_object_keys(a.value) k
+    WHERE s.program_id = _timers_imported.program_id AND s.machine = _timers_imported.machine AND s.version = _timers_imported.version
+      AND s.state = _timers_imported.to_state) d;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._timers_imported(bigint, text, integer, text, text, bigint[], uuid[], timestamptz[], timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION prm._timers_imported(bigint, text, integer, text, text, bigint[], uuid[], timestamptz[], timestamptz) IS
+'The clocks of subjects that an import put into a state: those that ran are cancelled, those of the state start at the moment of each row, so they may be due already. Called by the machine''s trigger once per state and batch.';
+
 CREATE OR REPLACE VIEW prm.v_timer WITH (security_invoker = true) AS
 SELECT t.program_id, t.timer_id, t.machine, t.subject_id, t.subject_uuid, t.state, coalesce(s.label, t.state) AS state_label, t.delay, t.action, t.event,
   t.escalation_level, coalesce(t.role, r.role) AS role, coalesce(r.label, t.role, r.role) AS role_label, t.due_at,

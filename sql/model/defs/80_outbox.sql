@@ -121,7 +121,7 @@ BEGIN
       -- The history names the version that judged the event; all subjects are on the same one.
       SELECT 1 FROM prm.machine_transition t
       WHERE t.program_id = _state_entered.program_id AND t.machine = 'lead'
-        AND t.version = prm._subject_version('lead', _state_entered.subjects[1], _state_entered.program_id)
+        AND t.version = prm._subject_version('lead', _state_entered.subjects[1], NULL, _state_entered.program_id)
         AND t.from_state = _state_entered.from_state AND t.event = _state_entered.event AND t.creates = 'deal') THEN
     -- The deal's first state is the doing of whoever converted the lead, not of the model's owner.
     PERFORM set_config('prm.actor', _state_entered.actor, true);
