@@ -377,7 +377,10 @@ BEGIN
   IF to_regclass('prm.machine_target') IS NOT NULL THEN
     RETURN QUERY SELECT c.severity, c.object, c.message, c.fix FROM prm._check_targets() c;
   END IF;
+  IF to_regclass('prm.escalation_role') IS NOT NULL AND to_regclass('prm.machine_state') IS NOT NULL AND to_regclass('prm.machine') IS NOT NULL THEN
+    RETURN QUERY SELECT c.severity, c.object, c.message, c.fix FROM prm._check_escalations() c;
+  END IF;
 END
 $prm$;
 COMMENT ON FUNCTION prm.check() IS
-'Self-check of the installation: versions that do not fit, objects of the model that are missing, disabled, owned by others or members of an extension, programmes without a machine, attached tables without a trigger. A row for each fault, with the statement that mends it; no row means healthy.';
+'Self-check of the installation: versions that do not fit, objects of the model that are missing, disabled, owned by others or members of an extension, programmes without a machine, attached tables without a trigger, levels of escalation without a role. A row for each fault, with the statement that mends it; no row means healthy.';

@@ -202,3 +202,23 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._tell_timers(bigint, integer) IS
 'Fires up to batch due escalations and warnings: marks each once, with the role of its level, and writes a message where an outbox rule with event escalate or warn asks for it.';
+
+CREATE FUNCTION prm._check_escalations() RETURNS SETOF prm.check_row
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+    SELECT 'warning', format('machine %s of programme %s', e.machine, e.program_id), format('state "%s" escalates to level %s, which has no role, so nobody is told', e.state, e.level),
+      format('INSERT INTO prm.escalation_role (program_id, machine, level, role) VALUES (%s, %L, %s, ''channel_manager'');', e.program_id, e.machine, e.level)
+    FROM (
+      SELECT DISTINCT ON (s.program_id, s.machine, (a.value ->> 'escalate')::integer) s.program_id, s.machine, s.state, (a.value ->> 'escalate')::integer AS level
+      FROM prm.machine_state s
+      JOIN prm.machine m ON m.program_id = s.program_id AND m.machine = s.machine AND m.version = s.version AND (m.is_current OR m.has_rows)
+      CROSS JOIN LATERAL jsonb_each(s.after) a
+      WHERE a.value ? 'escalate'
+      ORDER BY s.program_id, s.machine, (a.value ->> 'escalate')::integer, m.is_current DESC, s.position) e
+    WHERE NOT EXISTS (SELECT 1 FROM prm.escalation_role r WHERE r.program_id = e.program_id AND r.machine = e.machine AND r.level = e.level)
+    ORDER BY e.program_id, e.machine, e.level;
+END
+$prm$;
+COMMENT ON FUNCTION prm._check_escalations() IS 'The part of check() about ladders: levels that a machine escalates to and that have no role.';

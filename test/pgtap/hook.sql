@@ -122,5 +122,30 @@ SELECT throws_ok(format('SELECT prm.complete_task(%s)', :task), '55000', format(
 SELECT throws_ok('SELECT prm.complete_task(0)', '42704', format('task 0 does not exist in programme %s', :p), 'an unknown task');
 SELECT throws_ok('SELECT prm.complete_task(NULL)', '42704', NULL, 'no task');
 
+-- ---- tasks: when they are due, and who sees what is open ---------------------------------------------------------------
+SELECT is(pg_temp.refused('{"event": "return", "action": "task", "title": "x", "due_after": "soon"}'), 'hook of machine "lead": due_after "soon" is no duration');
+SELECT is(pg_temp.refused('{"event": "return", "action": "task", "title": "x", "due_after": "-1 day"}'), 'hook of machine "lead": due_after -1 day lies in the past');
+SELECT alike(pg_temp.refused('{"event": "return", "action": "task", "title": "x", "due_after": "business:soon"}'), 'hook of machine "lead": due_after is no duration: %');
+DELETE FROM prm.machine_hook WHERE program_id = :p;
+DELETE FROM prm.task WHERE program_id = :p;
+DELETE FROM prm.calendar WHERE program_id = :p;
+INSERT INTO prm.calendar (calendar, is_default) VALUES ('office', true);
+INSERT INTO prm.calendar_hours (calendar, weekday, opens, closes) SELECT 'office', d, '09:00', '18:00' FROM generate_series(1, 5) d;
+SELECT set_config('prm.partner_id', '', true);
+SELECT prm.define_machine('lead', '{"initial": "new", "states": {"new": {"on": {"look": {"target": "seen"}}}, "seen": {"on": {"end": {"target": "over"}}}, "over": {"type": "final"}}}') AS v \gset
+SELECT pg_temp.hook('{"event": "look", "action": "task", "title": "In office hours", "due_after": "business:8h"}');
+SELECT pg_temp.hook('{"event": "look", "action": "task", "title": "By the calendar", "due_after": "P2D", "role_name": "hook_test_coordinator"}');
+SELECT pg_temp.hook('{"event": "look", "action": "task", "title": "At no time"}');
+SET LOCAL prm.clock = '2026-01-02 16:00 Europe/Berlin';  -- a Friday
+INSERT INTO prm.lead (lead_id, partner_id, company) VALUES (9200101, 9200001, 'Birch');
+SELECT prm.fire('lead', 9200101, 'look') AS seen \gset
+SELECT is((SELECT string_agg(concat_ws('|', title, due_at AT TIME ZONE 'Europe/Berlin', is_overdue, overdue_hours), ', ' ORDER BY task_id) FROM prm.v_task WHERE program_id = :p),
+  'In office hours|2026-01-05 15:00:00|f, By the calendar|2026-01-04 16:00:00|f, At no time|f', 'business time as for deadlines (SLA-001)');
+SET LOCAL prm.clock = '2026-01-05 10:30 Europe/Berlin';
+SELECT is((SELECT concat_ws('|', subject, subject_state, partner_id, role_name, is_overdue, overdue_hours, is_mine) FROM prm.v_task WHERE program_id = :p AND title = 'By the calendar'),
+  'Birch|seen|9200001|hook_test_coordinator|t|18.50|t', 'an overdue task says of whom, for whom and how late');
+SELECT prm.complete_task((SELECT task_id FROM prm.v_task WHERE program_id = :p AND title = 'By the calendar')) IS NOT NULL AS done \gset
+SELECT is((SELECT string_agg(title, ', ' ORDER BY task_id) FROM prm.v_task WHERE program_id = :p), 'In office hours, At no time', 'what is done is not open');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -267,5 +267,13 @@ SELECT is(pg_temp.timers(9004004), 'P10D warn canceled, P1D end canceled, busine
 SELECT is((SELECT count(*) FROM prm.task WHERE program_id = :program AND machine = 'lead' AND subject_id BETWEEN 9004001 AND 9004004), 0::bigint, 'no hooks follow from an import');
 SELECT is((SELECT count(*) FROM prm.outbox WHERE program_id = :program AND event_type = 'lead.waits'), 0::bigint, 'and no messages');
 
+-- check() says which level of escalation reaches nobody.
+DELETE FROM prm.escalation_role WHERE program_id = :program AND machine = 'lead';
+SELECT is((SELECT concat_ws(': ', severity, message) FROM prm.check() WHERE object = format('machine lead of programme %s', :program)),
+  'warning: state "waiting" escalates to level 1, which has no role, so nobody is told', 'a level without a role');
+SELECT fix FROM prm.check() WHERE object = format('machine lead of programme %s', :program) \gset
+:fix
+SELECT is_empty(format($$SELECT * FROM prm.check() WHERE object = 'machine lead of programme %s'$$, :program), 'and the statement that mends it');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -165,7 +165,7 @@ COMMENT ON COLUMN prm.machine_hook.template IS 'outbox: the payload, an object o
 COMMENT ON COLUMN prm.machine_hook.role_name IS 'task: the database role whose members are to do it; NULL: anybody of the vendor.';
 COMMENT ON COLUMN prm.machine_hook.title IS 'task: what is to be done, with {fields}.';
 COMMENT ON COLUMN prm.machine_hook.detail IS 'task: further text, with {fields}.';
-COMMENT ON COLUMN prm.machine_hook.due_after IS 'task: how long after the change it is due; NULL: at no time.';
+COMMENT ON COLUMN prm.machine_hook.due_after IS 'task: how long after the change it is due: "2 days", P2D, or business time (business:8h, business:3d), as the deadlines of machines; NULL: at no time.';
 COMMENT ON COLUMN prm.machine_hook.column_name IS 'set: the column; not the state, the key, the programme or a generated one.';
 COMMENT ON COLUMN prm.machine_hook.value IS 'set: the value as JSON; "{now}" is the moment (for a date: the business date), "{actor}" who caused the change.';
 COMMENT ON COLUMN prm.machine_hook.position IS 'Order among the hooks of a change; columns are set before messages and tasks are written.';
@@ -184,6 +184,39 @@ COMMENT ON COLUMN prm.task.created_by IS 'Who caused it.';
 COMMENT ON COLUMN prm.task.due_at IS 'When it is due.';
 COMMENT ON COLUMN prm.task.done_by IS 'Who did it.';
 COMMENT ON COLUMN prm.task.done_at IS 'When it was done.';
+CREATE OR REPLACE VIEW prm.v_task WITH (security_invoker = true) AS
+SELECT t.program_id, t.task_id, t.role_name, t.title, t.detail, t.machine, t.subject_id, t.subject_uuid,
+  CASE t.machine WHEN 'lead' THEN l.company WHEN 'deal' THEN d.name WHEN 'partner' THEN p.name ELSE coalesce(t.subject_id::text, t.subject_uuid::text) END AS subject,
+  CASE t.machine WHEN 'lead' THEN l.state WHEN 'deal' THEN d.state WHEN 'partner' THEN p.state END AS subject_state,
+  CASE t.machine WHEN 'lead' THEN l.partner_id WHEN 'deal' THEN d.partner_id WHEN 'partner' THEN p.partner_id END AS partner_id,
+  t.due_at, coalesce(t.due_at <= prm.now(), false) AS is_overdue,
+  CASE WHEN t.due_at <= prm.now() THEN round(extract(epoch FROM prm.now() - t.due_at) / 3600, 2) END AS overdue_hours,
+  prm._may_act_as(t.role_name) AS is_mine, t.hook_id, t.created_by, t.created_at
+FROM prm.task t
+LEFT JOIN prm.lead l ON t.machine = 'lead' AND l.program_id = t.program_id AND l.lead_id = t.subject_id
+LEFT JOIN prm.deal d ON t.machine = 'deal' AND d.program_id = t.program_id AND d.deal_id = t.subject_id
+LEFT JOIN prm.partner p ON t.machine = 'partner' AND p.program_id = t.program_id AND p.partner_id = t.subject_id
+WHERE t.state = 'open';
+COMMENT ON VIEW prm.v_task IS 'What is to be done: one row per open task, with what it is about, whose it is and whether it is late. complete_task() closes one.';
+COMMENT ON COLUMN prm.v_task.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_task.task_id IS 'Number of the task, for complete_task().';
+COMMENT ON COLUMN prm.v_task.role_name IS 'The database role whose members are to do it; NULL: anybody of the vendor.';
+COMMENT ON COLUMN prm.v_task.title IS 'What is to be done.';
+COMMENT ON COLUMN prm.v_task.detail IS 'Further text.';
+COMMENT ON COLUMN prm.v_task.machine IS 'The machine of the row that it is about; NULL where it is about none.';
+COMMENT ON COLUMN prm.v_task.subject_id IS 'Key of that row: lead_id, deal_id, partner_id.';
+COMMENT ON COLUMN prm.v_task.subject_uuid IS 'Key of that row where it is a uuid.';
+COMMENT ON COLUMN prm.v_task.subject IS 'That row for people: company of the lead, name of the deal or partner, for tables of your own the key.';
+COMMENT ON COLUMN prm.v_task.subject_state IS 'Present state of the lead, deal or partner; NULL for tables of your own, and where the row is gone.';
+COMMENT ON COLUMN prm.v_task.partner_id IS 'Partner of the lead or deal, or the partner itself.';
+COMMENT ON COLUMN prm.v_task.due_at IS 'When it is due; NULL: at no time.';
+COMMENT ON COLUMN prm.v_task.is_overdue IS 'Whether that moment has passed.';
+COMMENT ON COLUMN prm.v_task.overdue_hours IS 'Hours since then, 2 decimals; NULL while it is not overdue.';
+COMMENT ON COLUMN prm.v_task.is_mine IS 'Whether the reader may complete it: is a member of its role, or it has none.';
+COMMENT ON COLUMN prm.v_task.hook_id IS 'The hook that opened it; NULL: opened by hand.';
+COMMENT ON COLUMN prm.v_task.created_by IS 'Who caused it.';
+COMMENT ON COLUMN prm.v_task.created_at IS 'When it was opened.';
+
 ALTER TABLE prm.task ALTER COLUMN created_by SET DEFAULT prm.current_actor();
 ALTER TABLE prm.task ALTER COLUMN created_at SET DEFAULT prm.now();
 
@@ -258,6 +291,20 @@ BEGIN
   ELSIF the_fault IS NULL AND NEW.action = 'task' AND coalesce(btrim(NEW.title), '') = '' THEN
     the_fault := 'a task needs a title';
     the_column := 'title';
+  ELSIF the_fault IS NULL AND NEW.action = 'task' AND NEW.due_after ~ '^business:' THEN
+    the_fault := 'due_after is no duration: ' || rtrim(prm._business_duration_fault(substr(NEW.due_after, 10)), '.');
+    the_column := 'due_after';
+    the_hint := 'Write it like business:8h or business:3d.';
+  ELSIF the_fault IS NULL AND NEW.action = 'task' AND NEW.due_after IS NOT NULL THEN
+    BEGIN
+      IF NEW.due_after::interval < interval '0' THEN
+        the_fault := format('due_after %s lies in the past', NEW.due_after);
+      END IF;
+    EXCEPTION WHEN data_exception THEN
+      the_fault := format('due_after "%s" is no duration', NEW.due_after);
+    END;
+    the_column := 'due_after';
+    the_hint := 'Write it like P2D, 2 days, business:8h or business:3d.';
   ELSIF the_fault IS NULL AND NEW.action = 'set' THEN
     the_column := 'column_name';
     IF the_table IS NULL THEN
@@ -415,10 +462,12 @@ BEGIN
     INSERT INTO prm.task (program_id, role_name, title, detail, machine, subject_id, subject_uuid, hook_id, created_by, created_at, due_at)
     SELECT _hooks_run.program_id, k.role_name, coalesce(nullif(btrim(prm._fill_template(k.title, s.fields)), ''), 'Task'),
       prm._fill_template(k.detail, s.fields), _hooks_run.machine, s.subject_id, s.subject_uuid, k.hook_id, _hooks_run.actor, _hooks_run.at,
-      _hooks_run.at + k.due_after
+      k.due_at
     FROM prm._hook_rows(_hooks_run.program_id, _hooks_run.machine, _hooks_run.subjects, _hooks_run.subject_uuids, the_context) s
-    CROSS JOIN prm.machine_hook k
-    WHERE k.program_id = _hooks_run.program_id AND k.hook_id = ANY (the_hooks) AND k.action = 'task'
+    -- One moment for all subjects, so when a task is due is computed once for each hook.
+    CROSS JOIN (
+      SELECT i.*, CASE WHEN i.due_after IS NOT NULL THEN prm._timer_due(i.due_after, _hooks_run.at, i.program_id) END AS due_at
+      FROM prm.machine_hook i WHERE i.program_id = _hooks_run.program_id AND i.hook_id = ANY (the_hooks) AND i.action = 'task' OFFSET 0) k
     ORDER BY s.subject_id, s.subject_uuid, k.position, k.hook_id;
   END IF;
 END

@@ -82,7 +82,7 @@ CREATE TABLE prm.machine_hook (
   role_name text,
   title text,
   detail text,
-  due_after interval,
+  due_after text,
   column_name text,
   value jsonb,
   position integer NOT NULL DEFAULT 0,
