@@ -4,7 +4,8 @@
  *   machine.c          compiled machines: loading, the backend's cache, pins, finding a state or an event
  *   machine_check.c    may this row take this event? actor, required fields, guard, reason
  *   machine_gate.c     what an event waits for beyond the row: criteria, reviews
- *   machine_walk.c     the statement trigger: walks old and new rows, judges each change of state
+ *   machine_walk.c     the statement trigger: walks old and new rows
+ *   machine_judge.c    judges each change of state that the walk finds
  *   machine_lane.c     collects what the walk found, by programme and transition
  *   machine_history.c  writes what the walk collected, set-wise, as the owner of the model
  *   machine_plain.c    may the history be written without pinning the search_path?

@@ -1,6 +1,7 @@
 /*
- * machine_walk.h: what a statement's walk holds, shared by machine_walk.c (judges the rows), machine_version.c (finds the version
- * that they are on) and machine_lane.c (collects and writes what they did). No other file includes it.
+ * machine_walk.h: what a statement's walk holds, shared by machine_walk.c (reads the rows), machine_judge.c (judges them),
+ * machine_version.c (finds the version that they are on) and machine_lane.c (collects and writes what they did). No other
+ * file includes it.
  */
 #ifndef PRM_MACHINE_WALK_H
 #define PRM_MACHINE_WALK_H
@@ -115,6 +116,12 @@ typedef struct Walk
 	MemoryContextCallback unpin;
 } Walk;
 
+extern Datum prm_text_or_null(const char *text);
+extern bool prm_judge_fired(Walk *walk, const WalkRow *row);
+extern void prm_judge_given(Walk *walk, WalkProgram *program, WalkMachine *version, const WalkRow *row);
+extern void prm_judge_first(Walk *walk, WalkProgram *program, const WalkRow *row);
+extern void prm_judge_deletion(Walk *walk, WalkProgram *program, WalkMachine *version, const WalkRow *row);
+extern void prm_judge_change(Walk *walk, WalkProgram *program, WalkMachine *version, const WalkRow *row);
 extern void prm_walk_connect(Walk *walk);
 extern void prm_walk_read(Walk *walk, TupleTableSlot *old_row, TupleTableSlot *new_row, WalkRow *row);
 extern WalkProgram *prm_walk_program(Walk *walk, int64 program_id);
