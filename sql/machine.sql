@@ -66,6 +66,14 @@ UPDATE prm.lead SET state = 'big' WHERE lead_id = 7012;
 SELECT prm.fire('lead', 7012, 'swear');
 SELECT prm.fire('lead', 7011, 'note');
 SELECT prm.fire('lead', 7001, 'note');
+-- An event with values: they are judged with it, and set with it.
+SELECT prm.fire('lead', 7011, 'grow', options => '{"set": {"budget": 900}}');
+SELECT prm.fire('lead', 7011, 'grow', options => '{"set": {"budget": "much"}}');
+SELECT prm.fire('lead', 7011, 'grow', options => '{"set": {"budgt": 2000, "colour": "red"}}');
+SELECT prm.fire('lead', 7011, 'grow', options => '{"set": {"budget": 2000, "state": "new"}}');
+SELECT prm.fire('lead', 7011, 'grow', options => '{"set": {"attributes": "witness"}}');
+SELECT prm.fire('lead', 7011, 'grow', options => '{"set": {"budget": 2000, "attributes": {"witness": "Ann"}}}');
+SELECT state, budget, attributes FROM prm.lead WHERE lead_id = 7011;
 \pset format unaligned
 \pset tuples_only on
 SELECT prm.machine_dot('lead', 7012);

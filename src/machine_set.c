@@ -18,7 +18,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#define OPTIONS_HINT "Pass '{}', '{\"version\": 17}' or '{\"set\": {\"budget\": 5000}}'."
+#define OPTIONS_HINT "Pass '{}', '{\"version\": 17}' or '{\"set\": {\"budget\": 5000, \"attributes\": {\"x\": 1}}}'."
 
 static void
 bad_option(const char *message, const char *detail)
@@ -143,7 +143,7 @@ prm_fire_options_bind(PrmFireOptions *options, const PrmTarget *target)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("option \"set\" names what is no column of %s.%s: %s", target->schema, target->table, unknown.data),
 						errdetail("The keys of \"set\" are columns of the table that the machine serves."),
-						errhint("What has no column of its own goes into attributes: '{\"set\": {\"attributes\": {\"x\": 1}}}'."),
+						errhint("What has no column of its own can go into a column attributes: '{\"set\": {\"attributes\": {\"x\": 1}}}'."),
 						err_generic_string(PG_DIAG_SCHEMA_NAME, target->schema),
 						err_generic_string(PG_DIAG_TABLE_NAME, target->table)));
 	if (refused.len > 0)
