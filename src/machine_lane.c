@@ -3,8 +3,8 @@
  * acting party of each, and the lanes: the ids of the subjects that take the same transition in the same programme, which
  * machine_history.c writes together. Called by machine_walk.c only.
  *
- * The memory is bounded: a lane is written when it is full, and all of them when together they hold LANES_TOTAL ids. SPI is
- * connected when the first lane is written, so that a statement that changes no state pays nothing for it.
+ * The memory is bounded: all lanes are written when together they hold LANES_TOTAL ids. SPI is connected when the first lane is
+ * written, so that a statement that changes no state pays nothing for it.
  */
 #include "machine_walk.h"
 
@@ -30,9 +30,12 @@
 /* From this length on a lane is written in the order of its keys: neighbours in the index of the history come together. */
 #define SORTED_LENGTH 512
 
-/* A lane is written when it is this long, and all lanes when together they hold LANES_TOTAL ids: that bounds the memory. */
-#define LANE_LENGTH 10240
+/*
+ * All lanes are written when together they hold so many ids: that bounds the memory, to few megabytes. The longer they are, the more neighbours in the index come together.
+ */
 #define LANES_TOTAL 102400
+/* Hooks, which build rows of JSON, get no more subjects than this at a time. */
+#define HOOK_LENGTH 10240
 
 /* ---- programmes ------------------------------------------------------------------------------------------------------- */
 
@@ -242,6 +245,28 @@ prm_walk_connect(Walk *walk)
 	walk->connected = true;
 }
 
+/* What follows the change, for so many of its subjects at a time as it can take. */
+static void
+call_hooks(const PrmHistoryBatch *all, LaneKind kind)
+{
+	Size size = all->is_uuid ? sizeof(pg_uuid_t) : sizeof(int64);
+
+	for (int first = 0; first < all->count; first += HOOK_LENGTH)
+	{
+		PrmHistoryBatch batch = *all;
+
+		batch.count = Min(HOOK_LENGTH, all->count - first);
+		batch.subjects = (char *) all->subjects + size * first;
+		if (kind == LANE_IMPORT)
+		{
+			batch.moments = all->moments + first;
+			prm_history_start_clocks(&batch);
+		}
+		else
+			prm_history_call_hook(&batch);
+	}
+}
+
 static void
 flush_lane(Walk *walk, WalkProgram *program, WalkMachine *machine, Lane *lane)
 {
@@ -290,16 +315,25 @@ flush_lane(Walk *walk, WalkProgram *program, WalkMachine *machine, Lane *lane)
 					   transition);
 	if (lane->kind != LANE_DELETE)
 		prm_history_write(&batch);
-	if (lane->kind == LANE_EVENT ? transition->has_hook : lane->kind != LANE_IMPORT)
-		prm_history_call_hook(&batch);
-	else if (lane->kind == LANE_IMPORT && (lane->to->has_clock || (batch.from != (Datum) 0 && machine->machine->has_clock)))
-		prm_history_start_clocks(&batch);
+	if (lane->kind == LANE_IMPORT ? lane->to->has_clock || (batch.from != (Datum) 0 && machine->machine->has_clock)
+								  : lane->kind != LANE_EVENT || transition->has_hook)
+		call_hooks(&batch, lane->kind);
 	if (lane->kind == LANE_DELETE && program->machines->machine->cascade)
 		prm_history_delete(&batch);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(walk->row_context);
 	walk->buffered -= lane->count;
 	lane->count = 0;
+	/* Lanes that were long one after the other must not add up. */
+	if (lane->capacity > HOOK_LENGTH)
+	{
+		pfree(lane->subjects);
+		if (lane->moments != NULL)
+			pfree(lane->moments);
+		lane->subjects = NULL;
+		lane->moments = NULL;
+		lane->capacity = 0;
+	}
 }
 
 void
@@ -322,20 +356,14 @@ prm_walk_append(Walk *walk, WalkProgram *program, WalkMachine *machine, Lane *la
 {
 	if (lane->count == lane->capacity)
 	{
-		if (lane->capacity == LANE_LENGTH)
-			flush_lane(walk, program, machine, lane);
-		else
-		{
-			Size size = walk->key_type == UUIDOID ? sizeof(pg_uuid_t) : sizeof(int64);
+		Size size = walk->key_type == UUIDOID ? sizeof(pg_uuid_t) : sizeof(int64);
 
-			lane->capacity = lane->capacity == 0 ? 8 : Min(lane->capacity * 4, LANE_LENGTH);
-			lane->subjects = lane->subjects == NULL ? MemoryContextAlloc(walk->context, size * lane->capacity)
-													: repalloc(lane->subjects, size * lane->capacity);
-			if (lane->kind == LANE_IMPORT)
-				lane->moments = lane->moments == NULL
-									? MemoryContextAlloc(walk->context, sizeof(TimestampTz) * lane->capacity)
-									: repalloc(lane->moments, sizeof(TimestampTz) * lane->capacity);
-		}
+		lane->capacity = lane->capacity == 0 ? 8 : Min(lane->capacity * 4, LANES_TOTAL);
+		lane->subjects = lane->subjects == NULL ? MemoryContextAlloc(walk->context, size * lane->capacity)
+												: repalloc(lane->subjects, size * lane->capacity);
+		if (lane->kind == LANE_IMPORT)
+			lane->moments = lane->moments == NULL ? MemoryContextAlloc(walk->context, sizeof(TimestampTz) * lane->capacity)
+												  : repalloc(lane->moments, sizeof(TimestampTz) * lane->capacity);
 	}
 	if (lane->moments != NULL)
 		lane->moments[lane->count] = moment;
