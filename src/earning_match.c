@@ -286,12 +286,18 @@ mark_unqualified(Match *match, int first)
 	List *best = NIL; /* PrmRule *, one for each component */
 	ListCell *cell;
 
+	/* A plan that neither the seller nor the upline is in has nothing to do with the sale. */
+	if (!match->enrolled && !prm_is_enrolled(match->run, match->plan, match->credit->partner_id, match->event->earned_on))
+		return;
 	for (int i = 0; i < match->plan->rule_count; i++)
 	{
 		PrmRule *rule = match->plan->rules[i];
 		bool known = false;
 
 		if (!serves(rule, match->level) || !fault_of(match, rule, false).of_payee || fault_of(match, rule, true).code != NULL)
+			continue;
+		/* Where each is paid by the plan that he is in, nobody is short of a plan that he is not in. */
+		if (!match->enrolled && rule->override_mode == PRM_OVERRIDE_LOWER_OF_PLANS)
 			continue;
 		foreach (cell, best)
 		{
