@@ -182,7 +182,7 @@ fault_of(Match *match, const PrmRule *rule, bool for_anybody)
 	if (rule->registered >= 0 && rule->registered != event->registered)
 		return (Fault){"other_registration",
 					   rule->registered ? "the rule is for registered deals, and this one was not registered"
-										: "the rule is for deals that were not registered, and this one was not known to be so",
+										: "the rule is for deals that were not registered, and this one was",
 					   false};
 	if (differs(rule->tier, payee->tier) && !for_anybody)
 		return (Fault){"other_tier", SAY("the rule is for tier %s, the partner held %s", rule->tier, OR_NONE(payee->tier, "none")),
