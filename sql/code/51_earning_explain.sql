@@ -59,6 +59,7 @@ DECLARE
   the_sign integer := 1;
   the_sum numeric := 0;
   piece prm.commission_part;
+  found_one record;
   the_head prm.commission_explanation;
   result prm.commission_explanation;
 BEGIN
@@ -81,9 +82,12 @@ BEGIN
     result.measure_amount := winner.measure_amount;
     result.attained_before := winner.attained_before;
     result.window_start := winner.window_start;
-    result.reason := format('%s of %s was counted %s before; ', trim_scale(coalesce(winner.attained_before, 0)), coalesce(winner.measure, winner.basis), the_window)
-      || CASE WHEN rule.accumulate = 'lookup' THEN format('with this event %s, which chooses the bracket', trim_scale(coalesce(winner.attained_before, 0) + winner.measure_amount))
-              ELSE format('the event pays F(%s) - F(%s)', trim_scale(coalesce(winner.attained_before, 0) + winner.measure_amount), trim_scale(coalesce(winner.attained_before, 0))) END;
+    result.reason := format('%s of %s was counted %s before; ', trim_scale(coalesce(winner.attained_before, 0)),
+        CASE WHEN winner.measure = 'attainment' THEN winner.basis ELSE winner.measure END, the_window)
+      || CASE WHEN winner.measure = 'attainment' THEN format('with this event %s of the quota', trim_scale(round(winner.measure_amount, 6)))
+              WHEN rule.accumulate = 'lookup' THEN format('with this event %s, which chooses the bracket', trim_scale(winner.attained_before + winner.measure_amount))
+              WHEN winner.measure <> winner.basis THEN format('with this event %s', trim_scale(winner.attained_before + winner.measure_amount))
+              ELSE format('the event pays F(%s) - F(%s)', trim_scale(winner.attained_before + winner.measure_amount), trim_scale(winner.attained_before)) END;
     RETURN NEXT result;
   END IF;
   SELECT e.customer_id INTO the_customer FROM prm.earning_event e WHERE e.program_id = _winner_steps.program_id AND e.earning_event_id = winner.earning_event_id;
@@ -105,9 +109,9 @@ BEGIN
   result := the_head;
   result.currency := the_plan_currency;
   result.outcome := 'part';
-  IF coalesce(winner.measure, winner.basis) = winner.basis AND rule.accumulate <> 'lookup' THEN
+  IF winner.measure = winner.basis AND rule.accumulate <> 'lookup' THEN
     FOR piece IN SELECT p.* FROM prm.commission_parts(winner.schedule::prm.commission_schedule, winner.basis_amount,
-        CASE WHEN rule.accumulate = 'cumulative' THEN coalesce(winner.attained_before, 0) ELSE 0 END) p ORDER BY p.part
+        CASE WHEN rule.accumulate = 'cumulative' THEN winner.attained_before ELSE 0 END) p ORDER BY p.part
     LOOP
       result.reason := prm._part_reason(piece);
       result.amount := the_sign * piece.commission;
@@ -119,40 +123,47 @@ BEGIN
       RETURN NEXT result;
     END LOOP;
   ELSE
-    -- The bracket is found by one thing and pays on another: the last part of what is looked up names it.
-    SELECT p.* INTO piece FROM prm.commission_parts(winner.schedule::prm.commission_schedule,
-        CASE WHEN rule.accumulate = 'transaction' THEN winner.measure_amount ELSE coalesce(winner.attained_before, 0) + winner.measure_amount END) p
-      ORDER BY p.upper DESC NULLS FIRST LIMIT 1;
-    result.reason := format('%s on %s from %s%s of %s: %s of %s', CASE WHEN piece.rate IS NULL THEN 'a fixed amount' WHEN abs(piece.rate) <= 1
-        THEN trim_scale(piece.rate * 100) || '%' ELSE trim_scale(piece.rate) || ' each' END, 'the bracket', trim_scale(piece.lower),
-        coalesce(' to ' || trim_scale(piece.upper), ' on'), coalesce(winner.measure, winner.basis), trim_scale(winner.basis_amount), winner.basis);
-    result.amount := winner.commission;
-    result.basis_amount := winner.basis_amount;
-    result.part_lower := piece.lower;
-    result.part_upper := piece.upper;
-    result.rate := piece.rate;
-    the_sum := winner.commission;
-    RETURN NEXT result;
+    -- The bracket is found by one thing and pays on another: on this event, or on all of the window less what it was before.
+    FOR found_one IN
+      SELECT b.*, p.lower, p.upper, p.rate
+      FROM (SELECT 1 AS place, 1 AS factor, CASE WHEN winner.measure = 'attainment' OR rule.accumulate = 'transaction' THEN winner.measure_amount
+              ELSE winner.attained_before + winner.measure_amount END AS measured,
+            winner.basis_amount + CASE WHEN rule.accumulate = 'cumulative' THEN winner.basis_before ELSE 0 END AS basis
+          UNION ALL
+          SELECT 2, -1, CASE WHEN winner.measure <> 'attainment' THEN winner.attained_before
+              WHEN winner.measure_amount <> 0 THEN winner.attained_before * winner.measure_amount / (winner.attained_before + winner.basis_amount) END, winner.basis_before
+            WHERE rule.accumulate = 'cumulative' AND winner.basis_before <> 0) b
+      CROSS JOIN LATERAL (SELECT i.* FROM prm.commission_parts(winner.schedule::prm.commission_schedule, b.measured) i ORDER BY i.upper DESC NULLS FIRST LIMIT 1) p
+      ORDER BY b.place
+    LOOP
+      result.reason := format('%s %s from %s%s, so %s%s', trim_scale(round(found_one.measured, 6)), CASE WHEN winner.measure = 'attainment' THEN 'of the quota lies' ELSE winner.measure || ' lies' END,
+        trim_scale(found_one.lower), coalesce(' to ' || trim_scale(found_one.upper), ' on'),
+        CASE WHEN found_one.rate IS NULL THEN 'a fixed amount' WHEN abs(found_one.rate) <= 1 THEN format('%s%% of %s', trim_scale(found_one.rate * 100), trim_scale(found_one.basis))
+          ELSE format('%s each of %s', trim_scale(found_one.rate), trim_scale(found_one.basis)) END)
+        || CASE WHEN found_one.place = 2 THEN ', which was due before' ELSE '' END;
+      result.amount := the_sign * found_one.factor * prm._bracket_pays(winner.schedule::prm.commission_schedule, found_one.measured, found_one.basis);
+      result.basis_amount := found_one.basis;
+      result.part_lower := found_one.lower;
+      result.part_upper := found_one.upper;
+      result.rate := found_one.rate;
+      the_sum := the_sum + result.amount;
+      RETURN NEXT result;
+    END LOOP;
   END IF;
-  IF abs(the_sum) = abs(winner.commission) THEN
-    NULL;
-  ELSE
+  IF the_sum <> the_sign * winner.commission THEN
     result := the_head;
     result.outcome := 'below';
     result.currency := the_plan_currency;
     result.override_mode := winner.override_mode;
     result.cause_entry_id := winner.cause_entry_id;
-    result.amount := the_sign * abs(winner.commission) - the_sum;
+    result.amount := the_sign * winner.commission - the_sum;
     result.reason := CASE winner.override_mode
       WHEN 'differential' THEN 'less what the levels below are paid'
       WHEN 'lower_of_plans' THEN 'no more than the plan of the seller would pay'
-      ELSE 'what other entries of the event change' END;
+      ELSE 'what division cannot express exactly' END;
     RETURN NEXT result;
   END IF;
-  the_sum := the_sign * abs(winner.commission);
-  IF winner.commission < 0 AND the_sign = 1 THEN
-    the_sum := winner.commission;
-  END IF;
+  the_sum := the_sign * winner.commission;
 
   IF the_plan_currency <> winner.currency THEN
     the_sum := the_sum / winner.exchange_rate;
@@ -192,12 +203,12 @@ $prm$;
 COMMENT ON FUNCTION prm._winner_steps(prm.earning_outcome, bigint) IS
 'What the amount of a winning rule is made of: what was attained, the parts, what levels below change, conversion, cap and rounding. They sum to the amount.';
 
-CREATE FUNCTION prm._refund_steps(refund prm.earning_event) RETURNS SETOF prm.commission_explanation
+CREATE FUNCTION prm._refund_steps(refund_id bigint, program_id bigint) RETURNS SETOF prm.commission_explanation
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  refund prm.earning_event := _refund_steps.refund;
-  the_zone constant text := prm._program_time_zone((_refund_steps.refund).program_id);
+  refund prm.earning_event;
+  the_zone constant text := prm._program_time_zone(_refund_steps.program_id);
   original prm.earning_event;
   the_refunded numeric;
   the_last date;
@@ -205,6 +216,7 @@ DECLARE
   result prm.commission_explanation;
   nothing prm.commission_explanation;
 BEGIN
+  SELECT e.* INTO refund FROM prm.earning_event e WHERE e.program_id = _refund_steps.program_id AND e.earning_event_id = _refund_steps.refund_id;
   SELECT e.* INTO original FROM prm.earning_event e WHERE e.program_id = refund.program_id AND e.earning_event_id = refund.applies_to_id;
   SELECT -sum(e.amount) INTO the_refunded FROM prm.earning_event e
     WHERE e.program_id = refund.program_id AND e.applies_to_id = refund.applies_to_id AND e.kind = 'refunded'
@@ -254,7 +266,7 @@ BEGIN
   END LOOP;
 END
 $prm$;
-COMMENT ON FUNCTION prm._refund_steps(prm.earning_event) IS 'What a refund takes back, and of each entry that gives nothing back why not.';
+COMMENT ON FUNCTION prm._refund_steps(bigint, bigint) IS 'What a refund takes back, and of each entry that gives nothing back why not.';
 
 CREATE FUNCTION prm.explain_commission(earning_event_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.commission_explanation
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -277,7 +289,7 @@ BEGIN
   END IF;
 
   IF event.kind = 'refunded' THEN
-    FOR result IN SELECT s.* FROM prm._refund_steps(event) s
+    FOR result IN SELECT s.* FROM prm._refund_steps(event.earning_event_id, the_program) s
     LOOP
       the_step := the_step + 1;
       result.step := the_step;
