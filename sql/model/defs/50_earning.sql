@@ -20,6 +20,14 @@ ALTER TABLE prm.commission_rule ADD CONSTRAINT commission_rule_schedule_check CH
 ALTER TABLE prm.commission_rule DROP CONSTRAINT IF EXISTS commission_rule_condition_check;
 ALTER TABLE prm.commission_rule ADD CONSTRAINT commission_rule_condition_check CHECK (prm._check_condition(condition));
 
+ALTER TABLE prm.commission_rule DROP CONSTRAINT IF EXISTS commission_rule_money_check;
+ALTER TABLE prm.commission_rule ADD CONSTRAINT commission_rule_money_check CHECK (
+  prm.check_amount(min_amount, 'commission_rule.min_amount') AND prm.check_amount(cap_amount, 'commission_rule.cap_amount'));
+ALTER TABLE prm.subscription DROP CONSTRAINT IF EXISTS subscription_amount_check;
+ALTER TABLE prm.subscription ADD CONSTRAINT subscription_amount_check CHECK (
+  prm.check_amount(amount, 'subscription.amount') AND prm.check_amount(list_amount, 'subscription.list_amount')
+  AND prm.check_amount(cost, 'subscription.cost') AND prm.check_amount(quantity, 'subscription.quantity'));
+
 -- Never changed, by anybody.
 
 CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.ledger
@@ -229,46 +237,3 @@ COMMENT ON FUNCTION prm._credit_given() IS
 
 CREATE OR REPLACE TRIGGER prm_30_accrual AFTER INSERT ON prm.sales_credit REFERENCING NEW TABLE AS new_rows
   FOR EACH STATEMENT EXECUTE FUNCTION prm._credit_given();
-
--- Rules: a version that has earned never changes.
-
-CREATE OR REPLACE FUNCTION prm._guard_rule() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-DECLARE
-  the_last date;
-BEGIN
-  IF TG_OP <> 'INSERT' THEN
-    -- Entries that another session is about to commit hold the rule by their foreign key: wait for them, then look.
-    PERFORM r.rule_id FROM prm.commission_rule r WHERE r.program_id = OLD.program_id AND r.rule_id = OLD.rule_id FOR UPDATE;
-    SELECT max(l.earned_on) INTO the_last FROM prm.ledger l WHERE l.program_id = OLD.program_id AND l.rule_id = OLD.rule_id;
-    IF the_last IS NOT NULL AND (TG_OP = 'DELETE'
-         OR to_jsonb(NEW) - 'valid' - 'label' <> to_jsonb(OLD) - 'valid' - 'label'
-         OR NEW.valid <> OLD.valid AND (coalesce(lower(NEW.valid), '-infinity') <> coalesce(lower(OLD.valid), '-infinity')
-              OR coalesce(upper(NEW.valid), 'infinity') > coalesce(upper(OLD.valid), 'infinity') OR NOT NEW.valid @> the_last)) THEN
-      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('commission rule %s has earned and cannot be %s', OLD.rule_id,
-          CASE TG_OP WHEN 'DELETE' THEN 'deleted' ELSE 'changed' END),
-        DETAIL = format('Ledger entries up to %s name it; only its end may be set, after that day.', to_char(the_last, 'YYYY-MM-DD')),
-        HINT = format('SELECT prm.supersede_rule(%s, date ''%s'', ''{"schedule": "..."}'') opens its next version.', OLD.rule_id, to_char(the_last + 1, 'YYYY-MM-DD')),
-        SCHEMA = 'prm', TABLE = 'commission_rule';
-    END IF;
-    IF TG_OP = 'DELETE' THEN
-      RETURN OLD;
-    END IF;
-  END IF;
-  NEW.lineage_id := coalesce(NEW.lineage_id, NEW.rule_id);
-  NEW.schedule := (NEW.schedule::prm.commission_schedule)::text;
-  IF NEW.tier IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.tier t WHERE t.program_id = NEW.program_id AND t.ladder = 'main' AND t.tier = NEW.tier) THEN
-    RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('there is no tier "%s"', NEW.tier),
-      DETAIL = 'The rule would never match: rules go by the tier held on the ladder main.',
-      HINT = 'SELECT tier FROM prm.tier lists the tiers.', SCHEMA = 'prm', TABLE = 'commission_rule', COLUMN = 'tier';
-  END IF;
-  RETURN NEW;
-END
-$prm$;
-REVOKE ALL ON FUNCTION prm._guard_rule() FROM PUBLIC;
-COMMENT ON FUNCTION prm._guard_rule() IS
-'Trigger of commission_rule: fills the lineage, writes the schedule in its canonical form, and refuses to change or delete a rule that has earned (55000). Errors: 22P02 no schedule, 23503 unknown tier.';
-
-CREATE OR REPLACE TRIGGER prm_10_rule BEFORE INSERT OR UPDATE OR DELETE ON prm.commission_rule
-  FOR EACH ROW EXECUTE FUNCTION prm._guard_rule();
