@@ -148,6 +148,17 @@ $prm$;
 COMMENT ON FUNCTION prm.simulate_plan(bigint, date, date, bigint) IS
 'What a plan, in force or a draft (is_active = false), would have paid on the events of a range of business dates, beside what the ledger has; writes nothing. Counting rules begin at the start of their windows. Sum amount, actual and difference by what you like. Errors: 42704 unknown plan, 22023 dates.';
 
+-- ---- what a replay counts -----------------------------------------------------------------------------------------------
+
+CREATE TYPE prm.earning_count AS (purpose text, lineage_id bigint, plan_id bigint, partner_id bigint, customer_id bigint, credit_type text, window_start date,
+  earning_event_id bigint, amount numeric, basis_amount numeric);
+COMMENT ON TYPE prm.earning_count IS 'A step of a count, as in prm.accumulator_entry: which count, by which event, and by how much.';
+
+CREATE FUNCTION prm._earning_counts(program_id bigint, earning_event_ids bigint[], plan_ids bigint[]) RETURNS SETOF prm.earning_count
+LANGUAGE c STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'prm_earning_counts';
+COMMENT ON FUNCTION prm._earning_counts(bigint, bigint[], bigint[]) IS
+'The steps by which a replay of events counts attained amounts and the use of caps, see prm._earning_outcome(). C, see src/earning_replay.c.';
+
 -- ---- history again -----------------------------------------------------------------------------------------------------
 
 CREATE TYPE prm.recalculation AS (earning_event_id bigint, partner_id bigint, component text, rule_id bigint, currency text, booked numeric, should_be numeric,
