@@ -221,7 +221,7 @@ typedef struct PrmEvent
 	char *deal_kind;
 	char *currency;
 	char *legal_entity;
-	int registered; /* -1 = not known: matches only rules that want none */
+	bool registered;
 	TimestampTz occurred_at;
 	DateADT earned_on; /* business date */
 	PrmMoney amount;   /* of the whole event, negative for refunds */

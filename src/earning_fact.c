@@ -280,7 +280,7 @@ read_events(PrmEarningRun *run, const int64 *ids, int count)
 		event->currency = prm_fact_word(i, 9, &words[9]);
 		event->legal_entity = prm_fact_word(i, 10, &words[10]);
 		value = prm_fact_value(i, 11, &isnull);
-		event->registered = isnull ? -1 : DatumGetBool(value);
+		event->registered = !isnull && DatumGetBool(value);
 		event->occurred_at = DatumGetTimestampTz(prm_fact_value(i, 12, &isnull));
 		event->partner_id = prm_fact_id(i, 13);
 		event->amount = fact_money(i, 14);

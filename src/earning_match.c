@@ -182,7 +182,7 @@ fault_of(Match *match, const PrmRule *rule, bool for_anybody)
 	if (rule->registered >= 0 && rule->registered != event->registered)
 		return (Fault){"other_registration",
 					   rule->registered ? "the rule is for registered deals, and this one was not registered"
-										: "the rule is for deals that were not registered, and this one was not known to be so",
+										: "the rule is for deals that were not registered, and this one was",
 					   false};
 	if (differs(rule->tier, payee->tier) && !for_anybody)
 		return (Fault){"other_tier", SAY("the rule is for tier %s, the partner held %s", rule->tier, OR_NONE(payee->tier, "none")),
@@ -286,12 +286,18 @@ mark_unqualified(Match *match, int first)
 	List *best = NIL; /* PrmRule *, one for each component */
 	ListCell *cell;
 
+	/* A plan that neither the seller nor the upline is in has nothing to do with the sale. */
+	if (!match->enrolled && !prm_is_enrolled(match->run, match->plan, match->credit->partner_id, match->event->earned_on))
+		return;
 	for (int i = 0; i < match->plan->rule_count; i++)
 	{
 		PrmRule *rule = match->plan->rules[i];
 		bool known = false;
 
 		if (!serves(rule, match->level) || !fault_of(match, rule, false).of_payee || fault_of(match, rule, true).code != NULL)
+			continue;
+		/* Where each is paid by the plan that he is in, nobody is short of a plan that he is not in. */
+		if (!match->enrolled && rule->override_mode == PRM_OVERRIDE_LOWER_OF_PLANS)
 			continue;
 		foreach (cell, best)
 		{
