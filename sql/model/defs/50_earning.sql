@@ -95,8 +95,8 @@ BEGIN
     FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
   LOOP
     IF batch.of_deals THEN
-      INSERT INTO prm.sales_credit (program_id, earning_event_id, credit_type, partner_id, weight)
-        SELECT e.program_id, e.earning_event_id, d.credit_type, d.partner_id, d.weight
+      INSERT INTO prm.sales_credit (program_id, earning_event_id, credit_type, partner_id, weight, origin)
+        SELECT e.program_id, e.earning_event_id, d.credit_type, d.partner_id, d.weight, 'deal'
         FROM (SELECT t.program_id, t.earning_event_id, t.deal_id FROM prm.earning_event t
           WHERE t.program_id = batch.program_id AND t.earning_event_id = ANY (batch.ids) AND t.kind <> 'refunded' OFFSET 0) e
         CROSS JOIN LATERAL (SELECT p.credit_type, p.partner_id, p.weight FROM prm.deal_partner p
@@ -121,71 +121,3 @@ COMMENT ON FUNCTION prm._accrue_events() IS
 
 CREATE OR REPLACE TRIGGER prm_30_accrual AFTER INSERT ON prm.earning_event REFERENCING NEW TABLE AS new_rows
   FOR EACH STATEMENT EXECUTE FUNCTION prm._accrue_events();
-
-CREATE OR REPLACE FUNCTION prm._credit_given() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-DECLARE
-  batch record;
-  fault record;
-  the_given bigint[];
-  the_refunds bigint[];
-BEGIN
-  FOR batch IN
-    SELECT n.program_id, array_agg(DISTINCT n.earning_event_id) AS ids FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
-  LOOP
-    SELECT c.earning_event_id, c.credit_type, sum(c.weight) AS total,
-        string_agg(format('partner %s has %s', c.partner_id, trim_scale(c.weight)), ', ' ORDER BY c.partner_id) AS weights,
-        (SELECT e.deal_id FROM prm.earning_event e WHERE e.program_id = batch.program_id AND e.earning_event_id = c.earning_event_id) AS deal_id
-      INTO fault
-      FROM prm.sales_credit c
-      WHERE c.program_id = batch.program_id AND c.earning_event_id = ANY (batch.ids)
-      GROUP BY c.earning_event_id, c.credit_type HAVING sum(c.weight) <> 100 ORDER BY c.earning_event_id, c.credit_type LIMIT 1;
-    IF fault.earning_event_id IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = '23514',
-        MESSAGE = format('the %s credits of %s do not total 100', fault.credit_type,
-          CASE WHEN fault.deal_id IS NULL THEN format('earning event %s', fault.earning_event_id) ELSE format('deal %s', fault.deal_id) END),
-        DETAIL = format('By weight, %s: together %s.', fault.weights, trim_scale(fault.total)),
-        HINT = 'Give weights that total 100 within each credit type.', SCHEMA = 'prm', TABLE = 'sales_credit', COLUMN = 'weight';
-    END IF;
-    SELECT e.earning_event_id INTO fault
-      FROM prm.earning_event e
-      WHERE e.program_id = batch.program_id AND e.earning_event_id = ANY (batch.ids)
-        AND ((SELECT l.entry_id FROM prm.ledger l WHERE l.program_id = batch.program_id AND l.earning_event_id = e.earning_event_id LIMIT 1) IS NOT NULL
-             OR (e.partner_id IS NOT NULL
-                 AND (SELECT d.partner_id FROM prm.deal_partner d WHERE d.program_id = batch.program_id AND d.deal_id = e.deal_id LIMIT 1) IS NULL))
-      ORDER BY e.earning_event_id LIMIT 1;
-    IF fault.earning_event_id IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('earning event %s has its credits already', fault.earning_event_id),
-        DETAIL = 'Credits are dealt when the event is recorded: those of the deal, else the event''s own partner.',
-        HINT = 'Record an event without partner_id and give its credits afterwards, or put the credits into prm.deal_partner before the deal is won.',
-        SCHEMA = 'prm', TABLE = 'sales_credit';
-    END IF;
-    -- What was copied from a deal is accrued by the event's own trigger, in one go.
-    SELECT array_agg(e.earning_event_id) INTO the_given
-      FROM prm.earning_event e
-      WHERE e.program_id = batch.program_id AND e.earning_event_id = ANY (batch.ids)
-        AND (SELECT d.partner_id FROM prm.deal_partner d WHERE d.program_id = batch.program_id AND d.deal_id = e.deal_id LIMIT 1) IS NULL;
-    IF the_given IS NOT NULL THEN
-      PERFORM prm._accrue(batch.program_id, the_given);
-      -- What was refunded before anybody was credited is taken back from whoever earns it now. The row keeps off a refund that
-      -- cannot see the new entries.
-      INSERT INTO prm.refund_total AS t (program_id, earning_event_id, refunded, refunds)
-        SELECT batch.program_id, i.earning_event_id, 0, 0 FROM unnest(the_given) AS i(earning_event_id) ORDER BY i.earning_event_id
-        ON CONFLICT (program_id, earning_event_id) DO UPDATE SET refunds = t.refunds;
-      SELECT array_agg(r.earning_event_id) INTO the_refunds FROM prm.earning_event r
-        WHERE r.program_id = batch.program_id AND r.applies_to_id = ANY (the_given) AND r.kind = 'refunded';
-      IF the_refunds IS NOT NULL THEN
-        PERFORM prm._take_back(batch.program_id, the_refunds, true);
-      END IF;
-    END IF;
-  END LOOP;
-  RETURN NULL;
-END
-$prm$;
-REVOKE ALL ON FUNCTION prm._credit_given() FROM PUBLIC;
-COMMENT ON FUNCTION prm._credit_given() IS
-'Trigger of sales_credit: weights total 100 within a credit type (23514); credits given to an event that has no partner accrue at once; an event that has its credits gets no others (55000).';
-
-CREATE OR REPLACE TRIGGER prm_30_accrual AFTER INSERT ON prm.sales_credit REFERENCING NEW TABLE AS new_rows
-  FOR EACH STATEMENT EXECUTE FUNCTION prm._credit_given();
