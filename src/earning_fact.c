@@ -62,11 +62,17 @@ static const char *const deals_query =
 	" NULL::text, NULL::boolean, $3, d.partner_id, d.amount, c.amount, l.list_amount,"
 	" greatest(c.amount - c.cost, 0) + 0 * (c.amount - c.cost), l.quantity, $3" DEALS;
 
-/* The order in which events were accrued first. */
+/*
+ * The order in which events were accrued first: all rows of one accrual have the same moment, taken after its locks. What was
+ * adjusted later moves nothing.
+ */
+#define FIRST_ROW(table, condition)                                                                                            \
+	"(SELECT min(a.recorded_at) FROM (SELECT t.recorded_at FROM " table " t WHERE t.program_id = $1"                            \
+	"   AND t.earning_event_id >= i.id AND t.earning_event_id <= i.id" condition " ORDER BY t.earning_event_id OFFSET 0) a)"
+
 static const char *const stored_query =
-	"SELECT i.place, (SELECT min(a.recorded_at) FROM (SELECT t.recorded_at FROM prm.accumulator_entry t WHERE t.program_id = $1"
-	"   AND t.earning_event_id >= i.id AND t.earning_event_id <= i.id ORDER BY t.earning_event_id OFFSET 0) a)"
-	" FROM unnest($2) WITH ORDINALITY AS i(id, place)";
+	"SELECT i.place, least(" FIRST_ROW("prm.accumulator_entry", "") ", " FIRST_ROW("prm.ledger", " AND t.kind <> 'adjustment'") ", "
+	FIRST_ROW("prm.breakage", "") ") FROM unnest($2) WITH ORDINALITY AS i(id, place)";
 
 static const char *const credits_query =
 	"SELECT i.place, c.credit_type, c.revision, c.partner_id, c.weight FROM unnest($2) WITH ORDINALITY AS i(id, place)"
