@@ -636,13 +636,15 @@ set_credits(PrmEvent *event)
 
 		if (leader != NULL && strcmp(leader->credit_type, credit->credit_type) != 0)
 		{
-			set_shares(event, team);
+			if (team != NIL)
+				set_shares(event, team);
 			team = NIL;
 			leader = NULL;
 		}
 		if (leader == NULL)
 			leader = credit;
-		if (credit->revision != leader->revision)
+		/* A revision of weight 0 withdraws the type. */
+		if (credit->revision != leader->revision || prm_numeric_sign(credit->weight) == 0)
 			continue;
 		team = lappend(team, credit);
 		valid = lappend(valid, credit);

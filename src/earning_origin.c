@@ -24,14 +24,23 @@ static const char *const refunds_query = EACH("i.applies_to_id, i.earning_event_
 
 static const char *const rows_query =
 	EACH("i.earning_event_id, i.entry_id, i.rule_id, i.credit_type, i.partner_id, i.level, i.amount, i.currency, i.legal_entity,"
-		 " i.eligible_at, (i.explain OPERATOR(pg_catalog.->>) 'exchange_rate')::pg_catalog.numeric",
+		 " i.eligible_at, (i.explain OPERATOR(pg_catalog.->>) 'exchange_rate')::pg_catalog.numeric,"
+		 " i.kind OPERATOR(pg_catalog.=) 'adjustment'",
 		 "prm.ledger", "earning_event_id",
-		 "WHERE i.kind OPERATOR(pg_catalog.=) ANY (ARRAY['commission', 'override', 'bonus', 'royalty', 'fee'])"
+		 "WHERE i.kind OPERATOR(pg_catalog.=) ANY (ARRAY['commission', 'override', 'bonus', 'royalty', 'fee', 'adjustment'])"
 		 " AND i.rule_id IS NOT NULL ORDER BY k.n, i.entry_id");
 
 static const char *const given_back_query =
 	EACH("i.cause_entry_id, i.earning_event_id, i.amount", "prm.ledger", "cause_entry_id",
 		 "WHERE i.kind OPERATOR(pg_catalog.=) ANY (ARRAY['reversal', 'clawback'])");
+
+/* Later credits and recalculations adjust what refunds gave back, too. */
+static const char *const adjusted_query =
+	EACH("i.applies_to_id, i.earning_event_id, l.rule_id, l.credit_type, l.partner_id, l.level, l.amount, l.currency", "prm.earning_event",
+		 "applies_to_id",
+		 "CROSS JOIN LATERAL (SELECT t.* FROM prm.ledger t WHERE t.program_id OPERATOR(pg_catalog.=) $1"
+		 " AND t.earning_event_id OPERATOR(pg_catalog.=) i.earning_event_id OFFSET 0) l"
+		 " WHERE i.kind OPERATOR(pg_catalog.=) 'refunded' AND l.kind OPERATOR(pg_catalog.=) 'adjustment' AND l.rule_id IS NOT NULL");
 
 static const char *const counts_query =
 	EACH("i.purpose, i.lineage_id, i.plan_id, i.partner_id, i.customer_id, i.credit_type, i.window_start, i.earning_event_id,"
@@ -159,6 +168,23 @@ earned_by_entry(PrmOriginal *original, int64 entry_id)
 	return NULL;
 }
 
+/* What an adjustment corrects: the first row of the same rule, credit, payee and level. */
+static PrmEarned *
+earned_like(PrmOriginal *original, const PrmRule *rule, const char *credit_type, int64 partner_id, int level, const char *currency)
+{
+	ListCell *cell;
+
+	foreach (cell, original->earned)
+	{
+		PrmEarned *earned = lfirst(cell);
+
+		if (earned->amount.given && earned->rule->lineage_id == rule->lineage_id && earned->partner_id == partner_id &&
+			earned->level == level && strcmp(earned->credit_type, credit_type) == 0 && strcmp(earned->currency, currency) == 0)
+			return earned;
+	}
+	return NULL;
+}
+
 static PrmEarned *
 make_earned(PrmRule *rule, const char *credit_type, int64 partner_id)
 {
@@ -191,6 +217,18 @@ read_rows(PrmEarningRun *run, Datum ids, List **entries)
 
 		if (rule == NULL)
 			continue; /* a plan that the reader may not see */
+		if (DatumGetBool(value_at(12, &isnull)))
+		{
+			/* Rows of cumulative rules are unwound by what was counted, which has been adjusted as well. */
+			if (rule->accumulate == PRM_ACCUMULATE_CUMULATIVE)
+				continue;
+			earned = earned_like(original, rule, text_at(4), id_at(5), DatumGetInt32(value_at(6, &isnull)), text_at(8));
+			if (earned != NULL)
+			{
+				earned->amount = prm_money(prm_numeric_plus(earned->amount.value, money_at(7).value));
+				continue;
+			}
+		}
 		earned = make_earned(rule, text_at(4), id_at(5));
 		earned->entry_id = id_at(2);
 		earned->level = DatumGetInt32(value_at(6, &isnull));
@@ -247,6 +285,28 @@ read_given_back(PrmEarningRun *run, List *entries)
 		found->earned->given_back = prm_numeric_plus(found->earned->given_back, money_at(3).value);
 	}
 	hash_destroy(table);
+}
+
+static void
+read_adjusted(PrmEarningRun *run, Datum ids)
+{
+	static SPIPlanPtr kept = NULL;
+
+	query(run, &kept, adjusted_query, ids);
+	for (uint64 i = 0; go_to(i); i++)
+	{
+		int64 refund_id = id_at(2);
+		PrmRule *rule = rule_by_id(run, id_at(3));
+		PrmEarned *earned;
+		bool isnull;
+
+		if (rule == NULL || rule->accumulate == PRM_ACCUMULATE_CUMULATIVE ||
+			hash_search(run->state->refund_ids, &refund_id, HASH_FIND, NULL) != NULL)
+			continue;
+		earned = earned_like(original_of(run, id_at(1)), rule, text_at(4), id_at(5), DatumGetInt32(value_at(6, &isnull)), text_at(8));
+		if (earned != NULL)
+			earned->given_back = prm_numeric_plus(earned->given_back, money_at(7).value);
+	}
 }
 
 /* What the event counted: joined to the row that it earned, or an item of its own where it earned nothing. */
@@ -390,6 +450,7 @@ read_originals(PrmEarningRun *run, Datum ids)
 	}
 	read_rows(run, ids, &entries);
 	read_given_back(run, entries);
+	read_adjusted(run, ids);
 	if (book_counts(run))
 	{
 		read_counts(run, ids);
