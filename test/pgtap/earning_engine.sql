@@ -187,6 +187,9 @@ SELECT is((SELECT string_agg(pg_temp.event(r)::text || ' ' || coalesce((SELECT s
   format('%s by customer 100.00, by event 150.00, by programme 10.00; %s by customer 50.00, by event 150.00, by programme 10.00; %s by customer 100.00, by event 150.00, by programme 5.00; %s by customer 150.00, by event 150.00',
     pg_temp.event('scope 1'), pg_temp.event('scope 2'), pg_temp.event('scope 3'), pg_temp.event('scope 4')),
   'caps by customer (an event without one stands for itself), by programme and by event');
+INSERT INTO prm.earning_event (kind, external_ref, amount, currency, occurred_at) VALUES ('booked', 'scope 5', 1000, 'USD', '2026-06-15');
+INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight) VALUES (pg_temp.event('scope 5'), 'sourced', :ann, 60), (pg_temp.event('scope 5'), 'sourced', :bob, 40);
+SELECT is((SELECT string_agg(amount::text, ' ' ORDER BY entry_id) FROM prm.ledger WHERE program_id = :program AND earning_event_id = pg_temp.event('scope 5') AND component = 'by event'), '120.00 30.00', 'a cap of each event is shared by all that it pays');
 SELECT pg_temp.plan('cap of the plan') AS capplan \gset
 INSERT INTO prm.commission_rule (plan_id, component, schedule, cap_amount, cap_scope, cap_window) VALUES (:capplan, 'a', '10%', NULL, NULL, NULL), (:capplan, 'b', '10%', 250, 'plan', 'month');
 SELECT pg_temp.sale('plan cap 1', :ann, 1000), pg_temp.sale('plan cap 2', :bob, 1000);
@@ -226,6 +229,8 @@ SELECT is(pg_temp.months('REC-001 Bob', :acme, ARRAY[0], :bob) || ', ' || pg_tem
 SELECT pg_temp.plan('REC-002') AS rec2 \gset
 INSERT INTO prm.commission_rule (plan_id, schedule, recurring_months) VALUES (:rec2, '20%', 12);
 SELECT is(pg_temp.months('REC-002', :acme, ARRAY[0, 11, 12], :ann), '20.00, 20.00, nothing', 'REC-002 twelve months from the first');
+SELECT pg_temp.sale('REC-002 eve', :ann, 100, '2021-03-30 23:59+00', jsonb_build_object('customer_id', :acme));
+SELECT is(pg_temp.paid('REC-002 eve'), '20.00', 'REC-002 through the day before');
 SELECT is((SELECT format('%s %s', started_on, earning_event_id = pg_temp.event('REC-002 0')) FROM prm.recurring_start WHERE plan_id = :rec2 AND program_id = :program), '2020-03-31 t', 'the first sale is kept');
 SELECT pg_temp.plan('REC-003') AS rec3 \gset
 INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (:rec3, '20%');
