@@ -71,7 +71,6 @@ BEGIN
             CROSS JOIN LATERAL (SELECT o.earning_event_id, o.partner_id FROM prm.earning_event o
               WHERE o.program_id = batch.program_id AND o.earning_event_id = i.earning_event_id OFFSET 0) t) e;
     IF the_first IS NOT NULL THEN
-      PERFORM prm._accrue(batch.program_id, the_first);
       -- What was refunded before anybody was credited is taken back from whoever earns it now. The row keeps off a refund that
       -- cannot see the new entries.
       INSERT INTO prm.refund_total AS t (program_id, earning_event_id, refunded, refunds)
@@ -79,9 +78,7 @@ BEGIN
         ON CONFLICT (program_id, earning_event_id) DO UPDATE SET refunds = t.refunds;
       SELECT array_agg(r.earning_event_id) INTO the_refunds FROM prm.earning_event r
         WHERE r.program_id = batch.program_id AND r.applies_to_id = ANY (the_first) AND r.kind = 'refunded';
-      IF the_refunds IS NOT NULL THEN
-        PERFORM prm._take_back(batch.program_id, the_refunds, true);
-      END IF;
+      PERFORM prm._accrue(batch.program_id, the_first || the_refunds);
     END IF;
     -- An event without credits is its own partner's, as sourced; another type comes beside that and does not take it away.
     IF the_implied IS NOT NULL THEN
