@@ -79,7 +79,7 @@ COMMENT ON COLUMN prm.v_unpaid_reason.unknown IS 'Of how many cases the amount c
 -- Recalculation: the differences become adjustments, and counts and breakage follow, all in one transaction.
 
 CREATE OR REPLACE FUNCTION prm._book_recalculation(date_from date, date_to date, program_id bigint) RETURNS SETOF prm.recalculation
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(_book_recalculation.program_id);
