@@ -240,7 +240,7 @@ INSERT INTO prm.deal_partner (deal_id, partner_id, weight) VALUES (:one, :ann, 6
 SELECT is(pg_temp.net(pg_temp.booked(:one)) || ' / ' || pg_temp.net(pg_temp.booked(:two)), 'Ann 6.00, Bob 4.00 / Ann 16.00', 'with less before it, it climbs less');
 SELECT is((SELECT array_agg(amount ORDER BY partner_id) FROM prm.accumulator WHERE program_id = :program AND plan_id = :counting), ARRAY[1600, 400]::numeric[], 'and the counts follow');
 SELECT pg_temp.give_back(pg_temp.booked(:one), 1000);
-SELECT is(pg_temp.net(pg_temp.booked(:one)), 'Ann -2.00, Bob 0.00', 'a return unwinds from the top: what is left of Ann earns 14.00');
+SELECT is(pg_temp.net(pg_temp.booked(:one)), 'Ann -6.00, Bob 0.00', 'a return unwinds from the top: what is left of Ann earns 10.00');
 SELECT is((SELECT array_agg(amount ORDER BY partner_id) FROM prm.accumulator WHERE program_id = :program AND plan_id = :counting), ARRAY[1000, 0]::numeric[], 'and is not counted any more');
 
 -- ---- adjustments by hand ------------------------------------------------------------------------------------------------------------
