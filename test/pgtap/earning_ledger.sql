@@ -178,6 +178,8 @@ SELECT pg_temp.give_back(:unpaid, 100);
 SELECT is(pg_temp.released(:unpaid), ARRAY[20.00, -20.00], 'STL-013 an unpaid sale that is reversed is free as a whole, and comes to nothing');
 SELECT throws_ok(format('SELECT pg_temp.pay(%s, 1)', :payment), '23514', format('earning event %s cannot be collected like this', :payment), 'a collection of a collection');
 SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) VALUES (''collected'', %s, 1, ''EUR'', now())', :inv), '23514', NULL, 'a collection in another currency');
+SELECT is((SELECT array_agg(format('%s %s', v.released, v.collectable) ORDER BY v.entry_id) FROM prm.v_released v WHERE v.program_id = :program),
+  ARRAY['20.00 150', '-10.00 150', '20.00 0', '-20.00 0'], 'v_released shows the same');
 SELECT is(pg_temp.net(:payment), 'nothing', 'a collection earns nothing of itself');
 SELECT pg_temp.plan('cash', 'collected') AS cash \gset
 INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (:cash, '5%');
@@ -245,13 +247,13 @@ SELECT is((SELECT array_agg(amount ORDER BY partner_id) FROM prm.accumulator WHE
 
 -- ---- adjustments by hand ------------------------------------------------------------------------------------------------------------
 SELECT prm.post_adjustment(:ann, 250, 'USD', 'launch bonus') AS bonus \gset
-SELECT is((SELECT format('%s %s %s %s', kind, amount, eligible_at = prm.now(), reason) FROM prm.ledger WHERE entry_id = :bonus), 'adjustment 250 t launch bonus', 'HLD-002 an adjustment by hand is payable at once');
+SELECT is((SELECT format('%s %s %s %s', kind, amount, eligible_at = prm.now(), reason) FROM prm.ledger WHERE entry_id = :bonus), 'adjustment 250.00 t launch bonus', 'HLD-002 an adjustment by hand is payable at once');
 SELECT prm.post_adjustment(:ann, -250, 'USD', 'was Bob''s', :bonus) AS correction \gset
 SELECT is((SELECT cause_entry_id FROM prm.ledger WHERE entry_id = :correction), :bonus::bigint, 'and names what it corrects');
 SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 1, ''USD'', NULL)', :ann), '22023', 'an adjustment needs a reason', 'no reason');
 SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 0, ''USD'', ''x'')', :ann), '22023', NULL, 'no amount');
 SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 1.001, ''USD'', ''x'')', :ann), '22023', '1.001 is no amount of USD', 'too many decimal places');
-SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 1, ''XXX'', ''x'')', :ann), '22023', NULL, 'no currency');
+SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 1, ''QQQ'', ''x'')', :ann), '22023', NULL, 'no currency');
 SELECT throws_ok('SELECT prm.post_adjustment(0, 1, ''USD'', ''x'')', '42704', 'there is no partner 0', 'unknown partner');
 SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 1, ''USD'', ''x'', %s)', :bob, :bonus), '22023', format('ledger entry %s cannot be adjusted like this', :bonus), 'an entry of somebody else');
 
