@@ -393,6 +393,7 @@ SELECT pg_temp.sale('thirds', :ann, 1), pg_temp.refund('third 1', 'thirds', 0.33
 SELECT is(pg_temp.paid_each(ARRAY['thirds', 'third 1', 'third 2', 'third 3']), '0.20, -0.07, -0.06, -0.07', 'parts of a refund sum to the row');
 SELECT is(concat_ws(', ', pg_temp.told('third 1'), pg_temp.told('third 2'), pg_temp.told('third 3'), pg_temp.told('BRK-024 half'), pg_temp.told('BRK-024 last')),
   'won -0.07, won -0.06, won -0.07, won -20, won -20', 'each refund is explained by what was refunded before it');
+SELECT is((SELECT measure_amount FROM prm._earning_outcome(:program, ARRAY[pg_temp.event('third 1')], 'explain')), 0.33, 'and says how much that was, itself included');
 SELECT pg_temp.refund('too late', 'CLB-006', 60, '2026-08-14 12:00:01+00'), pg_temp.sale('in time', :ann, 100), pg_temp.refund('in time back', 'in time', 100, '2026-08-14 12:00+00');
 SELECT is(pg_temp.paid_each(ARRAY['too late', 'in time back']) || ', ' || pg_temp.told('too late'), 'nothing, -20.00, unpaid clawback_over', 'after clawback_days nothing is taken back, and that is told');
 INSERT INTO prm.earning_event (earning_event_id, kind, external_ref, partner_id, applies_to_id, amount, currency, occurred_at)
