@@ -14,11 +14,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
         -- Leads and deals are written column by column: see _apply_access().
         CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
-        'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'refund_total', 'timer', 'lead_answer_history', 'review_round') THEN 'SELECT'
+        'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
+        'timer', 'lead_answer_history', 'review_round') THEN 'SELECT'
       WHEN c.relname = 'review_decision' THEN 'SELECT, INSERT'
       WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'
       WHEN c.relname IN ('partner', 'partner_user', 'customer', 'product', 'lead', 'deal', 'deal_line', 'deal_partner', 'earning_event',
-        'sales_credit', 'metric_value', 'certificate', 'enrolment', 'external_id', 'outbox', 'task') THEN 'SELECT, INSERT, UPDATE'
+        'sales_credit', 'subscription', 'metric_value', 'certificate', 'enrolment', 'external_id', 'outbox', 'task') THEN 'SELECT, INSERT, UPDATE'
       WHEN c.relname = 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE'
       ELSE 'SELECT'
     END,
@@ -30,6 +31,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
   ORDER BY 1
 $prm$;
 COMMENT ON FUNCTION prm._access_tables(text) IS 'What a profile may do with each relation of the model, and whether its rows belong to a partner.';
+
+CREATE FUNCTION prm._access_functions(profile text) RETURNS SETOF regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+  -- Functions of the model that act with the rights of its owner, so that PUBLIC may not call them.
+  SELECT p.oid::regprocedure FROM pg_proc p
+  WHERE p.pronamespace = 'prm'::regnamespace AND p.prosecdef AND _access_functions.profile IN ('admin', 'manager')
+    AND p.proname IN ('_book_recalculation', '_write_adjustment')
+  ORDER BY 1
+$prm$;
+COMMENT ON FUNCTION prm._access_functions(text) IS 'The functions with the owner''s rights that a profile may call.';
 
 CREATE FUNCTION prm._apply_access() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $prm$
@@ -85,6 +96,12 @@ BEGIN
           AND a.attname NOT IN ('lead_id', 'deal_id', 'created_at', 'closed_at');
       EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON prm.%2$I TO %3$I', the_columns, target.relation, target.role_name);
     END IF;
+  END LOOP;
+  FOR target IN
+    SELECT g.role_name, f.signature FROM prm.access_grant g JOIN pg_roles r ON r.rolname = g.role_name
+    CROSS JOIN LATERAL prm._access_functions(g.profile) AS f(signature)
+  LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', target.signature, target.role_name);
   END LOOP;
 END
 $prm$;
@@ -146,6 +163,10 @@ BEGIN
   FOR target IN SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p', 'v')
   LOOP
     EXECUTE format('REVOKE ALL ON prm.%I FROM %I', target.relname, revoke_access.role_name);
+  END LOOP;
+  FOR target IN SELECT f.signature FROM prm._access_functions('admin') AS f(signature)
+  LOOP
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %I', target.signature, revoke_access.role_name);
   END LOOP;
   IF NOT EXISTS (SELECT 1 FROM prm.access_grant g WHERE g.role_name = revoke_access.role_name) THEN
     EXECUTE format('REVOKE USAGE ON SCHEMA prm FROM %I', revoke_access.role_name);

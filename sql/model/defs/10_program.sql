@@ -19,6 +19,7 @@ COMMENT ON COLUMN prm.program.fiscal_year_start IS 'Month in which the fiscal ye
 COMMENT ON COLUMN prm.program.rounding IS 'How money is rounded: half_up (half away from zero) or half_even.';
 COMMENT ON COLUMN prm.program.outbox_retention IS 'How long run_jobs() keeps delivered messages of prm.outbox, from done_at; NULL: for ever. What failed is kept until somebody deletes it.';
 COMMENT ON COLUMN prm.program.timer_retention IS 'How long run_jobs() keeps the deadlines of stays that ended, fired or cancelled, from ended_at; NULL: for ever. The history of states is never purged.';
+COMMENT ON COLUMN prm.program.book_by IS 'How a won deal is booked where it does not say so itself: deal (one earning event) or line (one for each line).';
 
 COMMENT ON TABLE prm.access_grant IS 'Rights that grant_access() handed out to roles of this database.';
 COMMENT ON COLUMN prm.access_grant.role_name IS 'The role.';

@@ -7,7 +7,9 @@ CREATE OR REPLACE VIEW prm.v_ledger WITH (security_invoker = true) AS
     l.earned_on, l.eligible_at, l.credit_type, l.earning_event_id, e.kind AS event_kind, e.deal_id, d.name AS deal, e.occurred_at, e.document_ref,
     e.amount AS event_amount, l.plan_id, l.explain ->> 'plan' AS plan, l.rule_id, l.explain ->> 'rule' AS rule,
     l.explain ->> 'schedule' AS schedule, (l.explain ->> 'basis_amount')::numeric AS basis_amount,
-    l.level, l.cause_entry_id, l.reason, l.payee_id, l.legal_entity, l.recorded_at
+    l.level, l.cause_entry_id, l.reason, l.payee_id, l.legal_entity, l.recorded_at,
+    e.customer_id, e.product, e.applies_to_id, l.lineage_id, l.sequence_no, l.attained_before, l.explain ->> 'override_mode' AS override_mode,
+    (l.explain ->> 'exchange_rate')::numeric AS exchange_rate
   FROM prm.ledger l
   JOIN prm.partner p ON p.program_id = l.program_id AND p.partner_id = l.partner_id
   LEFT JOIN prm.earning_event e ON e.program_id = l.program_id AND e.earning_event_id = l.earning_event_id
@@ -44,6 +46,14 @@ COMMENT ON COLUMN prm.v_ledger.reason IS 'Why, for entries made by hand.';
 COMMENT ON COLUMN prm.v_ledger.payee_id IS 'Who is paid in place of the partner; NULL: the partner itself.';
 COMMENT ON COLUMN prm.v_ledger.legal_entity IS 'The vendor''s company that pays.';
 COMMENT ON COLUMN prm.v_ledger.recorded_at IS 'When the entry was written, wall clock.';
+COMMENT ON COLUMN prm.v_ledger.customer_id IS 'The customer of the event.';
+COMMENT ON COLUMN prm.v_ledger.product IS 'The product of the event.';
+COMMENT ON COLUMN prm.v_ledger.applies_to_id IS 'The event that this one refunds or pays.';
+COMMENT ON COLUMN prm.v_ledger.lineage_id IS 'The rule through all its versions.';
+COMMENT ON COLUMN prm.v_ledger.sequence_no IS 'Tells apart several entries of one event, credit, rule, level and kind.';
+COMMENT ON COLUMN prm.v_ledger.attained_before IS 'What had been counted in the window before, for rules that accumulate.';
+COMMENT ON COLUMN prm.v_ledger.override_mode IS 'How a level above 0 was paid: percent_of_sale, percent_of_below ...';
+COMMENT ON COLUMN prm.v_ledger.exchange_rate IS 'How much of the plan''s currency one unit of the entry''s currency was worth, where they differ.';
 
 CREATE OR REPLACE VIEW prm.v_statement_preview WITH (security_invoker = true) AS
   SELECT l.program_id, l.partner_id, p.name AS partner, l.currency, l.period, l.entry_id, l.earned_on,
@@ -196,7 +206,7 @@ COMMENT ON TABLE prm.commission_plan IS 'Commission plans: on what kind of event
 COMMENT ON COLUMN prm.commission_plan.plan_id IS 'Number of the plan.';
 COMMENT ON COLUMN prm.commission_plan.name IS 'Name of the plan, unique in the programme.';
 COMMENT ON COLUMN prm.commission_plan.earn_on IS 'The kind of event that earns; never refunded, since a refund takes back what its event earned.';
-COMMENT ON COLUMN prm.commission_plan.pay_on IS 'What makes it payable: earned, as soon as it is earned and the hold is over.';
+COMMENT ON COLUMN prm.commission_plan.pay_on IS 'What makes it payable: earned, as soon as it is earned and the hold is over; collected, in proportion to what the customer paid of the event.';
 COMMENT ON COLUMN prm.commission_plan.currency IS 'Currency of what is earned and of all bounds and fixed amounts in its rules, ISO 4217.';
 COMMENT ON COLUMN prm.commission_plan.hold_days IS 'Days from the event until an entry may be paid, 0 to 3650.';
 COMMENT ON COLUMN prm.commission_plan.clawback_days IS 'Days from the event in which a refund takes commission back; NULL: always.';
@@ -216,7 +226,7 @@ COMMENT ON COLUMN prm.commission_rule.plan_id IS 'The plan.';
 COMMENT ON COLUMN prm.commission_rule.component IS 'What the rule pays for; one rule wins per component, components add up.';
 COMMENT ON COLUMN prm.commission_rule.basis IS 'What is paid on: amount, list_amount, margin (floor 0) or quantity; the partner''s share of it.';
 COMMENT ON COLUMN prm.commission_rule.schedule IS 'What it pays, as prm.commission_schedule reads it; kept in its canonical form.';
-COMMENT ON COLUMN prm.commission_rule.accumulate IS 'transaction: each event on its own.';
+COMMENT ON COLUMN prm.commission_rule.accumulate IS 'transaction: each event on its own; cumulative: the difference that the event makes to the sum of its window; lookup: the sum chooses the bracket, which pays on this event only.';
 COMMENT ON COLUMN prm.commission_rule.product IS 'Only for this product and its variants.';
 COMMENT ON COLUMN prm.commission_rule.product_family IS 'Only for this family.';
 COMMENT ON COLUMN prm.commission_rule.deal_kind IS 'Only for deals of this kind: new, renewal, upsell.';

@@ -11,6 +11,7 @@ CREATE TABLE prm.program (
   rounding text NOT NULL DEFAULT 'half_up',
   outbox_retention interval DEFAULT '90 days',
   timer_retention interval DEFAULT '1 year',
+  book_by text NOT NULL DEFAULT 'deal',
   attributes jsonb NOT NULL DEFAULT '{}',
   created_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT program_pkey PRIMARY KEY (program_id),
@@ -20,6 +21,7 @@ CREATE TABLE prm.program (
   CONSTRAINT program_outbox_retention_check CHECK (outbox_retention >= interval '0'),
   CONSTRAINT program_timer_retention_check CHECK (timer_retention >= interval '0'),
   CONSTRAINT program_rounding_check CHECK (rounding IN ('half_up', 'half_even')),
+  CONSTRAINT program_book_by_check CHECK (book_by IN ('deal', 'line')),
   CONSTRAINT program_time_zone_check CHECK (timezone(time_zone, timestamp '2000-01-01') IS NOT NULL)
 );
 
