@@ -96,7 +96,8 @@ take_starts(PrmEarningRun *run, List *asked, bool from_ledger)
 		start->given = true;
 		start->rule_id = DatumGetInt64(SPI_getbinval(row, form, 2, &isnull));
 		start->lineage_id = DatumGetInt64(SPI_getbinval(row, form, 3, &isnull));
-		start->event_id = DatumGetInt64(SPI_getbinval(row, form, 5, &isnull));
+		/* The events of a forecast are deals, whose numbers are others. */
+		start->event_id = run->mode == PRM_EARNING_DEAL ? 0 : DatumGetInt64(SPI_getbinval(row, form, 5, &isnull));
 		if (from_ledger && run->mode == PRM_EARNING_ACCRUE)
 		{
 			start->is_new = true;
@@ -138,7 +139,7 @@ start_columns(PrmEarningRun *run, List *asked, int width)
 void
 prm_starts_load(PrmEarningRun *run, List *asked)
 {
-	static SPIPlanPtr read_plan, insert_plan, lock_plan, first_plan;
+	static PrmKept read_plan = {"recurring_start"}, lock_plan = {"recurring_start"}, first_plan = {"ledger"}, insert_plan;
 	PrmColumns *columns;
 
 	if (asked == NIL)
@@ -173,7 +174,7 @@ prm_starts_load(PrmEarningRun *run, List *asked)
 void
 prm_starts_store(PrmEarningRun *run)
 {
-	static SPIPlanPtr store_plan, drop_plan;
+	static PrmKept store_plan, drop_plan = {"recurring_start"};
 	int count = hash_get_num_entries(run->state->starts);
 	PrmColumns *drop = prm_columns(4, count);
 	HASH_SEQ_STATUS scan;
