@@ -1,7 +1,7 @@
 
 -- Risk: what follows from a finding. A risk event holds what the partner earns; whoever resolves it releases that, or cancels it.
 
-CREATE FUNCTION prm._raise_risks(program_id bigint, findings prm.risk_finding[], once boolean) RETURNS bigint
+CREATE FUNCTION prm._raise_risks(program_id bigint, risk_findings prm.risk_finding[], once boolean) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -17,7 +17,7 @@ BEGIN
     FROM (
       SELECT f.risk_rule, f.partner_id, f.earning_event_id, f.mark, f.evidence,
         row_number() OVER (PARTITION BY f.risk_rule, f.partner_id ORDER BY f.earning_event_id, f.mark) AS place
-      FROM unnest(_raise_risks.findings) f
+      FROM unnest(_raise_risks.risk_findings) f
       WHERE NOT EXISTS (SELECT 1 FROM prm.risk_event k
         WHERE k.program_id = _raise_risks.program_id AND k.partner_id = f.partner_id
           AND (k.state = 'banned' OR k.risk_rule = f.risk_rule AND (
