@@ -64,7 +64,7 @@ BEGIN
   IF the_entries IS NULL THEN
     RETURN 0;
   END IF;
-  the_settled := prm._settled_entries(_cancel_unsettled.program_id, the_entries);
+  the_settled := coalesce(prm._is_settled(_cancel_unsettled.program_id, the_entries), '{}');
 
   -- The use of caps goes down with the entries: their counts are locked as accrual locks them, in key order.
   PERFORM a.entries FROM prm.accumulator a
