@@ -145,7 +145,7 @@ DECLARE
       {"machine": "lead", "level": 2, "role": "channel_director", "label": "Channel director"}
     ],
     "risk_rule": [
-      {"risk_rule": "self_referral", "label": "The buyer is the partner itself", "kind": "self_referral"},
+      {"risk_rule": "self_referral", "label": "The buyer is the partner itself", "kind": "self_referral", "is_active": false},
       {"risk_rule": "duplicate_account", "label": "Same tax number or bank account as another partner", "kind": "duplicate_account", "parameters": {"match": ["tax_id", "bank"]}},
       {"risk_rule": "network_ban", "label": "The same as a banned partner", "kind": "network_ban", "expires_after_days": null},
       {"risk_rule": "velocity", "label": "Too many sales at once", "kind": "velocity", "action": "flag", "parameters": {"events": 100, "within": "1 day"}, "is_active": false},

@@ -113,7 +113,7 @@ COMMENT ON TYPE prm.partner_mark IS
 'Something by which a partner is known again: what is email, domain, tax_id or bank, word its form for comparing, place where it was found.';
 
 CREATE FUNCTION prm._partner_marks(program_id bigint, partner_ids bigint[]) RETURNS SETOF prm.partner_mark
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $prm$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
@@ -179,7 +179,8 @@ COMMENT ON FUNCTION prm._risk_document(bigint, bigint, bigint) IS
 'The document that the condition of a risk rule sees, the same as that of commission rules: event, deal, customer, product, partner, payee, metrics, level. Without an event: what is true of the partner now.';
 
 CREATE FUNCTION prm._find_event_risks(program_id bigint, earning_event_ids bigint[]) RETURNS SETOF prm.risk_finding
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
+-- All is found by keys, for one event as for many: planning each time would cost more than finding.
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_find_event_risks.program_id);
@@ -400,7 +401,7 @@ BEGIN
       -- The account that came first is not the one to answer for it; each later one is compared with the first that is none
       -- of its own group (a parent and its children, and the children of one parent).
       SELECT rule.risk_rule, p.partner_id, NULL::bigint, format('%s:%s:%s', s.what, s.word, o.partner_id), NULL::timestamptz,
-        jsonb_build_object('found', format('the same %s as partner %s', replace(s.what, '_', ' '), o.partner_id), 'other', o.partner_id)
+        jsonb_build_object('found', format('the same %s as partner %s', CASE s.what WHEN 'bank' THEN 'bank account' ELSE replace(s.what, '_', ' ') END, o.partner_id), 'other', o.partner_id)
       FROM shared s
       CROSS JOIN LATERAL unnest(s.partners) WITH ORDINALITY AS i(partner_id, place)
       CROSS JOIN LATERAL (SELECT q.partner_id, q.parent_id FROM prm.partner q
@@ -427,7 +428,7 @@ BEGIN
         SELECT jsonb_object_agg(b.what || ':' || b.word, b.place ORDER BY b.partner_id DESC NULLS FIRST) AS marks FROM banned b WHERE b.word IS NOT NULL
       )
       SELECT rule.risk_rule, m.partner_id, NULL::bigint, m.what || ':' || m.word, NULL::timestamptz,
-        jsonb_build_object('found', format('the %s is one of %s', replace(m.what, '_', ' '), f.place))
+        jsonb_build_object('found', format('the %s is one of %s', CASE m.what WHEN 'bank' THEN 'bank account' ELSE replace(m.what, '_', ' ') END, f.place))
       FROM (SELECT DISTINCT n.partner_id, n.what, n.word FROM prm._partner_marks(_find_account_risks.program_id, the_partners) n) m
       CROSS JOIN barred b
       CROSS JOIN LATERAL (SELECT b.marks ->> (m.what || ':' || m.word) AS place) f

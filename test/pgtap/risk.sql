@@ -217,12 +217,12 @@ INSERT INTO prm.payee (partner_id, legal_name, bank, currency) VALUES (:tim, 'T'
 SELECT prm._work_risk_review(:program);
 SELECT is(pg_temp.risks(:sue), 'twin open 1', 'the same domain, of the web site and of an address');
 SELECT is(pg_temp.risks(:una), 'twin open 1', 'the same bank account');
-SELECT is((SELECT found FROM prm.v_risk_event WHERE partner_id = :una AND program_id = :program), format('the same bank as partner %s', :tim), 'but not the same tax number as its parent');
+SELECT is((SELECT found FROM prm.v_risk_event WHERE partner_id = :una AND program_id = :program), format('the same bank account as partner %s', :tim), 'but not the same tax number as its parent');
 SELECT is(coalesce(pg_temp.risks(:ray), pg_temp.risks(:tim), pg_temp.risks(:quy)), NULL, 'the account that came first need not answer for it');
 SELECT is(prm._work_risk_review(:program), 0::bigint, 'the next day finds nothing new');
 SELECT prm.resolve_risk(pg_temp.risk(:sue, 'twin'), 'benign', 'two shops of a family'), prm.resolve_risk(pg_temp.risk(:una, 'twin'), 'banned', 'the same crook');
 SELECT is(prm._work_risk_review(:program), 2::bigint, 'who shares an account or a tax number with a banned partner is barred');
-SELECT is((SELECT found FROM prm.v_risk_event WHERE partner_id = :tim AND program_id = :program AND risk_rule = 'barred'), format('the bank is one of partner %s, which is banned', :una), 'with the reason');
+SELECT is((SELECT found FROM prm.v_risk_event WHERE partner_id = :tim AND program_id = :program AND risk_rule = 'barred'), format('the bank account is one of partner %s, which is banned', :una), 'with the reason');
 SELECT is(pg_temp.risks(:sue), 'twin benign 1', 'and what is benign stays so');
 
 -- Holds by hand.
