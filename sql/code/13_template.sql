@@ -44,7 +44,22 @@ DECLARE
                             "win": {"target": "won", "required": ["amount"]}, "lose": {"target": "lost"}}},
         "negotiation": {"on": {"win": {"target": "won", "required": ["amount"]}, "lose": {"target": "lost"}}},
         "won": {"type": "final", "category": "won"},
-        "lost": {"type": "final", "category": "lost"}}}
+        "lost": {"type": "final", "category": "lost"}}},
+      "registration": {"initial": "draft", "states": {
+        "draft": {"on": {"submit": {"target": "submitted"}, "cancel": {"target": "canceled"}}},
+        "submitted": {"on": {"review": {"target": "under_review", "actor": "vendor"},
+                             "approve": {"target": "approved", "actor": "vendor", "required": ["customer_id"]},
+                             "reject": {"target": "rejected", "actor": "vendor", "reason": true}, "cancel": {"target": "canceled"}}},
+        "under_review": {"on": {"forward": {"target": "pending_approval", "actor": "vendor"},
+                                "approve": {"target": "approved", "actor": "vendor", "required": ["customer_id"]},
+                                "reject": {"target": "rejected", "actor": "vendor", "reason": true}, "cancel": {"target": "canceled"}}},
+        "pending_approval": {"on": {"approve": {"target": "approved", "actor": "vendor", "required": ["customer_id"]},
+                                    "reject": {"target": "rejected", "actor": "vendor", "reason": true}, "cancel": {"target": "canceled"}}},
+        "approved": {"on": {"close": {"target": "closed"}, "expire": {"target": "expired", "actor": "vendor"}, "cancel": {"target": "canceled"}}},
+        "closed": {"type": "final", "category": "won"},
+        "expired": {"type": "final", "category": "lost"},
+        "rejected": {"type": "final", "category": "lost"},
+        "canceled": {"type": "final", "category": "lost"}}}
     },
     "partner_kind": [
       {"kind": "reseller", "label": "Reseller", "prospects": true, "sells": true, "supports": true},
