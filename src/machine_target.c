@@ -80,7 +80,7 @@ static const char *const target_query =
 
 static HTAB *targets = NULL;
 static SPIPlanPtr target_plan = NULL;
-static PrmTarget own_targets[3];
+static PrmTarget own_targets[4];
 
 /* The table that is named in statements: of a partition the partitioned one at the top. */
 Oid
@@ -156,9 +156,10 @@ name_target(PrmTarget *target)
 static PrmTarget *
 own_target(const char *machine)
 {
-	static const char *const names[3][2] = {{"lead", "lead_id"}, {"deal", "deal_id"}, {"partner", "partner_id"}};
+	static const char *const names[4][2] = {
+		{"lead", "lead_id"}, {"deal", "deal_id"}, {"partner", "partner_id"}, {"registration", "registration_id"}};
 
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 	{
 		PrmTarget *target = &own_targets[i];
 

@@ -44,7 +44,22 @@ DECLARE
                             "win": {"target": "won", "required": ["amount"]}, "lose": {"target": "lost"}}},
         "negotiation": {"on": {"win": {"target": "won", "required": ["amount"]}, "lose": {"target": "lost"}}},
         "won": {"type": "final", "category": "won"},
-        "lost": {"type": "final", "category": "lost"}}}
+        "lost": {"type": "final", "category": "lost"}}},
+      "registration": {"initial": "draft", "states": {
+        "draft": {"on": {"submit": {"target": "submitted"}, "cancel": {"target": "canceled"}}},
+        "submitted": {"on": {"review": {"target": "under_review", "actor": "vendor"},
+                             "approve": {"target": "approved", "actor": "vendor", "required": ["customer_id"]},
+                             "reject": {"target": "rejected", "actor": "vendor", "reason": true}, "cancel": {"target": "canceled"}}},
+        "under_review": {"on": {"forward": {"target": "pending_approval", "actor": "vendor"},
+                                "approve": {"target": "approved", "actor": "vendor", "required": ["customer_id"]},
+                                "reject": {"target": "rejected", "actor": "vendor", "reason": true}, "cancel": {"target": "canceled"}}},
+        "pending_approval": {"on": {"approve": {"target": "approved", "actor": "vendor", "required": ["customer_id"]},
+                                    "reject": {"target": "rejected", "actor": "vendor", "reason": true}, "cancel": {"target": "canceled"}}},
+        "approved": {"on": {"close": {"target": "closed"}, "expire": {"target": "expired", "actor": "vendor"}, "cancel": {"target": "canceled"}}},
+        "closed": {"type": "final", "category": "won"},
+        "expired": {"type": "final", "category": "lost"},
+        "rejected": {"type": "final", "category": "lost"},
+        "canceled": {"type": "final", "category": "lost"}}}
     },
     "partner_kind": [
       {"kind": "reseller", "label": "Reseller", "prospects": true, "sells": true, "supports": true},
@@ -143,6 +158,14 @@ DECLARE
     "escalation_role": [
       {"machine": "lead", "level": 1, "role": "channel_manager", "label": "Channel manager"},
       {"machine": "lead", "level": 2, "role": "channel_director", "label": "Channel director"}
+    ],
+    "risk_rule": [
+      {"risk_rule": "self_referral", "label": "The buyer is the partner itself", "kind": "self_referral", "is_active": false},
+      {"risk_rule": "duplicate_account", "label": "Same tax number or bank account as another partner", "kind": "duplicate_account", "parameters": {"match": ["tax_id", "bank"]}},
+      {"risk_rule": "network_ban", "label": "The same as a banned partner", "kind": "network_ban", "expires_after_days": null},
+      {"risk_rule": "velocity", "label": "Too many sales at once", "kind": "velocity", "action": "flag", "parameters": {"events": 100, "within": "1 day"}, "is_active": false},
+      {"risk_rule": "paid_traffic", "label": "Customers that came by advertisements", "kind": "paid_traffic", "is_active": false},
+      {"risk_rule": "banned_source", "label": "Sources that do not count", "kind": "banned_source", "parameters": {"sources": ["coupon site"]}, "is_active": false}
     ],
     "outbox_rule": [
       {"source": "lead", "event": "return", "event_type": "lead.returned", "fields": ["company", "contact_name", "partner_id"]},
