@@ -14,11 +14,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
         -- Leads and deals are written column by column: see _apply_access().
         CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
-        'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'refund_total', 'timer', 'lead_answer_history', 'review_round') THEN 'SELECT'
+        'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
+        'timer', 'lead_answer_history', 'review_round') THEN 'SELECT'
       WHEN c.relname = 'review_decision' THEN 'SELECT, INSERT'
       WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'
       WHEN c.relname IN ('partner', 'partner_user', 'customer', 'product', 'lead', 'deal', 'deal_line', 'deal_partner', 'earning_event',
-        'sales_credit', 'metric_value', 'certificate', 'enrolment', 'external_id', 'outbox', 'task') THEN 'SELECT, INSERT, UPDATE'
+        'sales_credit', 'subscription', 'metric_value', 'certificate', 'enrolment', 'external_id', 'outbox', 'task') THEN 'SELECT, INSERT, UPDATE'
       WHEN c.relname = 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE'
       ELSE 'SELECT'
     END,

@@ -17,6 +17,7 @@ COMMENT ON COLUMN prm.program.currency IS 'Home currency of the programme, ISO 4
 COMMENT ON COLUMN prm.program.time_zone IS 'Time zone in which business dates are taken, a name that the server knows.';
 COMMENT ON COLUMN prm.program.fiscal_year_start IS 'Month in which the fiscal year begins, 1 to 12.';
 COMMENT ON COLUMN prm.program.rounding IS 'How money is rounded: half_up (half away from zero) or half_even.';
+COMMENT ON COLUMN prm.program.book_by IS 'How a won deal is booked where it does not say so itself: deal (one earning event) or line (one for each line).';
 
 COMMENT ON TABLE prm.access_grant IS 'Rights that grant_access() handed out to roles of this database.';
 COMMENT ON COLUMN prm.access_grant.role_name IS 'The role.';

@@ -57,6 +57,7 @@ COMMENT ON COLUMN prm.deal.kind IS 'new, renewal or upsell.';
 COMMENT ON COLUMN prm.deal.amount IS 'Value of the deal in currency, zero or more; required to win it.';
 COMMENT ON COLUMN prm.deal.cost IS 'What the goods cost the vendor, in currency, zero or more; for rules that pay on margin.';
 COMMENT ON COLUMN prm.deal.currency IS 'Currency of amount and cost, ISO 4217.';
+COMMENT ON COLUMN prm.deal.book_by IS 'How it is booked when it is won: deal (one earning event) or line (one for each line); NULL: as the programme says.';
 COMMENT ON COLUMN prm.deal.state IS 'State in the machine deal; changed by fire() or by UPDATE, always checked.';
 COMMENT ON COLUMN prm.deal.expected_close_on IS 'When it is expected to be decided.';
 COMMENT ON COLUMN prm.deal.closed_at IS 'When it reached a final state; set by the model, an import may give a past moment.';

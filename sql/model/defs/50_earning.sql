@@ -32,6 +32,25 @@ CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON
   FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
 ALTER TABLE prm.sales_credit ENABLE ALWAYS TRIGGER prm_append_only;
 
+CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.accumulator_entry
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
+ALTER TABLE prm.accumulator_entry ENABLE ALWAYS TRIGGER prm_append_only;
+CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.recurring_start
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
+ALTER TABLE prm.recurring_start ENABLE ALWAYS TRIGGER prm_append_only;
+CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.breakage
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
+ALTER TABLE prm.breakage ENABLE ALWAYS TRIGGER prm_append_only;
+
+-- What the backends keep of plans and rules is read anew after a change.
+
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.commission_plan
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.commission_plan ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.commission_rule
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.commission_rule ENABLE ALWAYS TRIGGER prm_definition_changed;
+
 -- Booking: a deal that is won becomes an earning event, once.
 
 CREATE OR REPLACE FUNCTION prm._book_won_deals() RETURNS trigger
@@ -69,7 +88,7 @@ BEGIN
         AND (SELECT e.earning_event_id FROM prm.earning_event e WHERE e.program_id = touched.program_id AND e.deal_id = d.deal_id
              AND e.kind = 'booked' AND coalesce(e.line_no, 0) = 0 LIMIT 1) IS NULL
       ORDER BY coalesce(d.closed_at, prm.now()), d.deal_id
-      ON CONFLICT (program_id, deal_id, coalesce(line_no, 0)) WHERE kind = 'booked' AND deal_id IS NOT NULL DO NOTHING;
+      ON CONFLICT (program_id, deal_id, coalesce(line_no, 0), booking_no) WHERE kind = 'booked' AND deal_id IS NOT NULL DO NOTHING;
   END LOOP;
   RETURN NULL;
 END

@@ -196,7 +196,7 @@ COMMENT ON TABLE prm.commission_plan IS 'Commission plans: on what kind of event
 COMMENT ON COLUMN prm.commission_plan.plan_id IS 'Number of the plan.';
 COMMENT ON COLUMN prm.commission_plan.name IS 'Name of the plan, unique in the programme.';
 COMMENT ON COLUMN prm.commission_plan.earn_on IS 'The kind of event that earns; never refunded, since a refund takes back what its event earned.';
-COMMENT ON COLUMN prm.commission_plan.pay_on IS 'What makes it payable: earned, as soon as it is earned and the hold is over.';
+COMMENT ON COLUMN prm.commission_plan.pay_on IS 'What makes it payable: earned, as soon as it is earned and the hold is over; collected, in proportion to what the customer paid of the event.';
 COMMENT ON COLUMN prm.commission_plan.currency IS 'Currency of what is earned and of all bounds and fixed amounts in its rules, ISO 4217.';
 COMMENT ON COLUMN prm.commission_plan.hold_days IS 'Days from the event until an entry may be paid, 0 to 3650.';
 COMMENT ON COLUMN prm.commission_plan.clawback_days IS 'Days from the event in which a refund takes commission back; NULL: always.';
@@ -216,7 +216,7 @@ COMMENT ON COLUMN prm.commission_rule.plan_id IS 'The plan.';
 COMMENT ON COLUMN prm.commission_rule.component IS 'What the rule pays for; one rule wins per component, components add up.';
 COMMENT ON COLUMN prm.commission_rule.basis IS 'What is paid on: amount, list_amount, margin (floor 0) or quantity; the partner''s share of it.';
 COMMENT ON COLUMN prm.commission_rule.schedule IS 'What it pays, as prm.commission_schedule reads it; kept in its canonical form.';
-COMMENT ON COLUMN prm.commission_rule.accumulate IS 'transaction: each event on its own.';
+COMMENT ON COLUMN prm.commission_rule.accumulate IS 'transaction: each event on its own; cumulative: the difference that the event makes to the sum of its window; lookup: the sum chooses the bracket, which pays on this event only.';
 COMMENT ON COLUMN prm.commission_rule.product IS 'Only for this product and its variants.';
 COMMENT ON COLUMN prm.commission_rule.product_family IS 'Only for this family.';
 COMMENT ON COLUMN prm.commission_rule.deal_kind IS 'Only for deals of this kind: new, renewal, upsell.';

@@ -9,6 +9,7 @@ CREATE TABLE prm.program (
   time_zone text NOT NULL DEFAULT 'UTC',
   fiscal_year_start integer NOT NULL DEFAULT 1,
   rounding text NOT NULL DEFAULT 'half_up',
+  book_by text NOT NULL DEFAULT 'deal',
   attributes jsonb NOT NULL DEFAULT '{}',
   created_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT program_pkey PRIMARY KEY (program_id),
@@ -16,6 +17,7 @@ CREATE TABLE prm.program (
   CONSTRAINT program_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
   CONSTRAINT program_fiscal_year_start_check CHECK (fiscal_year_start BETWEEN 1 AND 12),
   CONSTRAINT program_rounding_check CHECK (rounding IN ('half_up', 'half_even')),
+  CONSTRAINT program_book_by_check CHECK (book_by IN ('deal', 'line')),
   CONSTRAINT program_time_zone_check CHECK (timezone(time_zone, timestamp '2000-01-01') IS NOT NULL)
 );
 

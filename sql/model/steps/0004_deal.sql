@@ -93,6 +93,7 @@ CREATE TABLE prm.deal (
   amount numeric,
   cost numeric,
   currency text NOT NULL,
+  book_by text,
   state text NOT NULL DEFAULT 'prospecting',
   expected_close_on date,
   created_at timestamptz NOT NULL DEFAULT now(),
@@ -106,6 +107,7 @@ CREATE TABLE prm.deal (
   CONSTRAINT deal_lead_fkey FOREIGN KEY (program_id, lead_id) REFERENCES prm.lead (program_id, lead_id),
   CONSTRAINT deal_customer_fkey FOREIGN KEY (program_id, customer_id) REFERENCES prm.customer (program_id, customer_id),
   CONSTRAINT deal_product_fkey FOREIGN KEY (program_id, product) REFERENCES prm.product (program_id, product),
+  CONSTRAINT deal_book_by_check CHECK (book_by IN ('deal', 'line')),
   CONSTRAINT deal_kind_check CHECK (kind IN ('new', 'renewal', 'upsell')),
   CONSTRAINT deal_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
   CONSTRAINT deal_attributes_check CHECK (jsonb_typeof(attributes) = 'object')

@@ -41,6 +41,8 @@ CREATE TABLE prm.earning_event (
   legal_entity text,
   occurred_at timestamptz NOT NULL,
   applies_to_id bigint,
+  registered boolean,
+  booking_no integer NOT NULL DEFAULT 1,
   external_ref text,
   attributes jsonb NOT NULL DEFAULT '{}',
   recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -55,13 +57,15 @@ CREATE TABLE prm.earning_event (
   CONSTRAINT earning_event_applies_fkey FOREIGN KEY (program_id, applies_to_id) REFERENCES prm.earning_event (program_id, earning_event_id),
   CONSTRAINT earning_event_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
   CONSTRAINT earning_event_refund_check CHECK (kind <> 'refunded' OR (amount IS NOT NULL AND amount <= 0 AND applies_to_id IS NOT NULL)),
+  CONSTRAINT earning_event_booking_no_check CHECK (booking_no >= 1),
   CONSTRAINT earning_event_occurred_at_check CHECK (isfinite(occurred_at)),
   CONSTRAINT earning_event_attributes_check CHECK (jsonb_typeof(attributes) = 'object')
 );
--- A won deal books once, however often and concurrently it is told.
-CREATE UNIQUE INDEX earning_event_deal_key ON prm.earning_event (program_id, deal_id, coalesce(line_no, 0)) WHERE kind = 'booked' AND deal_id IS NOT NULL;
+-- A won deal books once, however often and concurrently it is told; again only after it was taken back.
+CREATE UNIQUE INDEX earning_event_deal_key ON prm.earning_event (program_id, deal_id, coalesce(line_no, 0), booking_no) WHERE kind = 'booked' AND deal_id IS NOT NULL;
 CREATE INDEX earning_event_deal_idx ON prm.earning_event (program_id, deal_id) WHERE deal_id IS NOT NULL;
 CREATE INDEX earning_event_applies_idx ON prm.earning_event (program_id, applies_to_id) WHERE applies_to_id IS NOT NULL;
+CREATE INDEX earning_event_customer_idx ON prm.earning_event (program_id, customer_id) WHERE customer_id IS NOT NULL;
 CREATE INDEX earning_event_partner_idx ON prm.earning_event (program_id, partner_id, occurred_at);
 
 -- What was refunded of an event so far. Each refund changes this row, so refunds of one event go one after the other, and one
@@ -81,10 +85,12 @@ CREATE TABLE prm.sales_credit (
   credit_type text NOT NULL,
   partner_id bigint NOT NULL,
   weight numeric NOT NULL,
-  CONSTRAINT sales_credit_pkey PRIMARY KEY (program_id, earning_event_id, credit_type, partner_id),
+  revision integer NOT NULL DEFAULT 1,
+  CONSTRAINT sales_credit_pkey PRIMARY KEY (program_id, earning_event_id, credit_type, revision, partner_id),
   CONSTRAINT sales_credit_event_fkey FOREIGN KEY (program_id, earning_event_id) REFERENCES prm.earning_event (program_id, earning_event_id),
   CONSTRAINT sales_credit_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id),
-  CONSTRAINT sales_credit_weight_check CHECK (weight > 0 AND weight <= 100)
+  CONSTRAINT sales_credit_weight_check CHECK (weight > 0 AND weight <= 100),
+  CONSTRAINT sales_credit_revision_check CHECK (revision >= 1)
 );
 
 CREATE TABLE prm.commission_plan (
@@ -99,16 +105,20 @@ CREATE TABLE prm.commission_plan (
   pick text NOT NULL DEFAULT 'most_specific',
   enrol_all boolean NOT NULL DEFAULT true,
   is_active boolean NOT NULL DEFAULT true,
+  override_depth integer NOT NULL DEFAULT 10,
+  compress boolean NOT NULL DEFAULT false,
+  rules_changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   attributes jsonb NOT NULL DEFAULT '{}',
   created_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT commission_plan_pkey PRIMARY KEY (program_id, plan_id),
   CONSTRAINT commission_plan_name_key UNIQUE (program_id, name),
   CONSTRAINT commission_plan_kind_fkey FOREIGN KEY (program_id, earn_on) REFERENCES prm.earning_kind (program_id, kind),
-  CONSTRAINT commission_plan_pay_on_check CHECK (pay_on = 'earned'),
+  CONSTRAINT commission_plan_pay_on_check CHECK (pay_on IN ('earned', 'collected')),
   CONSTRAINT commission_plan_earn_on_check CHECK (earn_on <> 'refunded'),
   CONSTRAINT commission_plan_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
   CONSTRAINT commission_plan_hold_check CHECK (hold_days BETWEEN 0 AND 3650),
   CONSTRAINT commission_plan_clawback_check CHECK (clawback_days >= 0),
+  CONSTRAINT commission_plan_depth_check CHECK (override_depth BETWEEN 0 AND 100),
   CONSTRAINT commission_plan_pick_check CHECK (pick IN ('most_specific', 'highest_paying', 'all'))
 );
 
@@ -130,9 +140,17 @@ CREATE TABLE prm.commission_rule (
   lineage_id bigint NOT NULL,
   plan_id bigint NOT NULL,
   component text NOT NULL DEFAULT 'base',
+  entry_kind text NOT NULL DEFAULT 'commission',
+  level integer NOT NULL DEFAULT 0,
+  through_level integer,
+  override_mode text,
   basis text NOT NULL DEFAULT 'amount',
+  measure text,
   schedule text NOT NULL,
   accumulate text NOT NULL DEFAULT 'transaction',
+  window_kind text,
+  recurring_months integer,
+  recurring_policy text NOT NULL DEFAULT 'first_sale',
   product text,
   product_family text,
   deal_kind text,
@@ -142,8 +160,13 @@ CREATE TABLE prm.commission_rule (
   partner_id bigint,
   customer_id bigint,
   region text,
+  registered boolean,
   condition text,
   priority integer NOT NULL DEFAULT 0,
+  min_amount numeric,
+  cap_amount numeric,
+  cap_scope text,
+  cap_window text,
   valid daterange NOT NULL DEFAULT daterange(NULL, NULL),
   label text,
   created_at timestamptz NOT NULL DEFAULT now(),
@@ -154,7 +177,15 @@ CREATE TABLE prm.commission_rule (
   CONSTRAINT commission_rule_product_fkey FOREIGN KEY (program_id, product) REFERENCES prm.product (program_id, product),
   CONSTRAINT commission_rule_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),
   CONSTRAINT commission_rule_basis_check CHECK (basis IN ('amount', 'list_amount', 'margin', 'quantity')),
-  CONSTRAINT commission_rule_accumulate_check CHECK (accumulate = 'transaction'),
+  CONSTRAINT commission_rule_entry_kind_check CHECK (entry_kind IN ('commission', 'bonus', 'royalty', 'fee')),
+  CONSTRAINT commission_rule_level_check CHECK (level BETWEEN 0 AND 100 AND through_level BETWEEN level AND 100),
+  CONSTRAINT commission_rule_override_check CHECK (override_mode IN ('percent_of_sale', 'percent_of_below', 'differential', 'rollup', 'lower_of_plans', 'top_of_chain')),
+  CONSTRAINT commission_rule_measure_check CHECK (measure IN ('amount', 'list_amount', 'margin', 'quantity', 'attainment')),
+  CONSTRAINT commission_rule_accumulate_check CHECK (accumulate IN ('transaction', 'cumulative', 'lookup')),
+  CONSTRAINT commission_rule_window_check CHECK (window_kind IN ('month', 'half_month', 'quarter', 'half', 'year', 'lifetime')),
+  CONSTRAINT commission_rule_recurring_check CHECK (recurring_months BETWEEN 0 AND 1200 AND recurring_policy IN ('first_sale', 'in_force')),
+  CONSTRAINT commission_rule_cap_check CHECK (cap_scope IN ('partner', 'customer', 'programme', 'plan', 'event')
+    AND cap_window IN ('month', 'half_month', 'quarter', 'half', 'year', 'lifetime')),
   CONSTRAINT commission_rule_valid_check CHECK (NOT isempty(valid)),
   CONSTRAINT commission_rule_lineage_overlap EXCLUDE USING gist (program_id WITH =, lineage_id WITH =, valid WITH &&)
 );
