@@ -83,9 +83,9 @@ SELECT is(pg_temp.earned('next'), 'Ann 2000.00', 'CAP-003 what was refunded does
 -- One statement: in the order in which they occurred.
 SELECT pg_temp.plan('cap at once') AS plan \gset
 INSERT INTO prm.commission_rule (plan_id, schedule, cap_amount, cap_window) VALUES (:plan, '100%', 1000, 'month');
-INSERT INTO prm.earning_event (kind, external_ref, partner_id, amount, currency, occurred_at) SELECT 'cap at once', 'once ' || n, :ann, 300, 'USD', prm.now() - n * interval '1 hour' FROM generate_series(1, 5) n;
+INSERT INTO prm.earning_event (kind, external_ref, partner_id, amount, currency, occurred_at) SELECT 'cap at once', 'in one ' || n, :ann, 300, 'USD', prm.now() - n * interval '1 hour' FROM generate_series(1, 5) n;
 SELECT is((SELECT string_agg(format('%s %s', e.external_ref, l.amount), ', ' ORDER BY e.occurred_at) FROM prm.ledger l JOIN prm.earning_event e USING (program_id, earning_event_id) WHERE program_id = :program AND l.plan_id = :plan),
-  'once 5 300.00, once 4 300.00, once 3 300.00, once 2 100.00', 'CAP-001 in one statement: the earliest first');
+  'in one 5 300.00, in one 4 300.00, in one 3 300.00, in one 2 100.00', 'CAP-001 in one statement: the earliest first');
 
 -- Of whom a cap is. The scopes are those of the contract.
 SELECT pg_temp.plan('scopes') AS plan \gset
