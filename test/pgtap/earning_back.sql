@@ -86,10 +86,24 @@ SELECT is((SELECT array_agg(DISTINCT kind::text ORDER BY kind::text) FROM prm.le
 INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) SELECT 'refunded', earning_event_id, -500, 'USD', prm.now() FROM prm.earning_event WHERE program_id = :program AND deal_id = :late AND kind = 'booked';
 SELECT is(pg_temp.shares(:late), 'Ann 30.00, Bob 20.00', 'a refund afterwards takes from each what it has');
 
--- Won, taken back, won again.
-INSERT INTO prm.deal (partner_id, name, amount, currency) VALUES (:cid, 'again', 200, 'USD') RETURNING deal_id AS again \gset
-UPDATE prm.deal SET state = 'won' WHERE program_id = :program AND deal_id = :again;
-SELECT is(pg_temp.shares(:again), 'Cid 20.00', 'won');
+-- Cancelled: what is left of it goes back; cancelled twice is refused.
+SELECT pg_temp.plan('cancelled') AS plan \gset
+INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (:plan, '10%');
+SELECT pg_temp.sell('cancelled', 'Cid', 200);
+SELECT pg_temp.refund('cancelled', 50);
+SELECT prm.cancel_event(pg_temp.event('cancelled'), 'ordered twice') AS cancellation \gset
+SELECT is(pg_temp.taken('cancelled'), 'Cid -5.00, Cid -15.00', 'HLD-004 cancelled: what is left goes back');
+SELECT throws_ok($$SELECT prm.cancel_event(pg_temp.event('cancelled'), 'once more')$$, '55000', NULL, 'and not twice');
+
+-- What billing systems send, they send again.
+SELECT pg_temp.plan('billing') AS plan \gset
+INSERT INTO prm.commission_rule (plan_id, schedule, accumulate, window_kind) VALUES (:plan, 'marginal 0: 10%, 100: 20%', 'cumulative', 'month');
+CREATE FUNCTION pg_temp.send(the_amount numeric) RETURNS text LANGUAGE sql AS $$
+  SELECT string_agg(i.outcome, ', ' ORDER BY i.position) FROM prm.earning_ingest(jsonb_build_array(
+    jsonb_build_object('kind', 'billing', 'external_ref', 'INV1', 'partner_id', pg_temp.id('Cid'), 'amount', 150, 'currency', 'USD', 'occurred_at', '2026-06-10T10:00:00Z'),
+    jsonb_build_object('kind', 'billing', 'external_ref', 'INV2', 'partner_id', pg_temp.id('Cid'), 'amount', the_amount, 'currency', 'USD', 'occurred_at', '2026-06-11T10:00:00Z'))) i $$;
+SELECT is(pg_temp.send(100) || ' / ' || pg_temp.send(100) || ' / ' || pg_temp.send(101), 'recorded, recorded / unchanged, unchanged / unchanged, conflict', 'IDM-001 sent three times');
+SELECT is(pg_temp.earned('INV1') || ', ' || pg_temp.earned('INV2'), 'Cid 20.00, Cid 20.00', 'IDM-001 earned once');
 
 SELECT pg_temp.sound('all of it');
 SELECT * FROM finish();
