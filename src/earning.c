@@ -183,38 +183,22 @@ run_steps(PrmEarningRun *run, int64 *ids, int id_count, const int64 *plan_ids, i
 		prm_earning_state_store(run);
 }
 
-PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_earning_outcome);
-
-/* prm._earning_outcome(program_id bigint, earning_event_ids bigint[], mode text, plan_ids bigint[] DEFAULT NULL) */
-Datum
-prm_earning_outcome(PG_FUNCTION_ARGS)
+/* All of it; the run lives in a context of its own, under the current one, which the caller deletes. */
+PrmEarningRun *
+prm_earning_run(int64 program_id, PrmEarningMode mode, ArrayType *event_ids, ArrayType *plans)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext row_context;
-	PrmEarningRun *run;
-	int64 *ids;
-	int64 *plan_ids = NULL;
+	PrmEarningRun *run = palloc0(sizeof(PrmEarningRun));
 	int id_count;
 	int plan_count = 0;
-	int64 ordinal = 0;
+	int64 *ids = ids_of(event_ids, &id_count);
+	int64 *plan_ids = plans == NULL ? NULL : ids_of(plans, &plan_count);
 	int path;
-	ListCell *cell;
 
-	InitMaterializedSRF(fcinfo, 0);
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		return (Datum) 0;
-	if (result->setDesc->natts != COLUMNS)
-		elog(ERROR, "prm.earning_outcome has %d columns, not %d", result->setDesc->natts, COLUMNS);
-	ids = ids_of(PG_GETARG_ARRAYTYPE_P(1), &id_count);
-	if (!PG_ARGISNULL(3))
-		plan_ids = ids_of(PG_GETARG_ARRAYTYPE_P(3), &plan_count);
-	run = palloc0(sizeof(PrmEarningRun));
-	run->program_id = PG_GETARG_INT64(0);
-	run->mode = mode_of(PG_GETARG_TEXT_PP(2));
+	run->program_id = program_id;
+	run->mode = mode;
 	run->everything = run->mode == PRM_EARNING_EXPLAIN;
 	run->read_only = run->mode != PRM_EARNING_ACCRUE;
-	run->context = AllocSetContextCreate(caller, "prm earning", ALLOCSET_DEFAULT_SIZES);
+	run->context = AllocSetContextCreate(CurrentMemoryContext, "prm earning", ALLOCSET_DEFAULT_SIZES);
 	run->no_variables = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
 
 	path = NewGUCNestLevel();
@@ -225,7 +209,29 @@ prm_earning_outcome(PG_FUNCTION_ARGS)
 	run_steps(run, ids, id_count, plan_ids, plan_count);
 	SPI_finish();
 	AtEOXact_GUC(true, path);
+	return run;
+}
 
+PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_earning_outcome);
+
+/* prm._earning_outcome(program_id bigint, earning_event_ids bigint[], mode text, plan_ids bigint[] DEFAULT NULL) */
+Datum
+prm_earning_outcome(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext row_context;
+	PrmEarningRun *run;
+	int64 ordinal = 0;
+	ListCell *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		return (Datum) 0;
+	if (result->setDesc->natts != COLUMNS)
+		elog(ERROR, "prm.earning_outcome has %d columns, not %d", result->setDesc->natts, COLUMNS);
+	run = prm_earning_run(PG_GETARG_INT64(0), mode_of(PG_GETARG_TEXT_PP(2)), PG_GETARG_ARRAYTYPE_P(1),
+						  PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3));
 	row_context = AllocSetContextCreate(run->context, "prm earning row", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(row_context);
 	foreach (cell, run->outcomes)

@@ -9,6 +9,7 @@
  *   earning_state.c   attained amounts, used caps and first sales: locked in key order, read, and written back set-wise
  *   earning_pay.c     what the matching rules pay, event by event in order
  *   earning_refund.c  what a refund takes back
+ *   earning_replay.c  what a replay counts, for recalculations
  *   earning_money.c   exact arithmetic on numerics, rates of exchange, rounding
  *
  * A numeric is a Datum that may be absent: PrmMoney. All of it lives in the memory context of the run.
@@ -20,6 +21,7 @@
 
 #include "executor/spi.h"
 #include "nodes/pg_list.h"
+#include "utils/array.h"
 #include "utils/date.h"
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
@@ -327,6 +329,9 @@ typedef struct PrmEarningRun
 	List *outcomes;	 /* PrmOutcome * */
 	bool everything; /* losers and rules that do not match are wanted */
 } PrmEarningRun;
+
+/* earning.c */
+extern PrmEarningRun *prm_earning_run(int64 program_id, PrmEarningMode mode, ArrayType *event_ids, ArrayType *plans);
 
 /* earning_rule.c (MATCH) */
 extern PrmRuleBook *prm_rule_book(PrmEarningRun *run); /* pinned until the context of the run goes */
