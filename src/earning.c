@@ -171,14 +171,20 @@ run_steps(PrmEarningRun *run, int64 *ids, int id_count, const int64 *plan_ids, i
 {
 	int reading = begin_reading();
 
+	/* After each query of a step the context is that of SPI, which goes before the result is put together. */
 	prm_earning_events(run, ids, id_count);
+	MemoryContextSwitchTo(run->context);
 	prm_earning_choose_plans(run, plan_ids, plan_count);
+	MemoryContextSwitchTo(run->context);
 	prm_earning_facts(run);
 	AtEOXact_GUC(true, reading);
+	MemoryContextSwitchTo(run->context);
 	prm_earning_match(run);
 	prm_earning_state_load(run);
+	MemoryContextSwitchTo(run->context);
 	run->recorded_at = GetCurrentTimestamp();
 	prm_earning_pay(run);
+	MemoryContextSwitchTo(run->context);
 	if (run->mode == PRM_EARNING_ACCRUE)
 		prm_earning_state_store(run);
 }
