@@ -127,9 +127,10 @@ INSERT INTO prm.commission_rule (plan_id, level, through_level, schedule) VALUES
 SELECT throws_ok($$SELECT pg_temp.sell('cycle', 'loop a', 100)$$, '23514', NULL, 'OVR-010 a cycle is refused');
 SELECT is(pg_temp.event('cycle'), NULL, 'OVR-010 and nothing is left behind');
 SELECT pg_temp.plan('two levels', 2) AS plan \gset
-INSERT INTO prm.commission_rule (plan_id, level, through_level, schedule) VALUES (:plan, 1, 9, '1%');
+SELECT throws_ok(format($$INSERT INTO prm.commission_rule (plan_id, level, through_level, schedule) VALUES (%s, 1, 9, '1%%')$$, :plan), '23514', NULL, 'a plan says how deep a chain is followed');
+INSERT INTO prm.commission_rule (plan_id, level, through_level, schedule) VALUES (:plan, 1, 2, '1%');
 SELECT pg_temp.sell('deep', 'd1', 100);
-SELECT is(pg_temp.earned('deep'), 'd2 1.00, d3 1.00', 'a chain is followed as deep as the plan says');
+SELECT is(pg_temp.earned('deep'), 'd2 1.00, d3 1.00', 'and no deeper');
 -- tracy (bronze) - simon (bronze) - kate (gold) - john (platinum) - peter (silver)
 SELECT pg_temp.plan('gold and above') AS plan \gset
 INSERT INTO prm.commission_rule (plan_id, level, tier, schedule) SELECT :plan, level, tier, schedule FROM (VALUES (1, '10%'), (2, '5%')) l(level, schedule), (VALUES ('gold'), ('platinum')) t(tier);

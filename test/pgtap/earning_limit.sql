@@ -123,6 +123,22 @@ SELECT is(pg_temp.earned('b1') || ', ' || pg_temp.earned('b2'), 'Ann 100.00, Ann
 SELECT pg_temp.sell('b3', 'Ann', 500);
 SELECT is(pg_temp.earned('b3') || ', ' || pg_temp.lost('b3'), 'nothing, capped 100', 'also what is capped is attained');
 
+-- Refunds of it, one by one and in one statement: never below nothing, and nothing is left when all is given back.
+CREATE FUNCTION pg_temp.left_of(the_plan bigint) RETURNS numeric LANGUAGE sql AS $$ SELECT sum(l.amount) FROM prm.ledger l WHERE l.program_id = prm.current_program() AND l.plan_id = the_plan $$;
+SELECT pg_temp.refund('b2', 1000);
+SELECT ok(pg_temp.left_of(:plan) BETWEEN 0 AND 250, 'both: refund of the second: ' || pg_temp.left_of(:plan));
+SELECT pg_temp.refund('b3', 500);
+SELECT ok(pg_temp.left_of(:plan) BETWEEN 0 AND 250, 'both: and of what had been capped: ' || pg_temp.left_of(:plan));
+SELECT pg_temp.left_of(:plan) AS one_by_one \gset
+SELECT pg_temp.refund('b1', 1000);
+SELECT is(pg_temp.left_of(:plan), 0::numeric, 'both: at last nothing is left');
+SELECT is((SELECT sum(a.amount) FROM prm.accumulator a WHERE a.program_id = :program AND a.plan_id = :plan), 0::numeric, 'both: neither attained nor used');
+SELECT pg_temp.plan('both at once') AS plan \gset
+INSERT INTO prm.commission_rule (plan_id, schedule, accumulate, window_kind, cap_amount, cap_window) VALUES (:plan, 'marginal 0: 10%, 1000: 20%', 'cumulative', 'month', 250, 'month');
+INSERT INTO prm.earning_event (kind, external_ref, partner_id, amount, currency, occurred_at) VALUES ('both at once', 'o1', :ann, 1000, 'USD', prm.now()), ('both at once', 'o2', :ann, 1000, 'USD', prm.now() + interval '1 second'), ('both at once', 'o3', :ann, 500, 'USD', prm.now() + interval '2 seconds');
+INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) VALUES ('refunded', pg_temp.event('o2'), -1000, 'USD', prm.now() + interval '3 seconds'), ('refunded', pg_temp.event('o3'), -500, 'USD', prm.now() + interval '4 seconds');
+SELECT is(pg_temp.left_of(:plan), :one_by_one::numeric, 'both: the same refunds in one statement come to the same');
+
 SELECT pg_temp.sound('all of it');
 SELECT * FROM finish();
 ROLLBACK;

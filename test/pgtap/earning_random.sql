@@ -123,7 +123,7 @@ ANALYZE prm.earning_event, prm.ledger, prm.accumulator, prm.accumulator_entry, p
 CREATE FUNCTION pg_temp.many(the_what text, the_number bigint, the_least bigint) RETURNS text LANGUAGE sql AS $$ SELECT cmp_ok(the_number, '>=', the_least, format('the draw has %s: %s', the_what, the_number)) $$;
 SELECT pg_temp.many('entries', (SELECT count(*) FROM prm.ledger WHERE program_id = :single), 1500), pg_temp.many('reversals', (SELECT count(*) FROM prm.ledger WHERE program_id = :single AND kind = 'reversal'), 200),
   pg_temp.many('overrides', (SELECT count(*) FROM prm.ledger WHERE program_id = :single AND level > 0), 150);
-SELECT pg_temp.many('breakage of kind ' || reason, (SELECT count(*) FROM prm.breakage WHERE program_id = :single AND reason_code = reason), 3) FROM unnest(ARRAY['capped', 'below_minimum', 'no_exchange_rate', 'recurring_over']) reason;
+SELECT pg_temp.many('breakage of kind ' || word, (SELECT count(*) FROM prm.breakage b WHERE b.program_id = :single AND b.reason_code = word), 3) FROM unnest(ARRAY['capped', 'below_minimum', 'no_exchange_rate', 'recurring_over']) word;
 SELECT pg_temp.many('entries of lineage ' || id, (SELECT count(*) FROM prm.ledger WHERE program_id = :single AND lineage_id = id), 1) FROM draw_rule ORDER BY id;
 
 -- One by one or in bulk: the same.
@@ -168,7 +168,7 @@ SELECT is_empty(format($$SELECT a.partner_id, a.credit_type, a.window_start, a.a
 -- Caps: never more than the cap in a window, and what a row did not get is recorded.
 SELECT is_empty(format($$SELECT partner_id, lineage_id, window_start, amount FROM prm.accumulator WHERE program_id = %s AND purpose = 'cap' AND amount > CASE lineage_id WHEN 7121 THEN 400 WHEN 7122 THEN 180 WHEN 7123 THEN 2000 WHEN 7125 THEN 200 WHEN 7133 THEN 50 ELSE 100.55 END$$, :single),
   'no cap is exceeded');
-SELECT is_empty(format($$SELECT l.entry_id, l.amount FROM prm.ledger l WHERE l.program_id = %s AND l.lineage_id IN (7121, 7122, 7123, 7124, 7125, 7133) AND l.currency = 'USD' AND l.amount IS DISTINCT FROM
+SELECT is_empty(format($$SELECT l.entry_id, l.amount FROM prm.ledger l WHERE l.program_id = %s AND l.lineage_id IN (7121, 7122, 7123, 7125, 7133) AND l.currency = 'USD' AND l.amount IS DISTINCT FROM
   (SELECT sum(a.amount) FROM prm.accumulator_entry a WHERE a.program_id = l.program_id AND a.earning_event_id = l.earning_event_id AND a.purpose = 'cap' AND a.entry_id = l.entry_id)$$, :single), 'what each entry used of its cap is what it paid');
 SELECT is((SELECT count(*) FROM prm.ledger WHERE program_id = :single AND lineage_id = 7124 AND currency = 'USD' AND amount > 100.55), 0::bigint, 'nor that of an event');
 -- Together what is refunded and what was earned never change sign.
