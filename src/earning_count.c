@@ -159,7 +159,7 @@ prm_count_add(PrmEarningRun *run, PrmCount *count, int64 event_id, PrmOutcome *o
 {
 	if (prm_numeric_sign(amount) == 0 && prm_numeric_sign(basis) == 0)
 		return;
-	if (run->mode == PRM_EARNING_ACCRUE && count->key.event_id == 0)
+	if ((run->mode == PRM_EARNING_ACCRUE || run->mode == PRM_EARNING_REPLAY) && count->key.event_id == 0)
 	{
 		PrmCountEntry *entry = palloc(sizeof(PrmCountEntry));
 
