@@ -62,10 +62,12 @@ static const char *const deals_query =
 	" NULL::text, NULL::boolean, $3, d.partner_id, d.amount, c.amount, l.list_amount,"
 	" greatest(c.amount - c.cost, 0) + 0 * (c.amount - c.cost), l.quantity, $3" DEALS;
 
-/* The order in which events were accrued first. */
+/* The order in which events were accrued first. Adjustments came later. */
 static const char *const stored_query =
-	"SELECT i.place, (SELECT min(a.recorded_at) FROM (SELECT t.recorded_at FROM prm.accumulator_entry t WHERE t.program_id = $1"
-	"   AND t.earning_event_id >= i.id AND t.earning_event_id <= i.id ORDER BY t.earning_event_id OFFSET 0) a)"
+	"SELECT i.place, least((SELECT min(a.recorded_at) FROM (SELECT t.recorded_at FROM prm.accumulator_entry t WHERE t.program_id = $1"
+	"   AND t.earning_event_id >= i.id AND t.earning_event_id <= i.id ORDER BY t.earning_event_id OFFSET 0) a),"
+	"  (SELECT min(l.recorded_at) FROM (SELECT t.recorded_at, t.kind FROM prm.ledger t WHERE t.program_id = $1"
+	"   AND t.earning_event_id >= i.id AND t.earning_event_id <= i.id ORDER BY t.earning_event_id OFFSET 0) l WHERE l.kind <> 'adjustment'))"
 	" FROM unnest($2) WITH ORDINALITY AS i(id, place)";
 
 static const char *const credits_query =

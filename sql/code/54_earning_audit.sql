@@ -121,7 +121,7 @@ BEGIN
         l.plan_id, l.rule_id, l.lineage_id, r.basis, coalesce(r.measure, r.basis) AS measure, r.accumulate, r.override_mode, r.schedule::prm.commission_schedule AS schedule,
         r.min_amount, r.cap_amount, p.currency AS plan_currency, CASE WHEN r.entry_kind IN ('royalty', 'fee') THEN -1 ELSE 1 END AS sign,
         (l.explain ->> 'amount')::numeric AS said, coalesce((l.explain ->> 'exchange_rate')::numeric, 1) AS rate, (l.explain ->> 'basis_amount')::numeric AS said_basis,
-        (l.explain ->> 'measure_amount')::numeric AS said_measure, l.earned_on
+        (l.explain ->> 'measure_amount')::numeric AS said_measure, l.earned_on, l.recorded_at
       FROM prm.ledger l
       JOIN prm.commission_rule r ON r.program_id = _audit_amounts.program_id AND r.rule_id = l.rule_id
       JOIN prm.commission_plan p ON p.program_id = _audit_amounts.program_id AND p.plan_id = r.plan_id
@@ -141,9 +141,9 @@ BEGIN
       GROUP BY n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level
     ),
     capped AS (
-      SELECT b.earning_event_id, b.credit_type, b.partner_id, b.rule_id, b.level, sum(b.amount) AS amount FROM prm.breakage b
+      SELECT b.earning_event_id, b.credit_type, b.partner_id, b.rule_id, b.level, b.recorded_at, sum(b.amount) AS amount FROM prm.breakage b
       WHERE b.program_id = _audit_amounts.program_id AND b.reason_code = 'capped'
-      GROUP BY b.earning_event_id, b.credit_type, b.partner_id, b.rule_id, b.level
+      GROUP BY b.earning_event_id, b.credit_type, b.partner_id, b.rule_id, b.level, b.recorded_at
     ),
     fact AS (
       SELECT n.*, c.amount_before IS NOT NULL AS is_counted, c.basis_before, coalesce(k.amount, 0) AS capped, s.team, w.amount AS below_amount, w.level AS below_level,
@@ -158,7 +158,7 @@ BEGIN
       LEFT JOIN counted c ON n.accumulate <> 'transaction' AND c.earning_event_id = n.earning_event_id AND c.lineage_id = n.lineage_id
         AND c.partner_id = n.partner_id AND c.credit_type = n.credit_type AND c.amount_before = n.attained_before
       LEFT JOIN capped k ON k.earning_event_id = n.earning_event_id AND k.credit_type = n.credit_type AND k.partner_id = n.partner_id
-        AND k.rule_id = n.rule_id AND k.level = n.level
+        AND k.rule_id = n.rule_id AND k.level = n.level AND k.recorded_at = n.recorded_at
       LEFT JOIN entry w ON w.entry_id = n.cause_entry_id
     ),
     computed AS (
@@ -382,22 +382,26 @@ BEGIN
       WHERE n.clawback_days IS NULL OR r.occurred_at <= ((n.occurred_at AT TIME ZONE the_zone) + make_interval(days => n.clawback_days)) AT TIME ZONE the_zone
       GROUP BY n.entry_id
     ),
-    -- What recalculate() mended is part of what an entry is worth.
+    -- What later credits and recalculations adjusted is part of what an entry is worth, and of what it gave back.
     mended AS (
-      SELECT DISTINCT a.earning_event_id, a.lineage_id, a.partner_id, a.credit_type FROM prm.ledger a
+      SELECT coalesce(e.applies_to_id, e.earning_event_id) AS earning_event_id, a.lineage_id, a.partner_id, a.credit_type, a.level,
+        coalesce(sum(a.amount) FILTER (WHERE e.kind <> 'refunded'), 0) AS amount, coalesce(sum(a.amount) FILTER (WHERE e.kind = 'refunded'), 0) AS given
+      FROM prm.ledger a JOIN prm.earning_event e ON e.program_id = _audit_refunds.program_id AND e.earning_event_id = a.earning_event_id
       WHERE a.program_id = _audit_refunds.program_id AND a.kind = 'adjustment' AND a.lineage_id IS NOT NULL
+      GROUP BY coalesce(e.applies_to_id, e.earning_event_id), a.lineage_id, a.partner_id, a.credit_type, a.level
     )
     SELECT v.rule, n.entry_id, v.detail
     FROM entry n
     LEFT JOIN given g ON g.entry_id = n.entry_id
     LEFT JOIN refunded f ON f.entry_id = n.entry_id
-    LEFT JOIN mended m ON (m.earning_event_id, m.lineage_id, m.partner_id, m.credit_type) = (n.earning_event_id, n.lineage_id, n.partner_id, n.credit_type)
+    LEFT JOIN mended m ON (m.earning_event_id, m.lineage_id, m.partner_id, m.credit_type, m.level) = (n.earning_event_id, n.lineage_id, n.partner_id, n.credit_type, n.level)
+    CROSS JOIN LATERAL (SELECT n.amount + coalesce(m.amount, 0) AS worth, coalesce(g.amount, 0) + coalesce(m.given, 0) AS given) x
     CROSS JOIN LATERAL (VALUES
       ('given_back', CASE
-        WHEN sign(g.amount) = sign(n.amount) OR abs(g.amount) > abs(n.amount) THEN format('%s of its %s were given back', trim_scale(-g.amount), trim_scale(n.amount))
-        WHEN n.accumulate = 'cumulative' OR m.earning_event_id IS NOT NULL OR n.event_amount = 0 THEN NULL
-        WHEN coalesce(g.amount, 0) <> -prm.round_money(n.amount * coalesce(f.amount, 0) / n.event_amount, n.currency, the_rounding)
-          THEN format('%s of its %s were given back; %s of %s refunded are %s', trim_scale(-coalesce(g.amount, 0)), trim_scale(n.amount), trim_scale(coalesce(f.amount, 0)), trim_scale(n.event_amount),
+        WHEN n.accumulate = 'cumulative' OR n.event_amount = 0 THEN NULL
+        WHEN x.given <> 0 AND (sign(x.given) = sign(x.worth) OR abs(x.given) > abs(x.worth)) THEN format('%s of its %s were given back', trim_scale(-x.given), trim_scale(x.worth))
+        WHEN m.earning_event_id IS NULL AND x.given <> -prm.round_money(n.amount * coalesce(f.amount, 0) / n.event_amount, n.currency, the_rounding)
+          THEN format('%s of its %s were given back; %s of %s refunded are %s', trim_scale(-x.given), trim_scale(n.amount), trim_scale(coalesce(f.amount, 0)), trim_scale(n.event_amount),
             trim_scale(prm.round_money(n.amount * coalesce(f.amount, 0) / n.event_amount, n.currency, the_rounding))) END)
     ) AS v(rule, detail)
     WHERE v.detail IS NOT NULL;
