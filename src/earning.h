@@ -4,7 +4,8 @@
  *
  *   earning.c         the call: runs the steps below and returns the outcomes as rows
  *   earning_rule.c    the rule book: plans and rules of a programme, compiled and kept until a definition changes
- *   earning_fact.c    the facts: events, credits, chains of parents, what was true of each partner then, read set-wise
+ *   earning_fact.c    the facts, read set-wise: events and documents; earning_credit.c: products and credits; earning_partner.c: chains
+ *                     of parents, what was true of each partner then, enrolments, metrics
  *   earning_match.c   which rules match which credit at which level, and why the others do not
  *   earning_state.c   attained amounts, used caps and first sales: locked in key order, read, and written back set-wise
  *   earning_pay.c     what the matching rules pay, event by event in order

@@ -145,7 +145,11 @@ below_cap(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row)
 	room = prm_numeric_minus(rule->cap_amount.value, row->cap_used_before.value);
 	if (prm_numeric_sign(attempt->money) <= 0 || prm_numeric_compare(attempt->money, room) <= 0)
 		return attempt->money;
-	return prm_numeric_sign(room) > 0 ? room : prm_numeric_int(0);
+	if (prm_numeric_sign(room) < 0)
+		room = prm_numeric_int(0);
+	/* Whole minor units, and never one too many. */
+	return DirectFunctionCall2(numeric_trunc, room,
+							   Int32GetDatum(prm_currency_digits(rule->plan->currency, strlen(rule->plan->currency))));
 }
 
 static List *
@@ -586,12 +590,17 @@ number_rows(PrmEarningRun *run)
 	static const Oid types[1] = {INT4OID};
 	MemoryContext caller = CurrentMemoryContext;
 	Datum values[1];
+	List *won = NIL;
 	ListCell *cell;
 	uint64 at = 0;
-	int count = 0;
+	int count;
 
+	/* Nobody wants the others: what was not paid is in prm.breakage. */
 	foreach (cell, run->outcomes)
-		count += ((PrmOutcome *) lfirst(cell))->outcome == PRM_OUTCOME_WON;
+		if (((PrmOutcome *) lfirst(cell))->outcome == PRM_OUTCOME_WON)
+			won = lappend(won, lfirst(cell));
+	run->outcomes = won;
+	count = list_length(won);
 	if (count == 0)
 		return;
 	values[0] = Int32GetDatum(count);
@@ -608,8 +617,6 @@ number_rows(PrmEarningRun *run)
 		PrmOutcome *outcome = lfirst(cell);
 		bool isnull;
 
-		if (outcome->outcome != PRM_OUTCOME_WON)
-			continue;
 		outcome->entry_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[at++], SPI_tuptable->tupdesc, 1, &isnull));
 		if (outcome->cause != NULL)
 			outcome->cause_entry_id = outcome->cause->entry_id;
@@ -620,6 +627,7 @@ number_rows(PrmEarningRun *run)
 void
 prm_earning_pay(PrmEarningRun *run)
 {
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
 	ListCell *cell;
 
 	foreach (cell, run->events)
@@ -638,4 +646,5 @@ prm_earning_pay(PrmEarningRun *run)
 	}
 	if (run->mode == PRM_EARNING_ACCRUE)
 		number_rows(run);
+	MemoryContextSwitchTo(caller);
 }

@@ -224,9 +224,32 @@ extern Datum prm_cumulative(PrmEarningRun *run, const PrmRule *rule, const PrmMo
 /* earning_pay.c */
 extern PrmOutcome *prm_outcome_make(PrmEarningRun *run, PrmEvent *event);
 
+/* Values of so many columns, to be handed to a statement as arrays. */
+typedef struct PrmColumns
+{
+	int width;
+	int rows;
+	Datum **values;
+	bool **nulls;
+} PrmColumns;
+
+static inline void
+prm_set_column(PrmColumns *columns, int column, Datum value, bool given)
+{
+	columns->values[column][columns->rows] = value;
+	columns->nulls[column][columns->rows] = !given;
+}
+
 /* earning_state.c */
+extern PrmColumns *prm_columns(int width, int room);
+extern void prm_run_query(PrmEarningRun *run, SPIPlanPtr *kept, const char *query, const Oid *array_types,
+						  const PrmColumns *columns, const TimestampTz *moment, int expected);
 extern Datum prm_array(const Datum *values, const bool *nulls, int count, Oid type);
 extern PrmCountKey prm_key_of_row(PrmEarningRun *run, HeapTuple row, TupleDesc form, int first);
+
+/* earning_start.c */
+extern void prm_starts_load(PrmEarningRun *run, List *asked); /* PrmStart * */
+extern void prm_starts_store(PrmEarningRun *run);
 
 /* earning_refund.c */
 extern void prm_original_passed(PrmEarningRun *run, PrmEvent *event); /* its refunds may go on now */

@@ -58,6 +58,13 @@ progress_of(PrmEarningRun *run, const PrmPlan *plan, const PrmOriginal *original
 
 	progress.before = prm_numeric_int(0);
 	progress.whole = original->amount.value;
+	if (!original->amount.given || prm_numeric_sign(original->amount.value) == 0)
+	{
+		/* An event without an amount, such as a sign-up, is refunded as a whole. */
+		progress.before = prm_numeric_int(original->refunds != NIL ? 1 : 0);
+		progress.after = progress.whole = prm_numeric_int(1);
+		return progress;
+	}
 	foreach (cell, original->refunds)
 	{
 		PrmRefunded *earlier = lfirst(cell);
@@ -260,7 +267,7 @@ prm_earning_refund(PrmEarningRun *run, PrmEvent *refund)
 			original->waiting = lappend(original->waiting, refund);
 		return;
 	}
-	if (!original->amount.given || prm_numeric_sign(original->amount.value) == 0 || !refund->amount.given)
+	if (!refund->amount.given)
 		return;
 	foreach (cell, original->earned)
 	{

@@ -22,7 +22,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = 
     SELECT e.*, coalesce(c.credit_type, 'sourced') AS credit_type, coalesce(c.revision, 1) AS revision, coalesce(c.partner_id, e.partner_id) AS credited,
       coalesce(c.weight, 100) AS weight
     FROM event e LEFT JOIN prm.sales_credit c ON c.program_id = _credit_shares.program_id AND c.earning_event_id = e.earning_event_id
-    WHERE coalesce(c.partner_id, e.partner_id) IS NOT NULL
+    WHERE coalesce(c.partner_id, e.partner_id) IS NOT NULL AND c.weight IS DISTINCT FROM 0
   )
   SELECT c.earning_event_id, c.credit_type, c.revision, c.credited, c.weight, c.amount, c.list_amount, c.margin, c.quantity FROM credit c WHERE c.weight = 100
   UNION ALL
@@ -420,7 +420,7 @@ BEGIN
   RETURN QUERY
     SELECT 'credits', NULL::bigint, format('the %s credits of event %s total %s', c.credit_type, c.earning_event_id, trim_scale(sum(c.weight)))
     FROM prm.sales_credit c WHERE c.program_id = _audit_refunds.program_id
-    GROUP BY c.earning_event_id, c.credit_type, c.revision HAVING sum(c.weight) <> 100;
+    GROUP BY c.earning_event_id, c.credit_type, c.revision HAVING sum(c.weight) <> 100 AND (c.revision = 1 OR sum(c.weight) <> 0);
 
   RETURN QUERY
     SELECT 'breakage', l.entry_id, concat_ws('; ',

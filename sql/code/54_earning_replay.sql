@@ -181,7 +181,36 @@ COMMENT ON COLUMN prm.recalculation.lineage_id IS 'The rule through all its vers
 COMMENT ON COLUMN prm.recalculation.cause_entry_id IS 'The entry that is corrected; NULL where there was none.';
 COMMENT ON COLUMN prm.recalculation.occurred_at IS 'When the event happened.';
 
-CREATE FUNCTION prm._recalculation(date_from date, date_to date, program_id bigint) RETURNS SETOF prm.recalculation
+-- Plans of which some rule counts over several events: what one event earns changes what others do.
+CREATE FUNCTION prm._counting_plans(program_id bigint, plan_ids bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT array_agg(DISTINCT r.plan_id) FROM prm.commission_rule r
+    WHERE r.program_id = _counting_plans.program_id AND r.plan_id = ANY (_counting_plans.plan_ids)
+      AND (r.accumulate <> 'transaction' OR (r.cap_amount IS NOT NULL AND r.cap_scope <> 'event') OR r.recurring_months IS NOT NULL));
+END
+$prm$;
+COMMENT ON FUNCTION prm._counting_plans(bigint, bigint[]) IS 'Those of the plans that count over several events: accumulate, are capped or recur; NULL for none.';
+
+-- The events that must be seen again for a range of dates, or so that some events come out right.
+CREATE FUNCTION prm._recalculation_events(date_from date, date_to date, plan_ids bigint[], program_id bigint, earning_event_ids bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  IF _recalculation_events.earning_event_ids IS NULL OR prm._counting_plans(_recalculation_events.program_id, _recalculation_events.plan_ids) IS NOT NULL THEN
+    RETURN prm._replay_events(_recalculation_events.date_from, _recalculation_events.date_to, _recalculation_events.plan_ids, _recalculation_events.program_id);
+  END IF;
+  RETURN (SELECT array_agg(i.earning_event_id) FROM (
+    SELECT unnest(_recalculation_events.earning_event_ids) AS earning_event_id
+    UNION ALL
+    SELECT r.earning_event_id FROM prm.earning_event r
+    WHERE r.program_id = _recalculation_events.program_id AND r.applies_to_id = ANY (_recalculation_events.earning_event_ids) AND r.kind = 'refunded') i);
+END
+$prm$;
+COMMENT ON FUNCTION prm._recalculation_events(date, date, bigint[], bigint, bigint[]) IS 'The events to replay for a recalculation of dates, or of some events only.';
+
+CREATE FUNCTION prm._recalculation(date_from date, date_to date, program_id bigint, earning_event_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.recalculation
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -189,20 +218,30 @@ DECLARE
   the_from timestamptz := _recalculation.date_from::timestamp AT TIME ZONE the_zone;
   the_until timestamptz := (_recalculation.date_to + 1)::timestamp AT TIME ZONE the_zone;
   the_plans bigint[];
+  the_events bigint[];
+  the_counting bigint[];
 BEGIN
   SELECT array_agg(p.plan_id ORDER BY p.plan_id) INTO the_plans FROM prm.commission_plan p WHERE p.program_id = _recalculation.program_id AND p.is_active;
   IF the_plans IS NULL THEN
     RETURN;
   END IF;
+  the_events := prm._recalculation_events(_recalculation.date_from, _recalculation.date_to, the_plans, _recalculation.program_id, _recalculation.earning_event_ids);
+  the_counting := prm._counting_plans(_recalculation.program_id, the_plans);
   RETURN QUERY
     WITH event AS MATERIALIZED (
-      SELECT e.earning_event_id, e.occurred_at, e.kind FROM prm.earning_event e
-      WHERE e.program_id = _recalculation.program_id AND e.occurred_at >= the_from AND e.occurred_at < the_until
+      SELECT e.earning_event_id, e.occurred_at, e.kind, true AS is_asked FROM prm.earning_event e
+      WHERE _recalculation.earning_event_ids IS NULL AND e.program_id = _recalculation.program_id AND e.occurred_at >= the_from AND e.occurred_at < the_until
+      UNION ALL
+      -- Of some events only: these, and what plans that count made of others.
+      SELECT e.earning_event_id, e.occurred_at, e.kind, coalesce(e.earning_event_id = ANY (_recalculation.earning_event_ids)
+        OR (e.kind = 'refunded' AND e.applies_to_id = ANY (_recalculation.earning_event_ids)), false)
+      FROM prm.earning_event e
+      WHERE _recalculation.earning_event_ids IS NOT NULL AND e.program_id = _recalculation.program_id AND e.earning_event_id = ANY (the_events)
     ),
     should AS (
       SELECT o.earning_event_id, o.credit_type, o.partner_id, o.plan_id, o.component, o.level, o.lineage_id, o.currency, sum(o.amount) AS amount,
         (array_agg(o.rule_id ORDER BY o.ordinal DESC))[1] AS rule_id, (array_agg(o.reason ORDER BY o.ordinal DESC))[1] AS reason
-      FROM prm._earning_outcome(_recalculation.program_id, prm._replay_events(_recalculation.date_from, _recalculation.date_to, the_plans, _recalculation.program_id), 'replay', the_plans) o
+      FROM prm._earning_outcome(_recalculation.program_id, the_events, 'replay', the_plans) o
       WHERE o.outcome = 'won'
       GROUP BY o.earning_event_id, o.credit_type, o.partner_id, o.plan_id, o.component, o.level, o.lineage_id, o.currency
     ),
@@ -219,6 +258,10 @@ BEGIN
       SELECT earning_event_id, credit_type, partner_id, plan_id, component, level, lineage_id, currency, coalesce(s.rule_id, b.rule_id) AS rule_id,
         coalesce(b.amount, 0) AS booked, coalesce(s.amount, 0) AS should_be, b.entry_id AS cause_entry_id, s.reason, s.rule_id IS NOT NULL AS is_due, b.rule_id AS booked_rule_id
       FROM should s FULL JOIN booked b USING (earning_event_id, credit_type, partner_id, plan_id, component, level, lineage_id, currency)
+    ),
+    touched AS (
+      SELECT DISTINCT d.partner_id, d.plan_id FROM difference d JOIN event e ON e.earning_event_id = d.earning_event_id
+      WHERE e.is_asked AND _recalculation.earning_event_ids IS NOT NULL
     )
     SELECT d.earning_event_id, d.partner_id, d.component, d.rule_id, d.currency, d.booked, d.should_be, d.should_be - d.booked, NULL::bigint,
       format('recalculated: %s was booked, ', trim_scale(d.booked))
@@ -227,10 +270,11 @@ BEGIN
       d.plan_id, d.level, d.credit_type, d.lineage_id, d.cause_entry_id, e.occurred_at
     FROM difference d JOIN event e ON e.earning_event_id = d.earning_event_id
     WHERE d.should_be <> d.booked
+      AND (e.is_asked OR (d.plan_id = ANY (the_counting) AND EXISTS (SELECT 1 FROM touched t WHERE t.partner_id = d.partner_id AND t.plan_id = d.plan_id)))
     ORDER BY e.occurred_at, d.earning_event_id, d.credit_type, d.plan_id, d.component, d.level, d.partner_id, d.lineage_id, d.currency;
 END
 $prm$;
-COMMENT ON FUNCTION prm._recalculation(date, date, bigint) IS 'The differences that recalculate() books; reads only.';
+COMMENT ON FUNCTION prm._recalculation(date, date, bigint, bigint[]) IS 'The differences that recalculate() books, or those of some events and what follows from them; reads only.';
 
 CREATE FUNCTION prm.recalculate(date_from date, date_to date, dry_run boolean DEFAULT false, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.recalculation
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

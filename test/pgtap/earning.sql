@@ -150,8 +150,8 @@ SELECT is(pg_temp.earned('two types'), 'Bob 100.00, Ann 100.00', 'SPL-007 each c
 INSERT INTO prm.earning_event (kind, amount, currency, occurred_at, external_ref) VALUES ('booked', 1000, 'USD', prm.now(), 'given');
 INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight) SELECT earning_event_id, 'sourced', p, 50 FROM prm.earning_event, unnest(ARRAY[:ann, :bob]) p WHERE external_ref = 'given';
 SELECT is((SELECT array_agg(l.amount) FROM prm.ledger l JOIN prm.earning_event e USING (program_id, earning_event_id) WHERE e.external_ref = 'given'), ARRAY[50.00, 50.00], 'credits given by a billing system accrue');
-SELECT throws_ok(format('INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight) VALUES (%s, ''assisted'', %s, 100)', pg_temp.event('first'), :bob),
-  '55000', format('earning event %s has its credits already', pg_temp.event('first')), 'credits are dealt once');
+SELECT throws_ok(format('INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight) VALUES (%s, ''sourced'', %s, 90)', pg_temp.event('first'), :bob),
+  '23514', format('the sourced credits of deal %s do not total 100', :first), 'later credits total 100, too');
 
 -- Picking a rule.
 INSERT INTO prm.customer (name, country, segment) VALUES ('Acme', 'US', 'premium'), ('Basic', 'US', 'basic'), ('Nord', 'CA', 'basic'), ('Blank', NULL, NULL);

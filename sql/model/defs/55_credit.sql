@@ -100,6 +100,24 @@ COMMENT ON FUNCTION prm._credit_given() IS
 CREATE OR REPLACE TRIGGER prm_30_accrual AFTER INSERT ON prm.sales_credit REFERENCING NEW TABLE AS new_rows
   FOR EACH STATEMENT EXECUTE FUNCTION prm._credit_given();
 
+-- What the events pay with the credits of now, less what they paid, is posted payee by payee.
+CREATE OR REPLACE FUNCTION prm._recredit(program_id bigint, earning_event_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_zone constant text := prm._program_time_zone(_recredit.program_id);
+  the_from date;
+  the_to date;
+BEGIN
+  SELECT min((e.occurred_at AT TIME ZONE the_zone)::date), max((e.occurred_at AT TIME ZONE the_zone)::date) INTO the_from, the_to FROM prm.earning_event e
+    WHERE e.program_id = _recredit.program_id AND e.earning_event_id = ANY (_recredit.earning_event_ids);
+  PERFORM prm._book_recalculation(the_from, the_to, _recredit.program_id, _recredit.earning_event_ids);
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._recredit(bigint, bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION prm._recredit(bigint, bigint[]) IS
+'Posts adjustments for events whose credits have changed; plans that count are brought right for the partners concerned in the later events as well. A second time it finds nothing.';
+
 -- The credits of a deal that was booked change: each of its events gets the next revision of the types that were touched.
 CREATE OR REPLACE FUNCTION prm._deal_credits_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
