@@ -193,24 +193,50 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._counting_plans(bigint, bigint[]) IS 'Those of the plans that count over several events: accumulate, are capped or recur; NULL for none.';
 
--- The events that must be seen again for a range of dates, or so that some events come out right.
-CREATE FUNCTION prm._recalculation_events(date_from date, date_to date, plan_ids bigint[], program_id bigint, earning_event_ids bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+-- The events that must be seen again so that some events come out right in some plans, as they were counted then.
+CREATE FUNCTION prm._recount_events(program_id bigint, earning_event_ids bigint[], plan_ids bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $prm$
 #variable_conflict use_column
+DECLARE
+  the_asked bigint[];
+  the_counting bigint[] := prm._counting_plans(_recount_events.program_id, _recount_events.plan_ids);
+  the_partners bigint[];
+  the_lineages bigint[];
 BEGIN
-  IF _recalculation_events.earning_event_ids IS NULL OR prm._counting_plans(_recalculation_events.program_id, _recalculation_events.plan_ids) IS NOT NULL THEN
-    RETURN prm._replay_events(_recalculation_events.date_from, _recalculation_events.date_to, _recalculation_events.plan_ids, _recalculation_events.program_id);
-  END IF;
-  RETURN (SELECT array_agg(i.earning_event_id) FROM (
-    SELECT unnest(_recalculation_events.earning_event_ids) AS earning_event_id
-    UNION ALL
+  SELECT array_agg(i.earning_event_id) INTO the_asked FROM (
+    SELECT unnest(_recount_events.earning_event_ids) AS earning_event_id
+    UNION
     SELECT r.earning_event_id FROM prm.earning_event r
-    WHERE r.program_id = _recalculation_events.program_id AND r.applies_to_id = ANY (_recalculation_events.earning_event_ids) AND r.kind = 'refunded') i);
+    WHERE r.program_id = _recount_events.program_id AND r.applies_to_id = ANY (_recount_events.earning_event_ids) AND r.kind = 'refunded') i;
+  IF the_counting IS NULL THEN
+    RETURN the_asked;
+  END IF;
+  -- Counts are kept by partner, but for caps that several share: those need whoever used them.
+  SELECT array_agg(DISTINCT t.partner_id) INTO the_partners FROM (
+    SELECT o.partner_id FROM prm._earning_outcome(_recount_events.program_id, _recount_events.earning_event_ids, 'explain', the_counting) o WHERE o.outcome <> 'no_match'
+    UNION ALL
+    SELECT l.partner_id FROM prm.ledger l WHERE l.program_id = _recount_events.program_id AND l.earning_event_id = ANY (the_asked)
+    UNION ALL
+    SELECT a.partner_id FROM prm.accumulator_entry a WHERE a.program_id = _recount_events.program_id AND a.earning_event_id = ANY (the_asked)) t;
+  SELECT array_agg(DISTINCT r.lineage_id) || 0::bigint, CASE WHEN bool_or(r.cap_scope IN ('customer', 'programme', 'plan')) THEN NULL ELSE the_partners END
+    INTO the_lineages, the_partners FROM prm.commission_rule r WHERE r.program_id = _recount_events.program_id AND r.plan_id = ANY (the_counting);
+  RETURN (SELECT array_agg(i.earning_event_id) FROM (
+    SELECT unnest(the_asked) AS earning_event_id
+    UNION
+    SELECT l.earning_event_id FROM prm.ledger l
+    WHERE l.program_id = _recount_events.program_id AND l.plan_id = ANY (the_counting) AND l.earning_event_id IS NOT NULL AND l.rule_id IS NOT NULL
+      AND (the_partners IS NULL OR l.partner_id = ANY (the_partners))
+    UNION
+    SELECT a.earning_event_id FROM prm.accumulator_entry a
+    WHERE a.program_id = _recount_events.program_id AND a.purpose IN ('attained', 'cap') AND a.lineage_id = ANY (the_lineages) AND a.plan_id = ANY (the_counting)
+      AND (the_partners IS NULL OR a.partner_id = ANY (the_partners))) i);
 END
 $prm$;
-COMMENT ON FUNCTION prm._recalculation_events(date, date, bigint[], bigint, bigint[]) IS 'The events to replay for a recalculation of dates, or of some events only.';
+COMMENT ON FUNCTION prm._recount_events(bigint, bigint[], bigint[]) IS
+'The events to replay so that the given ones come out right: these and their refunds and, for plans that count, what was counted beside them.';
 
-CREATE FUNCTION prm._recalculation(date_from date, date_to date, program_id bigint, earning_event_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.recalculation
+CREATE FUNCTION prm._recalculation(date_from date, date_to date, program_id bigint, earning_event_ids bigint[] DEFAULT NULL, plan_ids bigint[] DEFAULT NULL,
+  replayed_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.recalculation
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -221,11 +247,12 @@ DECLARE
   the_events bigint[];
   the_counting bigint[];
 BEGIN
-  SELECT array_agg(p.plan_id ORDER BY p.plan_id) INTO the_plans FROM prm.commission_plan p WHERE p.program_id = _recalculation.program_id AND p.is_active;
+  SELECT array_agg(p.plan_id ORDER BY p.plan_id) INTO the_plans FROM prm.commission_plan p WHERE p.program_id = _recalculation.program_id AND p.is_active
+    AND (_recalculation.plan_ids IS NULL OR p.plan_id = ANY (_recalculation.plan_ids));
   IF the_plans IS NULL THEN
     RETURN;
   END IF;
-  the_events := prm._recalculation_events(_recalculation.date_from, _recalculation.date_to, the_plans, _recalculation.program_id, _recalculation.earning_event_ids);
+  the_events := coalesce(_recalculation.replayed_ids, prm._replay_events(_recalculation.date_from, _recalculation.date_to, the_plans, _recalculation.program_id));
   the_counting := prm._counting_plans(_recalculation.program_id, the_plans);
   RETURN QUERY
     WITH event AS MATERIALIZED (
@@ -274,7 +301,7 @@ BEGIN
     ORDER BY e.occurred_at, d.earning_event_id, d.credit_type, d.plan_id, d.component, d.level, d.partner_id, d.lineage_id, d.currency;
 END
 $prm$;
-COMMENT ON FUNCTION prm._recalculation(date, date, bigint, bigint[]) IS 'The differences that recalculate() books, or those of some events and what follows from them; reads only.';
+COMMENT ON FUNCTION prm._recalculation(date, date, bigint, bigint[], bigint[], bigint[]) IS 'The differences that recalculate() books, or those of some events and what follows from them; reads only.';
 
 CREATE FUNCTION prm.recalculate(date_from date, date_to date, dry_run boolean DEFAULT false, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.recalculation
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

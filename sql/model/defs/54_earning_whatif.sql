@@ -78,7 +78,8 @@ COMMENT ON COLUMN prm.v_unpaid_reason.unknown IS 'Of how many cases the amount c
 
 -- Recalculation: the differences become adjustments, and counts and breakage follow, all in one transaction.
 
-CREATE OR REPLACE FUNCTION prm._book_recalculation(date_from date, date_to date, program_id bigint, earning_event_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.recalculation
+CREATE OR REPLACE FUNCTION prm._book_recalculation(date_from date, date_to date, program_id bigint, earning_event_ids bigint[] DEFAULT NULL,
+  plan_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.recalculation
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -99,12 +100,14 @@ BEGIN
   -- Accruals hold their plans shared: this waits for those under way, and keeps others off until it is done. The rows are
   -- changed, so that a recalculation which cannot see another one (REPEATABLE READ) fails with 40001.
   SELECT array_agg(p.plan_id) INTO the_plans
-    FROM (SELECT i.plan_id FROM prm.commission_plan i WHERE i.program_id = the_program AND i.is_active ORDER BY i.plan_id FOR NO KEY UPDATE) p;
+    FROM (SELECT i.plan_id FROM prm.commission_plan i WHERE i.program_id = the_program AND i.is_active
+          AND (_book_recalculation.plan_ids IS NULL OR i.plan_id = ANY (_book_recalculation.plan_ids)) ORDER BY i.plan_id FOR NO KEY UPDATE) p;
   UPDATE prm.commission_plan SET rules_changed_at = clock_timestamp() WHERE program_id = the_program AND plan_id = ANY (the_plans);
   IF the_plans IS NULL THEN
     RETURN;
   END IF;
-  the_events := prm._recalculation_events(_book_recalculation.date_from, _book_recalculation.date_to, the_plans, the_program, _book_recalculation.earning_event_ids);
+  the_events := CASE WHEN _book_recalculation.earning_event_ids IS NULL THEN prm._replay_events(_book_recalculation.date_from, _book_recalculation.date_to, the_plans, the_program)
+    ELSE prm._recount_events(the_program, _book_recalculation.earning_event_ids, the_plans) END;
   IF _book_recalculation.earning_event_ids IS NOT NULL THEN
     the_counting := prm._counting_plans(the_program, the_plans);
     SELECT array_agg(e.earning_event_id) INTO the_asked FROM prm.earning_event e
@@ -120,7 +123,7 @@ BEGIN
       SELECT c.partner_id FROM prm.sales_credit c WHERE c.program_id = the_program AND c.earning_event_id = ANY (the_asked)) t;
   END IF;
   SELECT array_agg(r ORDER BY r.occurred_at, r.earning_event_id, r.credit_type, r.plan_id, r.component, r.level, r.partner_id, r.lineage_id) INTO the_rows
-    FROM prm._recalculation(_book_recalculation.date_from, _book_recalculation.date_to, the_program, _book_recalculation.earning_event_ids) r;
+    FROM prm._recalculation(_book_recalculation.date_from, _book_recalculation.date_to, the_program, _book_recalculation.earning_event_ids, the_plans, the_events) r;
 
   -- What the replay counts and the counts do not have, of the events of these days.
   SELECT array_agg(ROW(d.purpose, d.lineage_id, d.plan_id, d.partner_id, d.customer_id, d.credit_type, d.window_start, d.earning_event_id, d.amount, d.basis_amount)::prm.earning_count
@@ -233,6 +236,6 @@ BEGIN
     ORDER BY l.entry_id;
 END
 $prm$;
-REVOKE ALL ON FUNCTION prm._book_recalculation(date, date, bigint, bigint[]) FROM PUBLIC;
-COMMENT ON FUNCTION prm._book_recalculation(date, date, bigint, bigint[]) IS
+REVOKE ALL ON FUNCTION prm._book_recalculation(date, date, bigint, bigint[], bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION prm._book_recalculation(date, date, bigint, bigint[], bigint[]) IS
 'Books what recalculate() finds: adjustments in the ledger, and what follows in counts and breakage. For the profiles admin and manager, see grant_access(). Errors: 22023 dates, 40001 where another recalculation came first.';

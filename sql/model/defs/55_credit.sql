@@ -108,10 +108,25 @@ DECLARE
   the_zone constant text := prm._program_time_zone(_recredit.program_id);
   the_from date;
   the_to date;
+  the_plans bigint[];
+  the_counting bigint[];
+  the_plan bigint;
 BEGIN
   SELECT min((e.occurred_at AT TIME ZONE the_zone)::date), max((e.occurred_at AT TIME ZONE the_zone)::date) INTO the_from, the_to FROM prm.earning_event e
     WHERE e.program_id = _recredit.program_id AND e.earning_event_id = ANY (_recredit.earning_event_ids);
-  PERFORM prm._book_recalculation(the_from, the_to, _recredit.program_id, _recredit.earning_event_ids);
+  SELECT array_agg(p.plan_id ORDER BY p.plan_id) INTO the_plans FROM prm.commission_plan p
+    WHERE p.program_id = _recredit.program_id AND p.is_active AND p.earn_on IN (SELECT e.kind FROM prm.earning_event e
+      WHERE e.program_id = _recredit.program_id AND e.earning_event_id = ANY (_recredit.earning_event_ids));
+  the_counting := prm._counting_plans(_recredit.program_id, the_plans);
+  -- Plans that count are replayed one by one, each with the events that it counted.
+  SELECT array_agg(p) INTO the_plans FROM unnest(the_plans) p WHERE NOT p = ANY (coalesce(the_counting, '{}'));
+  IF the_plans IS NOT NULL THEN
+    PERFORM prm._book_recalculation(the_from, the_to, _recredit.program_id, _recredit.earning_event_ids, the_plans);
+  END IF;
+  FOREACH the_plan IN ARRAY coalesce(the_counting, '{}')
+  LOOP
+    PERFORM prm._book_recalculation(the_from, the_to, _recredit.program_id, _recredit.earning_event_ids, ARRAY[the_plan]);
+  END LOOP;
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._recredit(bigint, bigint[]) FROM PUBLIC;
