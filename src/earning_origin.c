@@ -168,6 +168,23 @@ earned_by_entry(PrmOriginal *original, int64 entry_id)
 	return NULL;
 }
 
+/* What an adjustment corrects: the first row of the same rule, credit, payee and level. */
+static PrmEarned *
+earned_like(PrmOriginal *original, const PrmRule *rule, const char *credit_type, int64 partner_id, int level, const char *currency)
+{
+	ListCell *cell;
+
+	foreach (cell, original->earned)
+	{
+		PrmEarned *earned = lfirst(cell);
+
+		if (earned->amount.given && earned->rule->lineage_id == rule->lineage_id && earned->partner_id == partner_id &&
+			earned->level == level && strcmp(earned->credit_type, credit_type) == 0 && strcmp(earned->currency, currency) == 0)
+			return earned;
+	}
+	return NULL;
+}
+
 static PrmEarned *
 make_earned(PrmRule *rule, const char *credit_type, int64 partner_id)
 {
