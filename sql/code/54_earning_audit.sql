@@ -12,7 +12,7 @@ CREATE TYPE prm.credit_share AS (earning_event_id bigint, credit_type text, revi
 COMMENT ON TYPE prm.credit_share IS 'What a partner is credited with of an event; shares of one credit type and revision sum to the whole.';
 
 CREATE FUNCTION prm._credit_shares(program_id bigint) RETURNS SETOF prm.credit_share
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
   WITH event AS MATERIALIZED (
     SELECT e.earning_event_id, e.partner_id, e.currency, coalesce(e.commissionable_amount, e.amount) AS amount, e.list_amount, e.quantity,
       greatest(coalesce(e.commissionable_amount, e.amount) - e.cost, 0) + 0 * (coalesce(e.commissionable_amount, e.amount) - e.cost) AS margin
@@ -49,7 +49,7 @@ $prm$;
 COMMENT ON FUNCTION prm._bracket_pays(prm.commission_schedule, numeric, numeric) IS 'What the bracket in which measure lies pays on basis: its rate of it, or its fixed amount.';
 
 CREATE FUNCTION prm._audit_entries(program_id bigint) RETURNS SETOF prm.ledger_violation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_audit_entries.program_id);
@@ -108,7 +108,7 @@ $prm$;
 COMMENT ON FUNCTION prm._audit_entries(bigint) IS 'Part of audit_ledger(): what each entry says of itself, against its event, rule and plan.';
 
 CREATE FUNCTION prm._audit_amounts(program_id bigint) RETURNS SETOF prm.ledger_violation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_rounding text;
@@ -192,7 +192,7 @@ BEGIN
       FROM judged j ORDER BY j.entry_id, abs(j.amount + j.sign * j.capped - j.expected) NULLS LAST
     ) j
     CROSS JOIN LATERAL (VALUES
-      ('credit', CASE WHEN j.team IS NULL THEN format('event %s has no %s credit%s', j.earning_event_id, j.credit_type, CASE WHEN j.level = 0 THEN ' of partner ' || j.partner_id ELSE '' END) END),
+      ('credit', CASE WHEN j.team IS NULL AND j.earning_event_id IS NOT NULL THEN format('event %s has no %s credit%s', j.earning_event_id, j.credit_type, CASE WHEN j.level = 0 THEN ' of partner ' || j.partner_id ELSE '' END) END),
       ('attained_before', CASE WHEN j.accumulate <> 'transaction' AND NOT j.is_counted
         THEN format('it says that %s was attained before; no step of the count of event %s begins there', coalesce(trim_scale(j.attained_before)::text, 'nothing'), j.earning_event_id) END),
       ('amount', CASE
@@ -212,7 +212,7 @@ BEGIN
           AND j.said_basis <> j.below_amount AND j.said_basis <> (SELECT sum(b.amount) FROM below b WHERE b.earning_event_id = j.earning_event_id
             AND b.credit_type = j.credit_type AND b.plan_id = j.plan_id AND b.level = j.below_level)
           THEN format('it is paid on %s, entry %s below is of %s', trim_scale(j.said_basis), j.cause_entry_id, trim_scale(j.below_amount)) END),
-      ('minimum', CASE WHEN abs(j.amount) * j.rate < j.min_amount THEN format('it is of %s, rule %s pays no less than %s', trim_scale(j.amount), j.rule_id, trim_scale(j.min_amount)) END),
+      ('minimum', CASE WHEN j.currency = j.plan_currency AND abs(j.amount) < j.min_amount THEN format('it is of %s, rule %s pays no less than %s', trim_scale(j.amount), j.rule_id, trim_scale(j.min_amount)) END),
       ('cap', CASE WHEN j.cap_amount IS NULL AND j.capped <> 0 THEN format('%s of it were capped, and rule %s has no cap', trim_scale(j.capped), j.rule_id) END),
       ('exchange_rate', CASE WHEN j.currency <> j.plan_currency AND NOT EXISTS (SELECT 1 FROM prm.exchange_rate x WHERE x.program_id = _audit_amounts.program_id AND x.valid_from <= j.earned_on
           AND (x.from_currency, x.to_currency) IN ((j.currency, j.plan_currency), (j.plan_currency, j.currency)))
@@ -232,7 +232,7 @@ $prm$;
 COMMENT ON FUNCTION prm._audit_amounts(bigint) IS 'Part of audit_ledger(): each earned amount computed again.';
 
 CREATE FUNCTION prm._audit_counts(program_id bigint) RETURNS SETOF prm.ledger_violation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_rounding text;
@@ -341,7 +341,7 @@ $prm$;
 COMMENT ON FUNCTION prm._audit_counts(bigint) IS 'Part of audit_ledger(): attained amounts and the use of caps.';
 
 CREATE FUNCTION prm._audit_refunds(program_id bigint) RETURNS SETOF prm.ledger_violation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_audit_refunds.program_id);
@@ -365,7 +365,7 @@ BEGIN
   -- What was given back of each entry: never more than it, and of rules that do not count, exactly its part.
   RETURN QUERY
     WITH entry AS MATERIALIZED (
-      SELECT l.entry_id, l.amount, l.currency, l.earning_event_id, l.lineage_id, l.partner_id, l.credit_type, r.accumulate, p.clawback_days, e.occurred_at, e.amount AS event_amount
+      SELECT l.entry_id, l.amount, l.currency, l.earning_event_id, l.lineage_id, l.partner_id, l.credit_type, l.level, r.accumulate, p.clawback_days, e.occurred_at, e.amount AS event_amount
       FROM prm.ledger l
       JOIN prm.commission_rule r ON r.program_id = _audit_refunds.program_id AND r.rule_id = l.rule_id
       JOIN prm.commission_plan p ON p.program_id = _audit_refunds.program_id AND p.plan_id = r.plan_id
@@ -384,11 +384,11 @@ BEGIN
     ),
     -- What later credits and recalculations adjusted is part of what an entry is worth, and of what it gave back.
     mended AS (
-      SELECT coalesce(e.applies_to_id, e.earning_event_id) AS earning_event_id, a.lineage_id, a.partner_id, a.credit_type, a.level,
+      SELECT CASE WHEN e.kind = 'refunded' THEN e.applies_to_id ELSE e.earning_event_id END AS earning_event_id, a.lineage_id, a.partner_id, a.credit_type, a.level,
         coalesce(sum(a.amount) FILTER (WHERE e.kind <> 'refunded'), 0) AS amount, coalesce(sum(a.amount) FILTER (WHERE e.kind = 'refunded'), 0) AS given
       FROM prm.ledger a JOIN prm.earning_event e ON e.program_id = _audit_refunds.program_id AND e.earning_event_id = a.earning_event_id
       WHERE a.program_id = _audit_refunds.program_id AND a.kind = 'adjustment' AND a.lineage_id IS NOT NULL
-      GROUP BY coalesce(e.applies_to_id, e.earning_event_id), a.lineage_id, a.partner_id, a.credit_type, a.level
+      GROUP BY CASE WHEN e.kind = 'refunded' THEN e.applies_to_id ELSE e.earning_event_id END, a.lineage_id, a.partner_id, a.credit_type, a.level
     )
     SELECT v.rule, n.entry_id, v.detail
     FROM entry n
@@ -428,7 +428,7 @@ BEGIN
         THEN format('breakage %s is not of the plan, lineage and component of rule %s', b.breakage_id, r.rule_id) END,
       CASE WHEN b.currency <> e.currency THEN format('breakage %s is in %s, the event in %s', b.breakage_id, b.currency, e.currency) END,
       CASE WHEN b.reason_code = 'below_minimum' AND r.min_amount IS NULL THEN format('breakage %s is for a minimum, and rule %s has none', b.breakage_id, r.rule_id) END,
-      CASE WHEN b.reason_code = 'below_minimum' AND b.currency = p.currency AND abs(b.amount) >= r.min_amount
+      CASE WHEN b.reason_code = 'below_minimum' AND b.currency = p.currency AND abs(b.amount) >= r.min_amount AND r.cap_amount IS NULL
         THEN format('breakage %s of %s is not below the minimum of %s', b.breakage_id, trim_scale(b.amount), trim_scale(r.min_amount)) END,
       CASE WHEN b.reason_code = 'below_minimum' AND l.entry_id IS NOT NULL THEN format('breakage %s says that nothing was paid, and entry %s pays', b.breakage_id, l.entry_id) END,
       CASE WHEN b.reason_code = 'capped' AND r.cap_amount IS NULL THEN format('breakage %s is for a cap, and rule %s has none', b.breakage_id, r.rule_id) END,
@@ -441,7 +441,7 @@ BEGIN
       AND l.credit_type = b.credit_type AND l.partner_id = b.partner_id AND l.rule_id = b.rule_id AND l.level = b.level AND l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee')
     WHERE b.program_id = _audit_refunds.program_id
       AND ((r.rule_id IS NOT NULL AND (r.plan_id, r.lineage_id, r.component) IS DISTINCT FROM (b.plan_id, b.lineage_id, b.component)) OR b.currency <> e.currency
-        OR (b.reason_code = 'below_minimum' AND (r.min_amount IS NULL OR b.currency = p.currency AND abs(b.amount) >= r.min_amount OR l.entry_id IS NOT NULL))
+        OR (b.reason_code = 'below_minimum' AND (r.min_amount IS NULL OR b.currency = p.currency AND abs(b.amount) >= r.min_amount AND r.cap_amount IS NULL OR l.entry_id IS NOT NULL))
         OR (b.reason_code = 'capped' AND r.cap_amount IS NULL) OR (b.reason_code = 'no_exchange_rate' AND b.currency = p.currency));
 END
 $prm$;

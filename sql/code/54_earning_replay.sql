@@ -17,7 +17,7 @@ $prm$;
 COMMENT ON FUNCTION prm._check_dates(date, date, text) IS 'Refuses a range of dates that is open, infinite or goes backwards (22023).';
 
 CREATE FUNCTION prm._replay_events(date_from date, date_to date, plan_ids bigint[], program_id bigint) RETURNS bigint[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_replay_events.program_id);
@@ -94,7 +94,7 @@ COMMENT ON COLUMN prm.plan_simulation.attained_before IS 'What would have been c
 COMMENT ON COLUMN prm.plan_simulation.unpaid_amount IS 'What the rule would pay, were it not for its minimum or cap.';
 
 CREATE FUNCTION prm.simulate_plan(plan_id bigint, date_from date, date_to date, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.plan_simulation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(simulate_plan.program_id);
