@@ -291,7 +291,7 @@ BEGIN
       WHERE e.is_asked AND _recalculation.earning_event_ids IS NOT NULL
     )
     SELECT d.earning_event_id, d.partner_id, d.component, d.rule_id, d.currency, d.booked, d.should_be, d.should_be - d.booked, NULL::bigint,
-      format('recalculated: %s was booked, ', trim_scale(d.booked))
+      format('%s: %s was booked, ', CASE WHEN _recalculation.earning_event_ids IS NULL THEN 'recalculated' ELSE 'the credits changed' END, trim_scale(d.booked))
         || CASE WHEN NOT d.is_due THEN 'nothing is due by the rules' WHEN d.booked_rule_id <> d.rule_id THEN format('%s is due by rule %s: %s', trim_scale(d.should_be), d.rule_id, d.reason)
              ELSE format('%s is due: %s', trim_scale(d.should_be), d.reason) END,
       d.plan_id, d.level, d.credit_type, d.lineage_id, d.cause_entry_id, e.occurred_at

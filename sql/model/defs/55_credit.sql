@@ -38,7 +38,7 @@ BEGIN
           CASE WHEN fault.deal_id IS NULL THEN format('earning event %s', fault.earning_event_id) ELSE format('deal %s', fault.deal_id) END),
         DETAIL = format('By weight, %s: together %s.', fault.weights, trim_scale(fault.total)),
         HINT = CASE WHEN fault.total > 100 AND fault.deal_id IS NULL THEN 'Give weights that total 100; what replaces credits that are there is the next revision of their type.'
-          ELSE 'Give weights that total 100 within each credit type, all of them by one statement.' END,
+          ELSE 'Give weights that total 100 within each credit type.' END,
         SCHEMA = 'prm', TABLE = 'sales_credit', COLUMN = 'weight';
     END IF;
     SELECT c.earning_event_id, c.credit_type, max(c.revision) AS revision, count(DISTINCT c.revision) AS revisions INTO fault
