@@ -245,13 +245,13 @@ SELECT is((SELECT array_agg(amount ORDER BY partner_id) FROM prm.accumulator WHE
 
 -- ---- adjustments by hand ------------------------------------------------------------------------------------------------------------
 SELECT prm.post_adjustment(:ann, 250, 'USD', 'launch bonus') AS bonus \gset
-SELECT is((SELECT format('%s %s %s %s', kind, amount, eligible_at = prm.now(), reason) FROM prm.ledger WHERE entry_id = :bonus), 'adjustment 250 t launch bonus', 'HLD-002 an adjustment by hand is payable at once');
+SELECT is((SELECT format('%s %s %s %s', kind, amount, eligible_at = prm.now(), reason) FROM prm.ledger WHERE entry_id = :bonus), 'adjustment 250.00 t launch bonus', 'HLD-002 an adjustment by hand is payable at once');
 SELECT prm.post_adjustment(:ann, -250, 'USD', 'was Bob''s', :bonus) AS correction \gset
 SELECT is((SELECT cause_entry_id FROM prm.ledger WHERE entry_id = :correction), :bonus::bigint, 'and names what it corrects');
 SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 1, ''USD'', NULL)', :ann), '22023', 'an adjustment needs a reason', 'no reason');
 SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 0, ''USD'', ''x'')', :ann), '22023', NULL, 'no amount');
 SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 1.001, ''USD'', ''x'')', :ann), '22023', '1.001 is no amount of USD', 'too many decimal places');
-SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 1, ''XXX'', ''x'')', :ann), '22023', NULL, 'no currency');
+SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 1, ''QQQ'', ''x'')', :ann), '22023', NULL, 'no currency');
 SELECT throws_ok('SELECT prm.post_adjustment(0, 1, ''USD'', ''x'')', '42704', 'there is no partner 0', 'unknown partner');
 SELECT throws_ok(format('SELECT prm.post_adjustment(%s, 1, ''USD'', ''x'', %s)', :bob, :bonus), '22023', format('ledger entry %s cannot be adjusted like this', :bonus), 'an entry of somebody else');
 

@@ -21,7 +21,7 @@ BEGIN
   INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, cause_entry_id, earned_on, eligible_at,
       reason, idempotency_key, explain)
     VALUES (_write_adjustment.program_id, _write_adjustment.partner_id, cause.payee_id, cause.legal_entity, 'adjustment', coalesce(cause.component, 'base'),
-      _write_adjustment.amount, _write_adjustment.currency, cause.entry_id, (prm.now() AT TIME ZONE prm._program_time_zone(_write_adjustment.program_id))::date, prm.now(),
+      prm.round_money(_write_adjustment.amount, _write_adjustment.currency), _write_adjustment.currency, cause.entry_id, (prm.now() AT TIME ZONE prm._program_time_zone(_write_adjustment.program_id))::date, prm.now(),
       _write_adjustment.reason, concat_ws('/', 'manual', gen_random_uuid()),
       jsonb_build_object('actor', _write_adjustment.actor, 'amount', _write_adjustment.amount))
     RETURNING entry_id INTO the_entry;

@@ -142,7 +142,7 @@ BEGIN
         GROUP BY a.purpose, a.lineage_id, a.plan_id, a.partner_id, a.customer_id, a.credit_type, a.window_start, a.earning_event_id
       ) o USING (purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start, earning_event_id)
     ) d
-    JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id 
+    JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id
       AND CASE WHEN the_asked IS NULL THEN e.occurred_at >= the_from AND e.occurred_at < the_until
           ELSE d.earning_event_id = ANY (the_asked) OR (d.plan_id = ANY (the_counting) AND (d.partner_id = 0 OR d.partner_id = ANY (the_touched))) END
     WHERE d.amount <> 0 OR d.basis_amount <> 0;
@@ -168,7 +168,7 @@ BEGIN
         GROUP BY b.earning_event_id, b.credit_type, b.partner_id, b.plan_id, b.lineage_id, b.component, b.level, b.reason_code, b.currency
       ) o USING (earning_event_id, credit_type, partner_id, plan_id, lineage_id, component, level, reason_code, currency)
     ) d
-    JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id 
+    JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id
       AND CASE WHEN the_asked IS NULL THEN e.occurred_at >= the_from AND e.occurred_at < the_until
           ELSE d.earning_event_id = ANY (the_asked) OR (d.plan_id = ANY (the_counting) AND (d.partner_id = 0 OR d.partner_id = ANY (the_touched))) END
     WHERE d.amount IS NOT NULL OR d.is_untold
