@@ -240,6 +240,7 @@ read_events(PrmEarningRun *run, const int64 *ids, int count)
 	static const Oid types[3] = {INT8OID, INT8ARRAYOID, TIMESTAMPTZOID};
 	char *words[20] = {NULL};
 	Datum values[3];
+	PrmEvent *events;
 	SPIPlanPtr plan = run->mode == PRM_EARNING_DEAL ? prm_earning_plan(&deals_plan, deals_query, 3, types)
 													: prm_earning_plan(&events_plan, events_query, 2, types);
 
@@ -247,9 +248,10 @@ read_events(PrmEarningRun *run, const int64 *ids, int count)
 	values[1] = prm_fact_ids(ids, count);
 	values[2] = TimestampTzGetDatum(prm_current_time());
 	prm_fact_read(run, plan, values);
+	events = palloc0(sizeof(PrmEvent) * SPI_processed);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		PrmEvent *event = palloc0(sizeof(PrmEvent));
+		PrmEvent *event = &events[i];
 		bool isnull;
 		Datum value;
 
