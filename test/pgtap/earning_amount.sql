@@ -186,7 +186,7 @@ UPDATE prm.commission_plan SET hold_days = 60 WHERE plan_id = :plan AND program_
 SELECT pg_temp.sell('sixty', 'Ann', 1000, '{"occurred_at": "2024-03-20 09:00+00"}');
 SELECT is((SELECT format('%s %s', eligible_at::date, period) FROM prm.v_statement_preview WHERE program_id = :program AND earning_event_id = pg_temp.event('sixty')), '2024-05-19 2024-05-01', 'HLD-005 due sixty days after, on the statement of that month');
 SELECT prm.post_adjustment(:ann, 25, 'USD', 'a good quarter') AS bonus \gset
-SELECT is((SELECT format('%s %s %s', sum(amount), bool_and(eligible_at <= prm.now()), bool_and(reason = 'a good quarter')) FROM prm.ledger WHERE program_id = :program AND kind = 'adjustment'), '25 t t', 'HLD-002 what is given by hand skips the hold');
+SELECT is((SELECT format('%s %s %s', sum(amount), bool_and(eligible_at <= prm.now()), bool_and(reason = 'a good quarter')) FROM prm.ledger WHERE program_id = :program AND kind = 'adjustment'), '25.00 t t', 'HLD-002 what is given by hand skips the hold');
 
 -- A daily aggregate is sent again after midnight: its name is that of the window, not of the clock.
 SELECT pg_temp.sell('daily/2026-06-14/ann', 'Ann', 100, '{"occurred_at": "2026-06-14 23:59:59+00"}');
