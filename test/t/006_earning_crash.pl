@@ -117,8 +117,8 @@ $node->start;
 ok(answers(), 'the server starts again');
 whole('after an immediate stop');
 # Work goes on.
-sql($node, 'crash', q{INSERT INTO prm.earning_event (program_id, kind, partner_id, amount, currency, occurred_at) VALUES (1, 'booked', 3, 1000, 'USD', '2026-05-01')});
+sql($node, 'crash', q{INSERT INTO prm.customer (customer_id, name) VALUES (501, 'New'); INSERT INTO prm.earning_event (program_id, kind, partner_id, customer_id, amount, currency, occurred_at) VALUES (1, 'booked', 3, 501, 1000, 'USD', '2026-05-01')});
 is(sql($node, 'crash', q{SELECT string_agg(component || ' ' || amount, ', ' ORDER BY level, component COLLATE "C") FROM prm.ledger WHERE earning_event_id = (SELECT max(earning_event_id) FROM prm.earning_event) AND component <> 'all'}),
-	'cap 30.00, plain 50.00, window 10.00, plain 25.00', 'and goes on earning');
+	'cap 30.00, first 90.00, plain 50.00, window 10.00, plain 25.00', 'and goes on earning');
 whole('at the end');
 done_testing();
