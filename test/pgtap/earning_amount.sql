@@ -179,7 +179,7 @@ SELECT pg_temp.plan('held') AS plan \gset
 INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (:plan, '10%') RETURNING rule_id AS rule \gset
 UPDATE prm.commission_plan SET hold_days = 7 + 30 WHERE plan_id = :plan AND program_id = :program;
 SELECT pg_temp.sell('trial', 'Ann', 1000);
-SELECT is((SELECT (eligible_at - prm.now())::text FROM prm.ledger WHERE program_id = :program AND earning_event_id = pg_temp.event('trial')), '37 days', 'HLD-003 seven days of trial and thirty of refund');
+SELECT is((SELECT eligible_at - prm.now() FROM prm.ledger WHERE program_id = :program AND earning_event_id = pg_temp.event('trial')), interval '37 days', 'HLD-003 seven days of trial and thirty of refund');
 SELECT pg_temp.refund('trial', 1000, prm.now() + interval '5 days');
 SELECT is((SELECT format('%s %s %s', sum(amount), count(*), count(DISTINCT (status, eligible_at))) FROM prm.v_ledger WHERE program_id = :program AND plan_id = :plan), '0.00 2 1', 'HLD-004 refunded in full while pending: both rows wait for the same day and sum to nothing');
 UPDATE prm.commission_plan SET hold_days = 60 WHERE plan_id = :plan AND program_id = :program;
