@@ -178,6 +178,8 @@ SELECT pg_temp.give_back(:unpaid, 100);
 SELECT is(pg_temp.released(:unpaid), ARRAY[20.00, -20.00], 'STL-013 an unpaid sale that is reversed is free as a whole, and comes to nothing');
 SELECT throws_ok(format('SELECT pg_temp.pay(%s, 1)', :payment), '23514', format('earning event %s cannot be collected like this', :payment), 'a collection of a collection');
 SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) VALUES (''collected'', %s, 1, ''EUR'', now())', :inv), '23514', NULL, 'a collection in another currency');
+SELECT is((SELECT array_agg(format('%s %s', v.released, v.collectable) ORDER BY v.entry_id) FROM prm.v_released v WHERE v.program_id = :program),
+  ARRAY['20.00 150', '-10.00 150', '20.00 0', '-20.00 0'], 'v_released shows the same');
 SELECT is(pg_temp.net(:payment), 'nothing', 'a collection earns nothing of itself');
 SELECT pg_temp.plan('cash', 'collected') AS cash \gset
 INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (:cash, '5%');

@@ -147,6 +147,8 @@ BEGIN
       WHEN 'DELETE' THEN 'SELECT o.program_id, array_agg(DISTINCT o.deal_id) AS ids FROM old_rows o GROUP BY o.program_id'
       ELSE 'SELECT u.program_id, array_agg(DISTINCT u.deal_id) AS ids FROM (SELECT n.program_id, n.deal_id FROM new_rows n UNION SELECT o.program_id, o.deal_id FROM old_rows o) u GROUP BY u.program_id' END
   LOOP
+    -- Whoever wins the deal at this moment either sees these credits or is waited for: none of them is lost in between.
+    PERFORM d.deal_id FROM prm.deal d WHERE d.program_id = touched.program_id AND d.deal_id = ANY (touched.ids) ORDER BY d.deal_id FOR NO KEY UPDATE;
     CONTINUE WHEN NOT EXISTS (SELECT 1 FROM unnest(touched.ids) AS i(deal_id)
       CROSS JOIN LATERAL (SELECT 1 FROM prm.earning_event e WHERE e.program_id = touched.program_id AND e.deal_id = i.deal_id LIMIT 1) e);
     SELECT d.deal_id, d.credit_type, d.total INTO fault
@@ -203,3 +205,25 @@ CREATE OR REPLACE TRIGGER prm_30_credit_update AFTER UPDATE ON prm.deal_partner 
   FOR EACH STATEMENT EXECUTE FUNCTION prm._deal_credits_changed();
 CREATE OR REPLACE TRIGGER prm_30_credit_delete AFTER DELETE ON prm.deal_partner REFERENCING OLD TABLE AS old_rows
   FOR EACH STATEMENT EXECUTE FUNCTION prm._deal_credits_changed();
+
+-- Entries by hand. Checked by post_adjustment(); here only so that it may write the ledger.
+CREATE OR REPLACE FUNCTION prm._write_adjustment(program_id bigint, partner_id bigint, amount numeric, currency text, reason text, cause_entry_id bigint, actor text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_entry bigint;
+  cause prm.ledger;
+BEGIN
+  SELECT l.* INTO cause FROM prm.ledger l WHERE l.program_id = _write_adjustment.program_id AND l.entry_id = _write_adjustment.cause_entry_id;
+  INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, cause_entry_id, earned_on, eligible_at,
+      reason, idempotency_key, explain)
+    VALUES (_write_adjustment.program_id, _write_adjustment.partner_id, cause.payee_id, cause.legal_entity, 'adjustment', coalesce(cause.component, 'base'),
+      prm.round_money(_write_adjustment.amount, _write_adjustment.currency), _write_adjustment.currency, cause.entry_id, (prm.now() AT TIME ZONE prm._program_time_zone(_write_adjustment.program_id))::date, prm.now(),
+      _write_adjustment.reason, concat_ws('/', 'manual', gen_random_uuid()),
+      jsonb_build_object('actor', _write_adjustment.actor, 'amount', _write_adjustment.amount))
+    RETURNING entry_id INTO the_entry;
+  RETURN the_entry;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._write_adjustment(bigint, bigint, numeric, text, text, bigint, text) FROM PUBLIC;
+COMMENT ON FUNCTION prm._write_adjustment(bigint, bigint, numeric, text, text, bigint, text) IS 'Writes the entry of post_adjustment(). For the profiles admin and manager, see grant_access().';
