@@ -107,13 +107,13 @@ go_to(uint64 row)
 }
 
 static void
-query(PrmEarningRun *run, SPIPlanPtr *kept, const char *text, Datum ids)
+query(PrmEarningRun *run, PrmKept *kept, const char *text, Datum ids)
 {
 	static const Oid types[2] = {INT8OID, INT8ARRAYOID};
 	MemoryContext caller = CurrentMemoryContext;
 	Datum values[2] = {Int64GetDatum(run->program_id), ids};
 
-	if (SPI_execute_plan(prm_earning_plan(kept, text, 2, types), values, NULL, run->read_only, 0) != SPI_OK_SELECT)
+	if (SPI_execute_plan(prm_kept_plan(kept, text, 2, types), values, NULL, run->read_only, 0) != SPI_OK_SELECT)
 		elog(ERROR, "reading what was earned failed: %s", text);
 	MemoryContextSwitchTo(caller);
 }
@@ -204,7 +204,7 @@ make_earned(PrmRule *rule, const char *credit_type, int64 partner_id)
 static void
 read_rows(PrmEarningRun *run, Datum ids, List **entries)
 {
-	static SPIPlanPtr kept = NULL;
+	static PrmKept kept = {"ledger"};
 
 	query(run, &kept, rows_query, ids);
 	for (uint64 i = 0; go_to(i); i++)
@@ -247,7 +247,7 @@ read_rows(PrmEarningRun *run, Datum ids, List **entries)
 static void
 read_given_back(PrmEarningRun *run, List *entries)
 {
-	static SPIPlanPtr kept = NULL;
+	static PrmKept kept = {"ledger"};
 	Datum *ids = palloc(sizeof(Datum) * Max(list_length(entries), 1));
 	ListCell *cell;
 	HTAB *table;
@@ -290,7 +290,7 @@ read_given_back(PrmEarningRun *run, List *entries)
 static void
 read_adjusted(PrmEarningRun *run, Datum ids)
 {
-	static SPIPlanPtr kept = NULL;
+	static PrmKept kept = {"ledger"};
 
 	query(run, &kept, adjusted_query, ids);
 	for (uint64 i = 0; go_to(i); i++)
@@ -313,7 +313,7 @@ read_adjusted(PrmEarningRun *run, Datum ids)
 static void
 read_counts(PrmEarningRun *run, Datum ids)
 {
-	static SPIPlanPtr kept = NULL;
+	static PrmKept kept = {"accumulator_entry"};
 
 	query(run, &kept, counts_query, ids);
 	for (uint64 i = 0; go_to(i); i++)
@@ -359,7 +359,7 @@ read_counts(PrmEarningRun *run, Datum ids)
 static void
 read_breakage(PrmEarningRun *run, Datum ids)
 {
-	static SPIPlanPtr kept = NULL;
+	static PrmKept kept = {"breakage"};
 
 	query(run, &kept, breakage_query, ids);
 	for (uint64 i = 0; go_to(i); i++)
@@ -408,7 +408,7 @@ book_counts(PrmEarningRun *run)
 static void
 read_originals(PrmEarningRun *run, Datum ids)
 {
-	static SPIPlanPtr event_plan, refund_plan;
+	static PrmKept event_plan = {"earning_event"}, refund_plan = {"earning_event"};
 	List *entries = NIL;
 
 	query(run, &event_plan, events_query, ids);

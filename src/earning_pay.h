@@ -8,6 +8,8 @@
 #include "decimal.h"
 #include "earning.h"
 
+#include "storage/block.h"
+
 /* How money of an event becomes money of a plan: times the rate, or divided by that of the other direction. */
 typedef struct PrmRate
 {
@@ -239,11 +241,22 @@ prm_set_column(PrmColumns *columns, int column, Datum value, bool given)
 	columns->nulls[column][columns->rows] = !given;
 }
 
-/* earning_state.c */
+/* A plan that is kept until the table that it reads has outgrown it. */
+typedef struct PrmKept
+{
+	const char *table; /* NULL: it only inserts */
+	SPIPlanPtr plan;
+	BlockNumber blocks;
+} PrmKept;
+
+/* earning_query.c: kept plans over arrays */
+extern SPIPlanPtr prm_kept_plan(PrmKept *kept, const char *query, int count, const Oid *types);
 extern PrmColumns *prm_columns(int width, int room);
-extern void prm_run_query(PrmEarningRun *run, SPIPlanPtr *kept, const char *query, const Oid *array_types,
+extern void prm_run_query(PrmEarningRun *run, PrmKept *kept, const char *query, const Oid *array_types,
 						  const PrmColumns *columns, const TimestampTz *moment, int expected);
 extern Datum prm_array(const Datum *values, const bool *nulls, int count, Oid type);
+
+/* earning_state.c */
 extern PrmCountKey prm_key_of_row(PrmEarningRun *run, HeapTuple row, TupleDesc form, int first);
 
 /* earning_start.c */

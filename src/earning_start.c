@@ -138,7 +138,7 @@ start_columns(PrmEarningRun *run, List *asked, int width)
 void
 prm_starts_load(PrmEarningRun *run, List *asked)
 {
-	static SPIPlanPtr read_plan, insert_plan, lock_plan, first_plan;
+	static PrmKept read_plan = {"recurring_start"}, lock_plan = {"recurring_start"}, first_plan = {"ledger"}, insert_plan;
 	PrmColumns *columns;
 
 	if (asked == NIL)
@@ -173,7 +173,7 @@ prm_starts_load(PrmEarningRun *run, List *asked)
 void
 prm_starts_store(PrmEarningRun *run)
 {
-	static SPIPlanPtr store_plan, drop_plan;
+	static PrmKept store_plan, drop_plan = {"recurring_start"};
 	int count = hash_get_num_entries(run->state->starts);
 	PrmColumns *drop = prm_columns(4, count);
 	HASH_SEQ_STATUS scan;

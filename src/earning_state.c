@@ -14,7 +14,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 #define KEY_COLUMNS "purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start"
@@ -57,49 +56,19 @@ static const char *const store_entries_query =
 	" pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
 	" pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), $16";
 
-/* An accrual that is repeated says nothing twice. */
+static const char *const known_breakage_query =
+	"SELECT DISTINCT i.earning_event_id, i.plan_id FROM (SELECT b.earning_event_id, b.plan_id FROM prm.breakage b"
+	" WHERE b.program_id OPERATOR(pg_catalog.=) $1 AND b.earning_event_id OPERATOR(pg_catalog.>=) $3"
+	" AND b.earning_event_id OPERATOR(pg_catalog.<=) $4 OFFSET 0) i WHERE i.earning_event_id OPERATOR(pg_catalog.=) ANY ($2)";
+
 static const char *const store_breakage_query =
 	"INSERT INTO prm.breakage (program_id, earning_event_id, credit_type, partner_id, plan_id, rule_id, lineage_id, component, level,"
 	" reason_code, reason, amount, currency, recorded_at)"
-	" SELECT $1, u.*, $14 FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
-	" pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10),"
-	" pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13))"
-	" AS u(earning_event_id, credit_type, partner_id, plan_id, rule_id, lineage_id, component, level, reason_code, reason, amount,"
-	" currency) WHERE NOT EXISTS (SELECT 1 FROM prm.breakage b WHERE b.program_id OPERATOR(pg_catalog.=) $1"
-	" AND b.earning_event_id OPERATOR(pg_catalog.=) u.earning_event_id AND b.credit_type OPERATOR(pg_catalog.=) u.credit_type"
-	" AND b.partner_id OPERATOR(pg_catalog.=) u.partner_id AND b.lineage_id OPERATOR(pg_catalog.=) u.lineage_id"
-	" AND b.level OPERATOR(pg_catalog.=) u.level AND b.reason_code OPERATOR(pg_catalog.=) u.reason_code OFFSET 0)";
+	" SELECT $1, pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6),"
+	" pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
+	" pg_catalog.unnest($12), pg_catalog.unnest($13), $14";
 
-/* ---- arrays ------------------------------------------------------------------------------------------------------------ */
-
-Datum
-prm_array(const Datum *values, const bool *nulls, int count, Oid type)
-{
-	int dimensions[1] = {count};
-	int bounds[1] = {1};
-	bool by_value = type == INT8OID || type == INT4OID || type == DATEOID;
-	int length = type == INT8OID ? sizeof(int64) : by_value ? sizeof(int32) : -1;
-	char alignment = type == INT8OID ? TYPALIGN_DOUBLE : TYPALIGN_INT;
-
-	return PointerGetDatum(construct_md_array((Datum *) values, (bool *) nulls, 1, dimensions, bounds, type, length,
-											  type == INT8OID ? FLOAT8PASSBYVAL : by_value, alignment));
-}
-
-PrmColumns *
-prm_columns(int width, int room)
-{
-	PrmColumns *columns = palloc0(sizeof(PrmColumns));
-
-	columns->width = width;
-	columns->values = palloc(sizeof(Datum *) * width);
-	columns->nulls = palloc(sizeof(bool *) * width);
-	for (int i = 0; i < width; i++)
-	{
-		columns->values[i] = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * Max(room, 1));
-		columns->nulls[i] = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(bool) * Max(room, 1));
-	}
-	return columns;
-}
+/* ---- keys ------------------------------------------------------------------------------------------------------------ */
 
 static const char *const purposes[] = {"attained", "cap"};
 
@@ -134,42 +103,6 @@ prm_key_of_row(PrmEarningRun *run, HeapTuple row, TupleDesc form, int first)
 	return key;
 }
 
-/* Runs a statement over the programme, the columns, and perhaps a moment. */
-void
-prm_run_query(PrmEarningRun *run, SPIPlanPtr *kept, const char *query, const Oid *array_types, const PrmColumns *columns,
-		  const TimestampTz *moment, int expected)
-{
-	static const Oid elements[][2] = {{INT8ARRAYOID, INT8OID}, {TEXTARRAYOID, TEXTOID}, {DATEARRAYOID, DATEOID},
-									  {INT4ARRAYOID, INT4OID}, {NUMERICARRAYOID, NUMERICOID}};
-	MemoryContext caller = CurrentMemoryContext;
-	Datum values[16];
-	Oid types[16];
-	int count = 1 + columns->width;
-
-	values[0] = Int64GetDatum(run->program_id);
-	types[0] = INT8OID;
-	for (int i = 0; i < columns->width; i++)
-	{
-		Oid element = InvalidOid;
-
-		types[i + 1] = array_types[i];
-		for (int j = 0; j < lengthof(elements); j++)
-			if (elements[j][0] == array_types[i])
-				element = elements[j][1];
-		values[i + 1] = prm_array(columns->values[i], columns->nulls[i], columns->rows, element);
-	}
-	if (moment != NULL)
-	{
-		types[count] = TIMESTAMPTZOID;
-		values[count++] = TimestampTzGetDatum(*moment);
-	}
-	if (SPI_execute_plan(prm_earning_plan(kept, query, count, types), values, NULL, run->read_only, 0) != expected)
-		elog(ERROR, "counting what was earned failed: %s", query);
-	MemoryContextSwitchTo(caller);
-	for (int i = 0; i < columns->width; i++)
-		pfree(DatumGetPointer(values[i + 1]));
-}
-
 static const Oid key_types[] = {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, DATEARRAYOID,
 								NUMERICARRAYOID, NUMERICARRAYOID, INT8ARRAYOID};
 
@@ -178,7 +111,7 @@ static const Oid key_types[] = {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8AR
 static void
 load_counts(PrmEarningRun *run)
 {
-	static SPIPlanPtr insert_plan, lock_plan, read_plan;
+	static PrmKept insert_plan, lock_plan = {"accumulator"}, read_plan = {"accumulator"};
 	int count = hash_get_num_entries(run->state->counts);
 	PrmColumns *columns = prm_columns(7, count);
 	PrmCount **order = palloc(sizeof(PrmCount *) * Max(count, 1));
@@ -218,37 +151,47 @@ load_counts(PrmEarningRun *run)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* What events that were counted before found then; see earning_count.c. */
+/*
+ * Reads by events: a range of their numbers, in which a batch that is new has nothing, and then those of the batch. The result
+ * is in SPI_tuptable.
+ */
 static void
-load_past(PrmEarningRun *run)
+read_by_events(PrmEarningRun *run, PrmKept *kept, const char *query, const Datum *ids, int count)
 {
-	static SPIPlanPtr kept = NULL;
 	static const Oid types[4] = {INT8OID, INT8ARRAYOID, INT8OID, INT8OID};
 	MemoryContext caller = CurrentMemoryContext;
-	int count = list_length(run->events);
-	Datum *ids = MemoryContextAllocHuge(caller, sizeof(Datum) * Max(count, 1));
 	int64 low = PG_INT64_MAX;
 	int64 high = PG_INT64_MIN;
 	Datum values[4];
-	ListCell *cell;
 
-	if (count == 0 || hash_get_num_entries(run->state->counts) == 0)
-		return;
-	foreach (cell, run->events)
+	for (int i = 0; i < count; i++)
 	{
-		PrmEvent *event = lfirst(cell);
-
-		ids[foreach_current_index(cell)] = Int64GetDatum(event->earning_event_id);
-		low = Min(low, event->earning_event_id);
-		high = Max(high, event->earning_event_id);
+		low = Min(low, DatumGetInt64(ids[i]));
+		high = Max(high, DatumGetInt64(ids[i]));
 	}
 	values[0] = Int64GetDatum(run->program_id);
 	values[1] = prm_array(ids, NULL, count, INT8OID);
 	values[2] = Int64GetDatum(low);
 	values[3] = Int64GetDatum(high);
-	if (SPI_execute_plan(prm_earning_plan(&kept, past_query, 4, types), values, NULL, run->read_only, 0) != SPI_OK_SELECT)
-		elog(ERROR, "reading prm.accumulator_entry failed");
+	if (SPI_execute_plan(prm_kept_plan(kept, query, 4, types), values, NULL, run->read_only, 0) != SPI_OK_SELECT)
+		elog(ERROR, "reading what was counted failed: %s", query);
 	MemoryContextSwitchTo(caller);
+}
+
+/* What events that were counted before found then; see earning_count.c. */
+static void
+load_past(PrmEarningRun *run)
+{
+	static PrmKept kept = {"accumulator_entry"};
+	int count = list_length(run->events);
+	Datum *ids = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * Max(count, 1));
+	ListCell *cell;
+
+	if (count == 0 || hash_get_num_entries(run->state->counts) == 0)
+		return;
+	foreach (cell, run->events)
+		ids[foreach_current_index(cell)] = Int64GetDatum(((PrmEvent *) lfirst(cell))->earning_event_id);
+	read_by_events(run, &kept, past_query, ids, count);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple row = SPI_tuptable->vals[i];
@@ -397,7 +340,7 @@ prm_earning_state_load(PrmEarningRun *run)
 static void
 store_counts(PrmEarningRun *run)
 {
-	static SPIPlanPtr count_plan, entry_plan;
+	static PrmKept count_plan, entry_plan;
 	static const Oid entry_types[] = {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 									  TEXTARRAYOID, DATEARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 									  NUMERICARRAYOID, NUMERICARRAYOID, NUMERICARRAYOID, NUMERICARRAYOID};
@@ -442,22 +385,54 @@ store_counts(PrmEarningRun *run)
 	prm_run_query(run, &entry_plan, store_entries_query, entry_types, columns, &run->recorded_at, SPI_OK_INSERT);
 }
 
+/* An accrual that is repeated tells nothing twice: the events and plans that have breakage already; NULL: none. */
+static HTAB *
+known_breakage(PrmEarningRun *run)
+{
+	static PrmKept kept = {"breakage"};
+	Datum *ids = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * list_length(run->state->breakage));
+	HTAB *known = NULL;
+	ListCell *cell;
+
+	foreach (cell, run->state->breakage)
+		ids[foreach_current_index(cell)] = Int64GetDatum(((PrmOutcome *) lfirst(cell))->event->earning_event_id);
+	read_by_events(run, &kept, known_breakage_query, ids, list_length(run->state->breakage));
+	if (SPI_processed > 0)
+		known = table_of("prm breakage", 2 * sizeof(int64), 2 * sizeof(int64));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool isnull;
+		int64 key[2];
+
+		key[0] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		key[1] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		(void) hash_search(known, key, HASH_ENTER, NULL);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return known;
+}
+
 static void
 store_breakage(PrmEarningRun *run)
 {
-	static SPIPlanPtr kept = NULL;
+	static PrmKept kept;
 	static const Oid types[] = {INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 								TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, NUMERICARRAYOID, TEXTARRAYOID};
+	HTAB *known;
 	PrmColumns *columns;
 	ListCell *cell;
 
 	if (run->state->breakage == NIL)
 		return;
+	known = known_breakage(run);
 	columns = prm_columns(12, list_length(run->state->breakage));
 	foreach (cell, run->state->breakage)
 	{
 		PrmOutcome *row = lfirst(cell);
+		int64 key[2] = {row->event->earning_event_id, row->rule->plan->plan_id};
 
+		if (known != NULL && hash_search(known, key, HASH_FIND, NULL) != NULL)
+			continue;
 		prm_set_column(columns, 0, Int64GetDatum(row->event->earning_event_id), true);
 		prm_set_column(columns, 1, CStringGetTextDatum(row->credit_type), true);
 		prm_set_column(columns, 2, Int64GetDatum(row->partner_id), true);
@@ -472,7 +447,8 @@ store_breakage(PrmEarningRun *run)
 		prm_set_column(columns, 11, CStringGetTextDatum(row->currency), true);
 		columns->rows++;
 	}
-	prm_run_query(run, &kept, store_breakage_query, types, columns, &run->recorded_at, SPI_OK_INSERT);
+	if (columns->rows > 0)
+		prm_run_query(run, &kept, store_breakage_query, types, columns, &run->recorded_at, SPI_OK_INSERT);
 }
 
 void
