@@ -3,7 +3,10 @@
 BEGIN;
 \ir earning.psql
 SET LOCAL prm.clock = '2026-12-31 12:00+00';
-SELECT setseed(0.5);
+\if :{?seed} \else
+\set seed 0.5
+\endif
+SELECT setseed(:seed);
 SELECT prm.create_program('Random, one by one', 'blank', 'USD', 'UTC') AS single, prm.create_program('Random, in bulk', 'blank', 'USD', 'UTC') AS bulk \gset
 SELECT set_config('test.single', :'single', true), set_config('test.bulk', :'bulk', true);
 CREATE TEMP TABLE world (program bigint); INSERT INTO world VALUES (:single), (:bulk);
@@ -179,5 +182,41 @@ SELECT set_config('prm.program_id', :'single', true) \g /dev/null
 SELECT pg_temp.sound('one by one');
 SELECT set_config('prm.program_id', :'bulk', true) \g /dev/null
 SELECT pg_temp.sound('in bulk');
+
+-- Afterwards in one of them: credits that come late, what is left of sales is cancelled, entries by hand, and more sales.
+SELECT set_config('prm.program_id', :'single', true) \g /dev/null
+SELECT set_config('prm.clock', '2027-01-10 12:00+00', true) \g /dev/null
+CREATE TEMP TABLE late AS SELECT c.id, 7001 + (c.id + 7) % 12 AS partner, row_number() OVER (ORDER BY md5(c.id::text)) AS n FROM draw_credit c WHERE c.credit_type = 'sourced' AND c.weight = 60 OR c.weight = 100 AND c.credit_type = 'sourced' ORDER BY n LIMIT 24;
+DO $$ DECLARE late late; BEGIN
+  FOR late IN SELECT * FROM late ORDER BY n LOOP
+    IF late.n % 3 = 0 THEN
+      INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight, revision) VALUES (late.id, 'sourced', late.partner, 100, 2);
+    ELSE
+      INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight, revision) VALUES (late.id, 'sourced', late.partner, 50, 2), (late.id, 'sourced', 7001 + (late.partner - 7000) % 12, 50, 2);
+    END IF;
+    IF late.n % 6 = 1 THEN
+      INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight, revision) VALUES (late.id, 'sourced', late.partner, 25, 3), (late.id, 'sourced', 7001 + (late.partner - 7000 + 3) % 12, 75, 3);
+    END IF;
+  END LOOP;
+END $$;
+SELECT pg_temp.sound('after late credits');
+SELECT count(prm.cancel_event(e.earning_event_id, 'returned')) AS cancelled FROM prm.earning_event e LEFT JOIN prm.refund_total t ON t.program_id = e.program_id AND t.earning_event_id = e.earning_event_id
+  WHERE e.program_id = :single AND e.kind IN ('booked', 'invoiced') AND e.earning_event_id % 9 = 0 AND coalesce(t.refunded, 0) < e.amount \gset
+SELECT cmp_ok(:cancelled, '>=', 20, 'sales are cancelled');
+SELECT count(prm.post_adjustment(7001 + n, 1.23 - n, 'USD', 'by hand')) FROM generate_series(0, 5) n;
+INSERT INTO prm.earning_event (kind, partner_id, customer_id, amount, quantity, cost, currency, occurred_at) SELECT 'booked', 7001 + n % 12, 7001 + n % 8, 100 + n, 1, 10, 'USD', '2026-03-01Z'::timestamptz + n * interval '36 hours' FROM generate_series(1, 40) n;
+SELECT pg_temp.sound('afterwards');
+CREATE TEMP VIEW worth AS
+SELECT s.earning_event_id AS id, s.partner, s.credit_type, round(s.amount * s.weight / 100 * CASE WHEN s.product = 'care' THEN 0.033 WHEN (SELECT h.tier FROM prm.partner_history h WHERE h.program_id = s.program_id AND h.partner_id = s.partner
+      AND coalesce(lower(h.valid), '-infinity') < s.occurred_at AND coalesce(upper(h.valid), 'infinity') >= s.occurred_at) = 'gold' THEN 0.125
+    WHEN s.occurred_at >= '2026-03-01Z' THEN 0.099 WHEN s.occurred_at >= '2026-02-01Z' THEN 0.11 ELSE 0.10 END, 2) AS earned,
+  coalesce((SELECT t.refunded FROM prm.refund_total t WHERE t.program_id = s.program_id AND t.earning_event_id = s.earning_event_id), 0) / s.amount AS refunded
+FROM (SELECT e.*, coalesce(c.partner_id, e.partner_id) AS partner, coalesce(c.credit_type, 'sourced') AS credit_type, coalesce(c.weight, 100) AS weight FROM prm.earning_event e
+  LEFT JOIN prm.sales_credit c ON c.program_id = e.program_id AND c.earning_event_id = e.earning_event_id
+    AND c.revision = (SELECT max(m.revision) FROM prm.sales_credit m WHERE m.program_id = c.program_id AND m.earning_event_id = c.earning_event_id AND m.credit_type = c.credit_type)
+  WHERE e.program_id = current_setting('test.single')::bigint AND e.kind = 'booked' AND e.product IS DISTINCT FROM 'freight' AND (e.currency = 'USD' OR e.occurred_at >= '2026-01-20Z')) s;
+SELECT is_empty(format($$SELECT id, partner, credit_type, earned, refunded, l.amount FROM worth FULL JOIN (SELECT coalesce(e.applies_to_id, e.earning_event_id) AS id, i.partner_id AS partner, i.credit_type, sum(i.amount) AS amount
+  FROM prm.ledger i JOIN prm.earning_event e USING (program_id, earning_event_id) WHERE program_id = %s AND i.plan_id = 7001 GROUP BY 1, 2, 3) l USING (id, partner, credit_type)
+  WHERE coalesce(earned - round(earned * refunded, 2), 0) <> coalesce(l.amount, 0)$$, :single), 'afterwards each sale of the plain plan is worth what plain SQL gives, to each who is credited now');
 SELECT * FROM finish();
 ROLLBACK;
