@@ -365,12 +365,15 @@ BEGIN
   -- What was given back of each entry: never more than it, and of rules that do not count, exactly its part.
   RETURN QUERY
     WITH entry AS MATERIALIZED (
-      SELECT l.entry_id, l.amount, l.currency, l.earning_event_id, l.lineage_id, l.partner_id, l.credit_type, l.level, r.accumulate, p.clawback_days, e.occurred_at, e.amount AS event_amount
+      SELECT l.entry_id, l.amount, l.currency, l.earning_event_id, l.lineage_id, l.partner_id, l.credit_type, l.level, r.accumulate, p.clawback_days, e.occurred_at, e.amount AS event_amount,
+        -- Rows of the same thing (two sellers may share an upline) give back by their running sum; adjustments belong to the first.
+        sum(l.amount) OVER w AS through, row_number() OVER w = 1 AS is_first
       FROM prm.ledger l
       JOIN prm.commission_rule r ON r.program_id = _audit_refunds.program_id AND r.rule_id = l.rule_id
       JOIN prm.commission_plan p ON p.program_id = _audit_refunds.program_id AND p.plan_id = r.plan_id
       JOIN prm.earning_event e ON e.program_id = _audit_refunds.program_id AND e.earning_event_id = l.earning_event_id
       WHERE l.program_id = _audit_refunds.program_id AND l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee')
+      WINDOW w AS (PARTITION BY l.earning_event_id, l.lineage_id, l.partner_id, l.credit_type, l.level, l.currency ORDER BY l.entry_id)
     ),
     given AS (
       SELECT b.cause_entry_id AS entry_id, sum(b.amount) AS amount FROM prm.ledger b
@@ -395,14 +398,17 @@ BEGIN
     LEFT JOIN given g ON g.entry_id = n.entry_id
     LEFT JOIN refunded f ON f.entry_id = n.entry_id
     LEFT JOIN mended m ON (m.earning_event_id, m.lineage_id, m.partner_id, m.credit_type, m.level) = (n.earning_event_id, n.lineage_id, n.partner_id, n.credit_type, n.level)
-    CROSS JOIN LATERAL (SELECT n.amount + coalesce(m.amount, 0) AS worth, coalesce(g.amount, 0) + coalesce(m.given, 0) AS given) x
+    CROSS JOIN LATERAL (SELECT n.amount + CASE WHEN n.is_first THEN coalesce(m.amount, 0) ELSE 0 END AS worth,
+        coalesce(g.amount, 0) + CASE WHEN n.is_first THEN coalesce(m.given, 0) ELSE 0 END AS given,
+        prm.round_money(n.through * coalesce(f.amount, 0) / nullif(n.event_amount, 0), n.currency, the_rounding)
+          - prm.round_money((n.through - n.amount) * coalesce(f.amount, 0) / nullif(n.event_amount, 0), n.currency, the_rounding) AS due) x
     CROSS JOIN LATERAL (VALUES
       ('given_back', CASE
         WHEN n.accumulate = 'cumulative' OR n.event_amount = 0 THEN NULL
         WHEN x.given <> 0 AND (sign(x.given) = sign(x.worth) OR abs(x.given) > abs(x.worth)) THEN format('%s of its %s were given back', trim_scale(-x.given), trim_scale(x.worth))
-        WHEN m.earning_event_id IS NULL AND x.given <> -prm.round_money(n.amount * coalesce(f.amount, 0) / n.event_amount, n.currency, the_rounding)
+        WHEN m.earning_event_id IS NULL AND x.given <> -x.due
           THEN format('%s of its %s were given back; %s of %s refunded are %s', trim_scale(-x.given), trim_scale(n.amount), trim_scale(coalesce(f.amount, 0)), trim_scale(n.event_amount),
-            trim_scale(prm.round_money(n.amount * coalesce(f.amount, 0) / n.event_amount, n.currency, the_rounding))) END)
+            trim_scale(x.due)) END)
     ) AS v(rule, detail)
     WHERE v.detail IS NOT NULL;
 

@@ -229,7 +229,12 @@ BEGIN
     UNION
     SELECT a.earning_event_id FROM prm.accumulator_entry a
     WHERE a.program_id = _recount_events.program_id AND a.purpose IN ('attained', 'cap') AND a.lineage_id = ANY (the_lineages) AND a.plan_id = ANY (the_counting)
-      AND (the_partners IS NULL OR a.partner_id = ANY (the_partners))) i);
+      AND (the_partners IS NULL OR a.partner_id = ANY (the_partners))
+    UNION
+    -- What found its cap used up may find it free now.
+    SELECT b.earning_event_id FROM prm.commission_rule r
+    JOIN prm.breakage b ON b.program_id = _recount_events.program_id AND b.rule_id = r.rule_id AND (the_partners IS NULL OR b.partner_id = ANY (the_partners))
+    WHERE r.program_id = _recount_events.program_id AND r.plan_id = ANY (the_counting)) i);
 END
 $prm$;
 COMMENT ON FUNCTION prm._recount_events(bigint, bigint[], bigint[]) IS
