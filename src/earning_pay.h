@@ -1,6 +1,6 @@
 /*
- * earning_pay.h: what the paying half of the earning engine shares: earning_pay.c, earning_evaluate.c, earning_state.c,
- * earning_count.c, earning_load.c, earning_refund.c, earning_origin.c and earning_money.c. The other half needs none of it.
+ * earning_pay.h: what the files of the paying half of the earning engine share, each named below at what it offers. The matching
+ * half needs none of it.
  */
 #ifndef PRM_EARNING_PAY_H
 #define PRM_EARNING_PAY_H
@@ -221,6 +221,11 @@ typedef struct PrmAttempt
 extern void prm_evaluate(PrmEarningRun *run, PrmAttempt *attempt, List *paid, List *candidates);
 extern bool prm_is_better(const PrmCandidate *a, const PrmCandidate *b);
 extern Datum prm_cumulative(PrmEarningRun *run, const PrmRule *rule, const PrmMoney *quota, Datum measure, Datum basis);
+
+/* earning_cap.c */
+extern Datum prm_cap_leaves(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row); /* of attempt->money */
+extern List *prm_cap_use(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row, Datum amount); /* PrmCapUse * */
+extern const char *prm_cap_reason(const PrmAttempt *attempt, const PrmOutcome *row);
 
 /* earning_pay.c */
 extern PrmOutcome *prm_outcome_make(PrmEarningRun *run, PrmEvent *event);

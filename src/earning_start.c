@@ -96,7 +96,8 @@ take_starts(PrmEarningRun *run, List *asked, bool from_ledger)
 		start->given = true;
 		start->rule_id = DatumGetInt64(SPI_getbinval(row, form, 2, &isnull));
 		start->lineage_id = DatumGetInt64(SPI_getbinval(row, form, 3, &isnull));
-		start->event_id = DatumGetInt64(SPI_getbinval(row, form, 5, &isnull));
+		/* The events of a forecast are deals, whose numbers are others. */
+		start->event_id = run->mode == PRM_EARNING_DEAL ? 0 : DatumGetInt64(SPI_getbinval(row, form, 5, &isnull));
 		if (from_ledger && run->mode == PRM_EARNING_ACCRUE)
 		{
 			start->is_new = true;
