@@ -220,7 +220,7 @@ BEGIN
     SELECT a.partner_id FROM prm.accumulator_entry a WHERE a.program_id = _recount_events.program_id AND a.earning_event_id = ANY (the_asked)) t;
   SELECT array_agg(DISTINCT r.lineage_id) || 0::bigint, CASE WHEN bool_or(r.cap_scope IN ('customer', 'programme', 'plan')) THEN NULL ELSE the_partners END
     INTO the_lineages, the_partners FROM prm.commission_rule r WHERE r.program_id = _recount_events.program_id AND r.plan_id = ANY (the_counting);
-  RETURN (SELECT array_agg(i.earning_event_id) FROM (
+  SELECT array_agg(i.earning_event_id) INTO the_asked FROM (
     SELECT unnest(the_asked) AS earning_event_id
     UNION
     SELECT l.earning_event_id FROM prm.ledger l
@@ -234,7 +234,13 @@ BEGIN
     -- What found its cap used up may find it free now.
     SELECT b.earning_event_id FROM prm.commission_rule r
     JOIN prm.breakage b ON b.program_id = _recount_events.program_id AND b.rule_id = r.rule_id AND (the_partners IS NULL OR b.partner_id = ANY (the_partners))
-    WHERE r.program_id = _recount_events.program_id AND r.plan_id = ANY (the_counting)) i);
+    WHERE r.program_id = _recount_events.program_id AND r.plan_id = ANY (the_counting)) i;
+  RETURN (SELECT array_agg(i.earning_event_id) FROM (
+    SELECT unnest(the_asked) AS earning_event_id
+    UNION
+    SELECT r.earning_event_id FROM unnest(the_asked) AS a(earning_event_id)
+    CROSS JOIN LATERAL (SELECT e.earning_event_id FROM prm.earning_event e
+      WHERE e.program_id = _recount_events.program_id AND e.applies_to_id = a.earning_event_id AND e.kind = 'refunded' OFFSET 0) r) i);
 END
 $prm$;
 COMMENT ON FUNCTION prm._recount_events(bigint, bigint[], bigint[]) IS
