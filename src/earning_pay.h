@@ -103,6 +103,7 @@ typedef struct PrmEarned
 	Datum basis;
 	Datum unpaid; /* of what the rule gave: held back by cap or minimum, in the plan's currency */
 	List *caps;	  /* PrmCapUse * */
+	List *adjustments; /* numbers of the entries that corrected the row; amount holds their sum with it */
 } PrmEarned;
 
 typedef struct PrmCapUse
