@@ -248,7 +248,7 @@ COMMENT ON FUNCTION prm._recount_events(bigint, bigint[], bigint[]) IS
 
 CREATE FUNCTION prm._recalculation(date_from date, date_to date, program_id bigint, earning_event_ids bigint[] DEFAULT NULL, plan_ids bigint[] DEFAULT NULL,
   replayed_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.recalculation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_recalculation.program_id);

@@ -80,7 +80,7 @@ COMMENT ON COLUMN prm.v_unpaid_reason.unknown IS 'Of how many cases the amount c
 
 CREATE OR REPLACE FUNCTION prm._book_recalculation(date_from date, date_to date, program_id bigint, earning_event_ids bigint[] DEFAULT NULL,
   plan_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.recalculation
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(_book_recalculation.program_id);
