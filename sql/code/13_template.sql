@@ -44,7 +44,18 @@ DECLARE
                             "win": {"target": "won", "required": ["amount"]}, "lose": {"target": "lost"}}},
         "negotiation": {"on": {"win": {"target": "won", "required": ["amount"]}, "lose": {"target": "lost"}}},
         "won": {"type": "final", "category": "won"},
-        "lost": {"type": "final", "category": "lost"}}}
+        "lost": {"type": "final", "category": "lost"}}},
+      "statement": {"initial": "settled", "states": {
+        "settled": {"on": {"approve": {"target": "approved", "actor": "vendor"}, "dispute": {"target": "disputed", "reason": true}}},
+        "disputed": {"on": {"resolve": {"target": "settled", "actor": "vendor", "reason": true}}},
+        "approved": {"on": {"invoice": {"target": "invoiced", "actor": "vendor"}, "pay": {"target": "paid", "actor": "vendor"},
+                            "reopen": {"target": "settled", "actor": "vendor", "reason": true}, "dispute": {"target": "disputed", "reason": true}}},
+        "invoiced": {"on": {"pay": {"target": "paid", "actor": "vendor"}, "uninvoice": {"target": "settled", "actor": "vendor"}}},
+        "paid": {"on": {"bounce": {"target": "approved", "actor": "vendor"}, "bounce_invoiced": {"target": "invoiced", "actor": "vendor"}}}}},
+      "payout": {"initial": "pending", "states": {
+        "pending": {"on": {"pay": {"target": "paid", "actor": "vendor"}, "fail": {"target": "failed", "actor": "vendor"}}},
+        "paid": {"on": {"bounce": {"target": "failed", "actor": "vendor"}}},
+        "failed": {"on": {"reissue": {"target": "pending", "actor": "vendor"}}}}}
     },
     "partner_kind": [
       {"kind": "reseller", "label": "Reseller", "prospects": true, "sells": true, "supports": true},
