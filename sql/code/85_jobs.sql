@@ -4,9 +4,9 @@
 
 CREATE FUNCTION prm._job_names() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT ARRAY['outbox_leases', 'timers', 'tier_due', 'tiers', 'health', 'job_log'] $prm$;
+$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'tier_due', 'tiers', 'health', 'job_log'] $prm$;
 COMMENT ON FUNCTION prm._job_names() IS
-'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, tier_due looks again at partners that won deals, tiers and health run once per business day, job_log forgets old runs.';
+'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, tier_due looks again at partners that won deals, tiers and health run once per business day, job_log forgets old runs.';
 
 CREATE FUNCTION prm._job_programs(program_id bigint) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -39,6 +39,8 @@ BEGIN
       GET DIAGNOSTICS the_count = ROW_COUNT;
     WHEN 'timers' THEN
       the_count := prm._work_timers(_job_work.program_id, _job_work.batch);
+    WHEN 'subscriptions' THEN
+      the_count := prm._work_subscriptions(_job_work.program_id, _job_work.batch);
     WHEN 'tier_due' THEN
       the_count := prm._work_tier_due(_job_work.program_id, _job_work.batch)::bigint;
     WHEN 'tiers' THEN

@@ -158,7 +158,7 @@ COMMENT ON COLUMN prm.machine_hook.fires_on IS 'enter: a row comes into to_state
 COMMENT ON COLUMN prm.machine_hook.event IS 'Only this event; NULL: any.';
 COMMENT ON COLUMN prm.machine_hook.from_state IS 'Only from this state; NULL: any.';
 COMMENT ON COLUMN prm.machine_hook.to_state IS 'Only to this state; NULL: any.';
-COMMENT ON COLUMN prm.machine_hook.action IS 'outbox: writes a message; task: opens a task; set: sets a column of the lead, deal or partner.';
+COMMENT ON COLUMN prm.machine_hook.action IS 'outbox: writes a message; task: opens a task; set: sets a column of the lead, deal or partner; earn: books an earning event for the partner and customer of the row, once for each row and hook.';
 COMMENT ON COLUMN prm.machine_hook.event_type IS 'outbox: what the message says happened.';
 COMMENT ON COLUMN prm.machine_hook.channel IS 'outbox: which consumer it is for: webhook, email ...';
 COMMENT ON COLUMN prm.machine_hook.template IS 'outbox: the payload, an object of texts with {fields}: columns of the row, {attributes.x}, {event}, {from_state}, {to_state}, {actor}, {reason}, {now}, {subject}.';
@@ -168,6 +168,9 @@ COMMENT ON COLUMN prm.machine_hook.detail IS 'task: further text, with {fields}.
 COMMENT ON COLUMN prm.machine_hook.due_after IS 'task: how long after the change it is due; NULL: at no time.';
 COMMENT ON COLUMN prm.machine_hook.column_name IS 'set: the column; not the state, the key, the programme or a generated one.';
 COMMENT ON COLUMN prm.machine_hook.value IS 'set: the value as JSON; "{now}" is the moment (for a date: the business date), "{actor}" who caused the change.';
+COMMENT ON COLUMN prm.machine_hook.earn_kind IS 'earn: kind of the earning event, a row of earning_kind such as lead or signup; not booked, collected or refunded. It has the quantity 1.';
+COMMENT ON COLUMN prm.machine_hook.amount IS 'earn: amount of the event, zero or more; NULL for none, where rules pay on its quantity.';
+COMMENT ON COLUMN prm.machine_hook.currency IS 'earn: currency of the event, ISO 4217; NULL: that of the programme.';
 COMMENT ON COLUMN prm.machine_hook.position IS 'Order among the hooks of a change; columns are set before messages and tasks are written.';
 COMMENT ON COLUMN prm.machine_hook.is_active IS 'False: does nothing.';
 COMMENT ON TABLE prm.task IS 'Things to do for people, opened by hooks or by hand; complete_task() closes them.';
@@ -258,6 +261,24 @@ BEGIN
   ELSIF the_fault IS NULL AND NEW.action = 'task' AND coalesce(btrim(NEW.title), '') = '' THEN
     the_fault := 'a task needs a title';
     the_column := 'title';
+  ELSIF the_fault IS NULL AND NEW.action = 'earn' THEN
+    the_column := 'earn_kind';
+    IF NEW.earn_kind IS NULL OR NEW.earn_kind IN ('booked', 'collected', 'refunded') THEN
+      the_fault := coalesce(format('an event of kind %s is not booked by a hook', NEW.earn_kind), 'an earning event needs its kind, earn_kind');
+      the_hint := 'Name a kind such as lead or signup: SELECT kind FROM prm.earning_kind. A won deal books itself.';
+    ELSIF NOT EXISTS (SELECT 1 FROM prm.earning_kind t WHERE t.program_id = NEW.program_id AND t.kind = NEW.earn_kind) THEN
+      the_fault := format('there is no earning kind "%s"', NEW.earn_kind);
+      the_hint := 'The kinds: SELECT kind FROM prm.earning_kind.';
+    ELSIF NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = the_target AND a.attname = 'partner_id'
+        AND a.atttypid IN ('int4'::regtype, 'int8'::regtype) AND NOT a.attisdropped) THEN
+      the_fault := 'only rows with a partner_id can earn';
+      the_column := 'machine';
+      the_hint := 'Give the table of the machine a column partner_id bigint.';
+    ELSIF NEW.amount < 0 OR NEW.amount IN ('NaN', 'Infinity') THEN
+      the_fault := format('an event cannot have the amount %s', NEW.amount);
+      the_column := 'amount';
+      the_hint := 'Give zero or more, or leave the amount out.';
+    END IF;
   ELSIF the_fault IS NULL AND NEW.action = 'set' THEN
     the_column := 'column_name';
     IF the_table IS NULL THEN
@@ -402,6 +423,20 @@ BEGIN
   END IF;
   the_context := jsonb_build_object('event', _hooks_run.event, 'from_state', _hooks_run.from_state, 'to_state', _hooks_run.to_state,
     'actor', _hooks_run.actor, 'now', to_char(_hooks_run.at AT TIME ZONE (SELECT p.time_zone FROM prm.program p WHERE p.program_id = _hooks_run.program_id), 'YYYY-MM-DD HH24:MI'));
+  IF 'earn' = ANY (the_actions) THEN
+    INSERT INTO prm.earning_event (program_id, kind, deal_id, partner_id, customer_id, product_family, quantity, amount, currency, occurred_at,
+        external_ref, attributes)
+    SELECT _hooks_run.program_id, k.earn_kind, CASE WHEN _hooks_run.machine = 'deal' THEN s.subject_id END, (s.fields ->> 'partner_id')::bigint,
+      (s.fields ->> 'customer_id')::bigint, s.fields ->> 'product_family', 1, k.amount,
+      coalesce(k.currency, prm._program_currency(_hooks_run.program_id)), _hooks_run.at,
+      concat_ws('/', 'hook', k.hook_id, coalesce(s.subject_id::text, s.subject_uuid::text)),
+      jsonb_build_object('machine', _hooks_run.machine, 'subject', coalesce(to_jsonb(s.subject_id), to_jsonb(s.subject_uuid)), 'hook_id', k.hook_id)
+    FROM prm._hook_rows(_hooks_run.program_id, _hooks_run.machine, _hooks_run.subjects, _hooks_run.subject_uuids, the_context) s
+    CROSS JOIN prm.machine_hook k
+    WHERE k.program_id = _hooks_run.program_id AND k.hook_id = ANY (the_hooks) AND k.action = 'earn' AND s.fields ->> 'partner_id' IS NOT NULL
+    ORDER BY s.subject_id, s.subject_uuid, k.position, k.hook_id
+    ON CONFLICT (program_id, external_ref) DO NOTHING;
+  END IF;
   IF 'outbox' = ANY (the_actions) THEN
     INSERT INTO prm.outbox (program_id, aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, available_at)
     SELECT _hooks_run.program_id, _hooks_run.machine, coalesce(s.subject_id::text, s.subject_uuid::text), k.event_type, k.channel,

@@ -20,6 +20,14 @@ ALTER TABLE prm.commission_rule ADD CONSTRAINT commission_rule_schedule_check CH
 ALTER TABLE prm.commission_rule DROP CONSTRAINT IF EXISTS commission_rule_condition_check;
 ALTER TABLE prm.commission_rule ADD CONSTRAINT commission_rule_condition_check CHECK (prm._check_condition(condition));
 
+ALTER TABLE prm.commission_rule DROP CONSTRAINT IF EXISTS commission_rule_money_check;
+ALTER TABLE prm.commission_rule ADD CONSTRAINT commission_rule_money_check CHECK (
+  prm.check_amount(min_amount, 'commission_rule.min_amount') AND prm.check_amount(cap_amount, 'commission_rule.cap_amount'));
+ALTER TABLE prm.subscription DROP CONSTRAINT IF EXISTS subscription_amount_check;
+ALTER TABLE prm.subscription ADD CONSTRAINT subscription_amount_check CHECK (
+  prm.check_amount(amount, 'subscription.amount') AND prm.check_amount(list_amount, 'subscription.list_amount')
+  AND prm.check_amount(cost, 'subscription.cost') AND prm.check_amount(quantity, 'subscription.quantity'));
+
 -- Never changed, by anybody.
 
 CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.ledger
@@ -50,57 +58,6 @@ ALTER TABLE prm.commission_plan ENABLE ALWAYS TRIGGER prm_definition_changed;
 CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.commission_rule
   FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
 ALTER TABLE prm.commission_rule ENABLE ALWAYS TRIGGER prm_definition_changed;
-
--- Booking: a deal that is won becomes an earning event, once.
-
-CREATE OR REPLACE FUNCTION prm._book_won_deals() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-DECLARE
-  touched record;
-  the_ids bigint[];
-BEGIN
-  -- The few states that occur are looked at first: a statement that wins nothing pays for no more than that.
-  FOR touched IN SELECT n.program_id, n.state FROM new_rows n GROUP BY n.program_id, n.state ORDER BY 1, 2
-  LOOP
-    -- The newest version that knows the state: a deal may still be on an older one.
-    CONTINUE WHEN (
-      SELECT s.is_final AND s.category = 'won' FROM prm.machine_state s
-      WHERE s.program_id = touched.program_id AND s.machine = 'deal' AND s.state = touched.state ORDER BY s.version DESC LIMIT 1) IS NOT TRUE;
-    SELECT array_agg(n.deal_id) INTO the_ids FROM new_rows n WHERE n.program_id = touched.program_id AND n.state = touched.state;
-    INSERT INTO prm.earning_event (program_id, kind, deal_id, partner_id, customer_id, product, product_family, deal_kind, quantity,
-        amount, commissionable_amount, list_amount, cost, currency, occurred_at)
-      SELECT d.program_id, 'booked', d.deal_id, d.partner_id, d.customer_id, d.product, coalesce(d.product_family, p.family), d.kind, l.quantity,
-        d.amount, CASE WHEN l.excluded <> 0 THEN greatest(d.amount - l.excluded, 0) END, l.list_amount, coalesce(l.cost, d.cost),
-        d.currency, coalesce(d.closed_at, prm.now())
-      -- By all keys at once, never by a join or a look-up that depends on statistics: see _earning_outcome().
-      FROM (SELECT * FROM prm.deal t WHERE t.program_id = touched.program_id AND t.deal_id = ANY (the_ids) OFFSET 0) d
-      LEFT JOIN prm.product p ON p.program_id = touched.program_id AND p.product = d.product
-      LEFT JOIN LATERAL (
-        SELECT sum(i.net) FILTER (WHERE NOT coalesce(q.commissionable, true)) AS excluded,
-          sum(i.quantity) FILTER (WHERE coalesce(q.commissionable, true)) AS quantity,
-          sum(i.list_amount) FILTER (WHERE coalesce(q.commissionable, true)) AS list_amount,
-          sum(i.cost) FILTER (WHERE coalesce(q.commissionable, true)) AS cost
-        FROM prm.deal_line i LEFT JOIN prm.product q ON q.program_id = touched.program_id AND q.product = i.product
-        WHERE i.program_id = touched.program_id AND i.deal_id = d.deal_id
-      ) l ON true
-      WHERE d.amount IS NOT NULL
-        AND (SELECT e.earning_event_id FROM prm.earning_event e WHERE e.program_id = touched.program_id AND e.deal_id = d.deal_id
-             AND e.kind = 'booked' AND coalesce(e.line_no, 0) = 0 LIMIT 1) IS NULL
-      ORDER BY coalesce(d.closed_at, prm.now()), d.deal_id
-      ON CONFLICT (program_id, deal_id, coalesce(line_no, 0), booking_no) WHERE kind = 'booked' AND deal_id IS NOT NULL DO NOTHING;
-  END LOOP;
-  RETURN NULL;
-END
-$prm$;
-REVOKE ALL ON FUNCTION prm._book_won_deals() FROM PUBLIC;
-COMMENT ON FUNCTION prm._book_won_deals() IS
-'Trigger of deal: each deal that stands in a state of category won, has an amount and was not booked yet becomes one earning event of kind booked, at its closing time. Commission-free lines are taken out of the commissionable amount.';
-
-CREATE OR REPLACE TRIGGER prm_20_booking_insert AFTER INSERT ON prm.deal REFERENCING NEW TABLE AS new_rows
-  FOR EACH STATEMENT EXECUTE FUNCTION prm._book_won_deals();
-CREATE OR REPLACE TRIGGER prm_20_booking_update AFTER UPDATE ON prm.deal REFERENCING NEW TABLE AS new_rows
-  FOR EACH STATEMENT EXECUTE FUNCTION prm._book_won_deals();
 
 -- Accrual: events become ledger entries, in the same transaction.
 
@@ -147,6 +104,9 @@ BEGIN
     END IF;
     IF EXISTS (SELECT 1 FROM prm.commission_plan p WHERE p.program_id = batch.program_id AND p.is_active AND p.earn_on = ANY (batch.kinds)) THEN
       PERFORM prm._accrue(batch.program_id, batch.ids);
+    END IF;
+    IF 'collected' = ANY (batch.kinds) THEN
+      PERFORM prm._collect(batch.program_id, batch.ids);
     END IF;
     IF 'refunded' = ANY (batch.kinds) THEN
       PERFORM prm._take_back(batch.program_id, batch.ids, false);
@@ -229,46 +189,3 @@ COMMENT ON FUNCTION prm._credit_given() IS
 
 CREATE OR REPLACE TRIGGER prm_30_accrual AFTER INSERT ON prm.sales_credit REFERENCING NEW TABLE AS new_rows
   FOR EACH STATEMENT EXECUTE FUNCTION prm._credit_given();
-
--- Rules: a version that has earned never changes.
-
-CREATE OR REPLACE FUNCTION prm._guard_rule() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-DECLARE
-  the_last date;
-BEGIN
-  IF TG_OP <> 'INSERT' THEN
-    -- Entries that another session is about to commit hold the rule by their foreign key: wait for them, then look.
-    PERFORM r.rule_id FROM prm.commission_rule r WHERE r.program_id = OLD.program_id AND r.rule_id = OLD.rule_id FOR UPDATE;
-    SELECT max(l.earned_on) INTO the_last FROM prm.ledger l WHERE l.program_id = OLD.program_id AND l.rule_id = OLD.rule_id;
-    IF the_last IS NOT NULL AND (TG_OP = 'DELETE'
-         OR to_jsonb(NEW) - 'valid' - 'label' <> to_jsonb(OLD) - 'valid' - 'label'
-         OR NEW.valid <> OLD.valid AND (coalesce(lower(NEW.valid), '-infinity') <> coalesce(lower(OLD.valid), '-infinity')
-              OR coalesce(upper(NEW.valid), 'infinity') > coalesce(upper(OLD.valid), 'infinity') OR NOT NEW.valid @> the_last)) THEN
-      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('commission rule %s has earned and cannot be %s', OLD.rule_id,
-          CASE TG_OP WHEN 'DELETE' THEN 'deleted' ELSE 'changed' END),
-        DETAIL = format('Ledger entries up to %s name it; only its end may be set, after that day.', to_char(the_last, 'YYYY-MM-DD')),
-        HINT = format('SELECT prm.supersede_rule(%s, date ''%s'', ''{"schedule": "..."}'') opens its next version.', OLD.rule_id, to_char(the_last + 1, 'YYYY-MM-DD')),
-        SCHEMA = 'prm', TABLE = 'commission_rule';
-    END IF;
-    IF TG_OP = 'DELETE' THEN
-      RETURN OLD;
-    END IF;
-  END IF;
-  NEW.lineage_id := coalesce(NEW.lineage_id, NEW.rule_id);
-  NEW.schedule := (NEW.schedule::prm.commission_schedule)::text;
-  IF NEW.tier IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.tier t WHERE t.program_id = NEW.program_id AND t.ladder = 'main' AND t.tier = NEW.tier) THEN
-    RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('there is no tier "%s"', NEW.tier),
-      DETAIL = 'The rule would never match: rules go by the tier held on the ladder main.',
-      HINT = 'SELECT tier FROM prm.tier lists the tiers.', SCHEMA = 'prm', TABLE = 'commission_rule', COLUMN = 'tier';
-  END IF;
-  RETURN NEW;
-END
-$prm$;
-REVOKE ALL ON FUNCTION prm._guard_rule() FROM PUBLIC;
-COMMENT ON FUNCTION prm._guard_rule() IS
-'Trigger of commission_rule: fills the lineage, writes the schedule in its canonical form, and refuses to change or delete a rule that has earned (55000). Errors: 22P02 no schedule, 23503 unknown tier.';
-
-CREATE OR REPLACE TRIGGER prm_10_rule BEFORE INSERT OR UPDATE OR DELETE ON prm.commission_rule
-  FOR EACH ROW EXECUTE FUNCTION prm._guard_rule();

@@ -92,6 +92,7 @@ CREATE TABLE prm.sales_credit (
   CONSTRAINT sales_credit_weight_check CHECK (weight > 0 AND weight <= 100),
   CONSTRAINT sales_credit_revision_check CHECK (revision >= 1)
 );
+CREATE INDEX sales_credit_partner_idx ON prm.sales_credit (program_id, partner_id);
 
 CREATE TABLE prm.commission_plan (
   program_id bigint NOT NULL REFERENCES prm.program (program_id) ON DELETE CASCADE,

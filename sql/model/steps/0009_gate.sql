@@ -85,11 +85,16 @@ CREATE TABLE prm.machine_hook (
   due_after interval,
   column_name text,
   value jsonb,
+  earn_kind text,
+  amount numeric,
+  currency text,
   position integer NOT NULL DEFAULT 0,
   is_active boolean NOT NULL DEFAULT true,
   CONSTRAINT machine_hook_pkey PRIMARY KEY (program_id, hook_id),
   CONSTRAINT machine_hook_fires_on_check CHECK (fires_on IN ('enter', 'leave', 'event')),
-  CONSTRAINT machine_hook_action_check CHECK (action IN ('outbox', 'task', 'set')),
+  CONSTRAINT machine_hook_action_check CHECK (action IN ('outbox', 'task', 'set', 'earn')),
+  CONSTRAINT machine_hook_kind_fkey FOREIGN KEY (program_id, earn_kind) REFERENCES prm.earning_kind (program_id, kind),
+  CONSTRAINT machine_hook_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
   CONSTRAINT machine_hook_channel_check CHECK (btrim(channel) <> '')
 );
 
