@@ -155,6 +155,14 @@ DECLARE
       {"machine": "lead", "level": 1, "role": "channel_manager", "label": "Channel manager"},
       {"machine": "lead", "level": 2, "role": "channel_director", "label": "Channel director"}
     ],
+    "risk_rule": [
+      {"risk_rule": "self_referral", "label": "The buyer is the partner itself", "kind": "self_referral"},
+      {"risk_rule": "duplicate_account", "label": "Same tax number or bank account as another partner", "kind": "duplicate_account", "parameters": {"match": ["tax_id", "bank"]}},
+      {"risk_rule": "network_ban", "label": "The same as a banned partner", "kind": "network_ban", "expires_after_days": null},
+      {"risk_rule": "velocity", "label": "Too many sales at once", "kind": "velocity", "action": "flag", "parameters": {"events": 100, "within": "1 day"}, "is_active": false},
+      {"risk_rule": "paid_traffic", "label": "Customers that came by advertisements", "kind": "paid_traffic", "is_active": false},
+      {"risk_rule": "banned_source", "label": "Sources that do not count", "kind": "banned_source", "parameters": {"sources": ["coupon site"]}, "is_active": false}
+    ],
     "outbox_rule": [
       {"source": "lead", "event": "return", "event_type": "lead.returned", "fields": ["company", "contact_name", "partner_id"]},
       {"source": "lead", "event": "approve", "event_type": "lead.approved", "fields": ["company", "contact_name", "partner_id"]},

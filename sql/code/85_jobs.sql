@@ -4,9 +4,9 @@
 
 CREATE FUNCTION prm._job_names() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'tier_due', 'tiers', 'health', 'job_log'] $prm$;
+$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'tier_due', 'tiers', 'health', 'risk_review', 'job_log'] $prm$;
 COMMENT ON FUNCTION prm._job_names() IS
-'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, tier_due looks again at partners that won deals, tiers and health run once per business day, job_log forgets old runs.';
+'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, risks expires risk events, tier_due looks again at partners that won deals, tiers, health and risk_review (duplicate and barred accounts) run once per business day, job_log forgets old runs.';
 
 CREATE FUNCTION prm._job_programs(program_id bigint) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -41,6 +41,10 @@ BEGIN
       the_count := prm._work_timers(_job_work.program_id, _job_work.batch);
     WHEN 'subscriptions' THEN
       the_count := prm._work_subscriptions(_job_work.program_id, _job_work.batch);
+    WHEN 'risks' THEN
+      the_count := prm._work_risks(_job_work.program_id, _job_work.batch);
+    WHEN 'risk_review' THEN
+      the_count := prm._work_risk_review(_job_work.program_id);
     WHEN 'tier_due' THEN
       the_count := prm._work_tier_due(_job_work.program_id, _job_work.batch)::bigint;
     WHEN 'tiers' THEN
@@ -88,7 +92,7 @@ BEGIN
   UPDATE prm.job_run r SET outcome = 'failed', ended_at = clock_timestamp(), message = 'its session ended before it did'
     WHERE r.program_id = _job_step.program_id AND r.job = _job_step.job AND r.outcome = 'running'
       AND r.started_at < clock_timestamp() - interval '1 day' AND r.job_run_id IS DISTINCT FROM the_run;
-  IF _job_step.job IN ('tiers', 'health') AND EXISTS (SELECT 1 FROM prm.job_run r
+  IF _job_step.job IN ('tiers', 'health', 'risk_review') AND EXISTS (SELECT 1 FROM prm.job_run r
       WHERE r.program_id = _job_step.program_id AND r.job = _job_step.job AND r.business_day = the_day AND r.outcome = 'done') THEN
     INSERT INTO prm.job_run (program_id, job, business_day, ended_at, outcome, message)
       VALUES (_job_step.program_id, _job_step.job, the_day, clock_timestamp(), 'nothing_due', 'done already on this business day');
@@ -113,12 +117,12 @@ BEGIN
       RETURN NULL;
   END;
 
-  IF _job_step.job NOT IN ('tiers', 'health') AND the_count >= the_batch THEN
+  IF _job_step.job NOT IN ('tiers', 'health', 'risk_review') AND the_count >= the_batch THEN
     UPDATE prm.job_run r SET done = r.done + the_count WHERE r.program_id = _job_step.program_id AND r.job_run_id = the_run;
     RETURN the_run;
   END IF;
   UPDATE prm.job_run r SET done = r.done + the_count, ended_at = clock_timestamp(),
-    outcome = CASE WHEN r.done + the_count > 0 OR r.job IN ('tiers', 'health') THEN 'done' ELSE 'nothing_due' END
+    outcome = CASE WHEN r.done + the_count > 0 OR r.job IN ('tiers', 'health', 'risk_review') THEN 'done' ELSE 'nothing_due' END
     WHERE r.program_id = _job_step.program_id AND r.job_run_id = the_run;
   RETURN NULL;
 END
@@ -149,7 +153,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON PROCEDURE prm.run_jobs(bigint) IS
-'Does everything that time makes due, for one programme or (NULL) all: ended outbox leases, deadlines, tiers after wins, and once per business day all tiers and the health snapshots. Commits after every batch, so it cannot be called inside a transaction; may run twice or in parallel without harm; logged in job_run. For the owner of schema prm.';
+'Does everything that time makes due, for one programme or (NULL) all: ended outbox leases, deadlines, risk events that expire, tiers after wins, and once per business day all tiers, the health snapshots and the look for duplicate accounts. Commits after every batch, so it cannot be called inside a transaction; may run twice or in parallel without harm; logged in job_run. For the owner of schema prm.';
 
 CREATE FUNCTION prm.schedule_jobs(program_id bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

@@ -3,15 +3,35 @@
 
 CREATE OR REPLACE VIEW prm.v_ledger WITH (security_invoker = true) AS
   SELECT l.program_id, l.entry_id, l.partner_id, p.name AS partner, l.kind, l.component, l.amount, l.currency,
-    CASE WHEN l.eligible_at > prm.now() THEN 'pending' ELSE 'eligible' END AS status,
+    CASE
+      WHEN EXISTS (SELECT 1 FROM prm.ledger c WHERE c.program_id = l.program_id AND c.cause_entry_id = CASE l.kind WHEN 'reversal' THEN l.cause_entry_id ELSE l.entry_id END
+        AND c.kind = 'reversal' AND c.idempotency_key LIKE 'cancel/%') THEN 'canceled'
+      WHEN l.kind IN ('commission', 'override', 'bonus', 'reversal') AND 0 = (
+        SELECT sum(c.amount) FROM (
+          SELECT o.amount FROM prm.ledger o WHERE o.program_id = l.program_id AND o.entry_id = CASE l.kind WHEN 'reversal' THEN l.cause_entry_id ELSE l.entry_id END
+          UNION ALL
+          SELECT r.amount FROM prm.ledger r WHERE r.program_id = l.program_id AND r.cause_entry_id = CASE l.kind WHEN 'reversal' THEN l.cause_entry_id ELSE l.entry_id END
+            AND r.kind IN ('reversal', 'clawback')) c) THEN 'refunded'
+      WHEN h.hold_id IS NOT NULL THEN 'held'
+      WHEN l.eligible_at > prm.now() THEN 'pending' ELSE 'eligible' END AS status,
     l.earned_on, l.eligible_at, l.credit_type, l.earning_event_id, e.kind AS event_kind, e.deal_id, d.name AS deal, e.occurred_at, e.document_ref,
     e.amount AS event_amount, l.plan_id, l.explain ->> 'plan' AS plan, l.rule_id, l.explain ->> 'rule' AS rule,
     l.explain ->> 'schedule' AS schedule, (l.explain ->> 'basis_amount')::numeric AS basis_amount,
-    l.level, l.cause_entry_id, l.reason, l.payee_id, l.legal_entity, l.recorded_at
+    l.level, l.cause_entry_id, l.reason, l.payee_id, l.legal_entity, l.recorded_at,
+    h.hold_id IS NOT NULL AS held, h.kind AS hold_kind, h.reason AS hold_reason, h.placed_at AS held_since, h.hold_id
   FROM prm.ledger l
   JOIN prm.partner p ON p.program_id = l.program_id AND p.partner_id = l.partner_id
   LEFT JOIN prm.earning_event e ON e.program_id = l.program_id AND e.earning_event_id = l.earning_event_id
-  LEFT JOIN prm.deal d ON d.program_id = e.program_id AND d.deal_id = e.deal_id;
+  LEFT JOIN prm.deal d ON d.program_id = e.program_id AND d.deal_id = e.deal_id
+  -- As in v_entry_hold.
+  LEFT JOIN LATERAL (
+    SELECT s.hold_id, s.kind, s.reason, s.placed_at FROM (
+      SELECT i.hold_id, i.kind, i.reason, i.placed_at FROM prm._standing_hold i
+      WHERE i.program_id = l.program_id AND i.partner_id = l.partner_id AND i.entry_id IS NULL AND (NOT i.is_ban OR l.kind NOT IN ('clawback', 'royalty', 'fee'))
+      UNION ALL
+      SELECT i.hold_id, i.kind, i.reason, i.placed_at FROM prm._standing_hold i
+      WHERE i.program_id = l.program_id AND i.entry_id = ANY (ARRAY[l.entry_id, CASE WHEN l.kind = 'reversal' THEN l.cause_entry_id END])
+    ) s ORDER BY s.placed_at, s.hold_id LIMIT 1) h ON true;
 COMMENT ON VIEW prm.v_ledger IS 'The ledger for people: each entry with its partner, its event and deal, the rule as it was labelled then, and whether it is payable yet.';
 COMMENT ON COLUMN prm.v_ledger.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_ledger.entry_id IS 'The ledger entry.';
@@ -21,7 +41,12 @@ COMMENT ON COLUMN prm.v_ledger.kind IS 'commission, override, bonus, reversal ..
 COMMENT ON COLUMN prm.v_ledger.component IS 'Component of the plan.';
 COMMENT ON COLUMN prm.v_ledger.amount IS 'Signed money; what goes back is negative.';
 COMMENT ON COLUMN prm.v_ledger.currency IS 'ISO 4217.';
-COMMENT ON COLUMN prm.v_ledger.status IS 'pending until eligible_at, eligible from then on.';
+COMMENT ON COLUMN prm.v_ledger.status IS 'canceled (the partner was banned), refunded (nothing of it is left), held, pending until eligible_at, or eligible from then on. A reversal has canceled and refunded with what it takes back.';
+COMMENT ON COLUMN prm.v_ledger.held IS 'Whether a hold stands on it, on what it takes back, or on all of its partner.';
+COMMENT ON COLUMN prm.v_ledger.hold_kind IS 'risk, dispute or manual.';
+COMMENT ON COLUMN prm.v_ledger.hold_reason IS 'Why it is held.';
+COMMENT ON COLUMN prm.v_ledger.held_since IS 'Since when.';
+COMMENT ON COLUMN prm.v_ledger.hold_id IS 'The hold; of several the oldest.';
 COMMENT ON COLUMN prm.v_ledger.earned_on IS 'Business date of the event, in the time zone of the programme.';
 COMMENT ON COLUMN prm.v_ledger.eligible_at IS 'From when on it may be paid.';
 COMMENT ON COLUMN prm.v_ledger.credit_type IS 'The credit that it was earned with.';

@@ -3,17 +3,17 @@
 
 COMMENT ON TABLE prm.outbox_rule IS 'Which happenings become messages. One message for each rule that matches.';
 COMMENT ON COLUMN prm.outbox_rule.outbox_rule_id IS 'Number of the rule.';
-COMMENT ON COLUMN prm.outbox_rule.source IS 'What happens: the name of a machine (a subject entered a state), or tier (a partner''s tier changed).';
-COMMENT ON COLUMN prm.outbox_rule.event IS 'Only this event of the machine, or this outcome of the tier evaluation; NULL: any.';
+COMMENT ON COLUMN prm.outbox_rule.source IS 'What happens: the name of a machine (a subject entered a state), tier (a partner''s tier changed), or risk (a risk event was opened or resolved).';
+COMMENT ON COLUMN prm.outbox_rule.event IS 'Only this event of the machine, this outcome of the tier evaluation, or opened, benign, banned, expired for risks; NULL: any.';
 COMMENT ON COLUMN prm.outbox_rule.to_state IS 'Only on reaching this state, or this tier; NULL: any.';
 COMMENT ON COLUMN prm.outbox_rule.event_type IS 'What the message says happened, in the consumer''s words: deal.won, lead.returned ...';
 COMMENT ON COLUMN prm.outbox_rule.channel IS 'Which consumer it is for: webhook, email ...; claim_outbox() can ask for one.';
-COMMENT ON COLUMN prm.outbox_rule.fields IS 'Columns of the lead, deal, partner or tier_history row that go into the payload.';
+COMMENT ON COLUMN prm.outbox_rule.fields IS 'Columns of the lead, deal, partner, tier_history or risk_event row that go into the payload.';
 COMMENT ON COLUMN prm.outbox_rule.is_active IS 'False: writes no messages.';
 
 COMMENT ON TABLE prm.outbox IS 'Messages to the outside, written in the transaction of their cause; consumers take them with claim_outbox() and report with ack_outbox().';
 COMMENT ON COLUMN prm.outbox.outbox_id IS 'Number of the message.';
-COMMENT ON COLUMN prm.outbox.aggregate_type IS 'What it is about: the machine''s name (lead, deal, partner ...), or partner for a tier.';
+COMMENT ON COLUMN prm.outbox.aggregate_type IS 'What it is about: the machine''s name (lead, deal, partner ...), partner for a tier, risk_event for a risk.';
 COMMENT ON COLUMN prm.outbox.aggregate_id IS 'The number of the lead, deal, partner ..., as text.';
 COMMENT ON COLUMN prm.outbox.event_type IS 'What happened, from the rule.';
 COMMENT ON COLUMN prm.outbox.channel IS 'Which consumer it is for, from the rule.';
@@ -36,13 +36,13 @@ DECLARE
   the_table text;
   the_unknown text;
 BEGIN
-  IF NEW.source <> 'tier' AND NOT EXISTS (SELECT 1 FROM prm.machine m WHERE m.program_id = NEW.program_id AND m.machine = NEW.source) THEN
+  IF NEW.source NOT IN ('tier', 'risk') AND NOT EXISTS (SELECT 1 FROM prm.machine m WHERE m.program_id = NEW.program_id AND m.machine = NEW.source) THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('an outbox rule cannot have the source "%s"', NEW.source),
       DETAIL = format('Programme %s has no machine of this name.', NEW.program_id),
-      HINT = 'The sources are tier and the machines: SELECT DISTINCT machine FROM prm.machine.',
+      HINT = 'The sources are tier, risk and the machines: SELECT DISTINCT machine FROM prm.machine.',
       SCHEMA = 'prm', TABLE = 'outbox_rule', COLUMN = 'source';
   END IF;
-  the_table := CASE WHEN NEW.source = 'tier' THEN 'tier_history' WHEN NEW.source IN ('lead', 'deal', 'partner') THEN NEW.source END;
+  the_table := CASE WHEN NEW.source = 'tier' THEN 'tier_history' WHEN NEW.source = 'risk' THEN 'risk_event' WHEN NEW.source IN ('lead', 'deal', 'partner') THEN NEW.source END;
   SELECT f INTO the_unknown FROM unnest(NEW.fields) f
     WHERE f IS NULL OR the_table IS NULL OR NOT EXISTS (SELECT 1 FROM pg_attribute a
       WHERE a.attrelid = to_regclass('prm.' || the_table) AND a.attname = f AND a.attnum > 0 AND NOT a.attisdropped) LIMIT 1;
