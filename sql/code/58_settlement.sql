@@ -68,6 +68,23 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $prm$
 $prm$;
 COMMENT ON FUNCTION prm._make_payees(bigint) IS 'A partner that earned and has no payee is its own: makes the missing payees.';
 
+CREATE TYPE prm.settlement_hold AS (entries bigint[], partners bigint[], banned bigint[]);
+COMMENT ON TYPE prm.settlement_hold IS 'What is held: entries, partners with all that is theirs, and banned partners, of whom what they owe is not held.';
+
+CREATE FUNCTION prm._settlement_hold(program_id bigint) RETURNS prm.settlement_hold
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+  -- As v_entry_hold says, for many: what takes an entry back is held with it.
+  SELECT ROW(
+    coalesce((SELECT array_agg(h.entry_id) FROM prm._standing_hold h WHERE h.program_id = _settlement_hold.program_id AND h.entry_id IS NOT NULL), '{}')
+      || coalesce((SELECT array_agg(l.entry_id) FROM prm._standing_hold h
+        JOIN prm.ledger l ON l.program_id = h.program_id AND l.cause_entry_id = h.entry_id AND l.kind = 'reversal'
+        WHERE h.program_id = _settlement_hold.program_id AND h.entry_id IS NOT NULL), '{}'),
+    coalesce((SELECT array_agg(DISTINCT h.partner_id) FROM prm._standing_hold h WHERE h.program_id = _settlement_hold.program_id AND h.entry_id IS NULL AND NOT h.is_ban), '{}'),
+    coalesce((SELECT array_agg(DISTINCT h.partner_id) FROM prm._standing_hold h WHERE h.program_id = _settlement_hold.program_id AND h.entry_id IS NULL AND h.is_ban), '{}')
+  )::prm.settlement_hold
+$prm$;
+COMMENT ON FUNCTION prm._settlement_hold(bigint) IS 'What is held now, for a close.';
+
 -- Both call for the calendar: closes change its rows, whoever holds an entry shares them, so that neither misses the other.
 CREATE FUNCTION prm._lock_calendar(program_id bigint, exclusive boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -89,7 +106,7 @@ $prm$;
 COMMENT ON FUNCTION prm._lock_calendar(bigint, boolean) IS
 'Until the end of the transaction: exclusive, no other close and no new hold; shared, no close. A close that cannot see another one fails with 40001.';
 
-CREATE TYPE prm.deferred_release AS (entry_id bigint, partner_id bigint, payee_id bigint, legal_entity text, currency text, part integer, amount numeric, release numeric, is_receivable boolean);
+CREATE TYPE prm.deferred_release AS (entry_id bigint, partner_id bigint, payee_id bigint, legal_entity text, currency text, part integer, amount numeric, release numeric, is_receivable boolean, is_owed boolean);
 COMMENT ON TYPE prm.deferred_release IS 'An open entry of a plan that pays as the customer does: what is open of it, and what may be settled now.';
 
 CREATE FUNCTION prm._deferred(program_id bigint, through date) RETURNS SETOF prm.deferred_release
@@ -108,7 +125,7 @@ BEGIN
   RETURN QUERY
   SELECT o.entry_id, o.partner_id, o.payee_id, o.legal_entity, o.currency, o.part, o.amount,
     CASE WHEN s.share = 1 THEN o.amount
-         WHEN sign(t.target - (l.amount - o.amount)) = sign(l.amount) THEN t.target - (l.amount - o.amount) ELSE 0 END, o.is_receivable
+         WHEN sign(t.target - (l.amount - o.amount)) = sign(l.amount) THEN t.target - (l.amount - o.amount) ELSE 0 END, o.is_receivable, o.is_owed
   FROM prm.ledger_open o
   CROSS JOIN LATERAL (SELECT i.amount, i.earning_event_id, i.plan_id FROM prm.ledger i
     WHERE i.program_id = _deferred.program_id AND i.entry_id = o.entry_id OFFSET 0) l
@@ -132,7 +149,7 @@ $prm$;
 COMMENT ON FUNCTION prm._deferred(bigint, date) IS
 'The open entries of plans that pay on collection, due by a day, each with round(entry * collected so far / invoiced) less what was released before.';
 
-CREATE FUNCTION prm._post_draws(program_id bigint, period date, period_end date, period_kind text, payee_id bigint, held bigint[], held_partners bigint[]) RETURNS void
+CREATE FUNCTION prm._post_draws(program_id bigint, period date, period_end date, period_kind text, payee_id bigint, held prm.settlement_hold) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 BEGIN
@@ -152,14 +169,14 @@ BEGIN
         SELECT coalesce(sum(o.amount), 0) AS earned FROM (
           SELECT i.amount FROM prm.ledger_open i
           WHERE i.program_id = _post_draws.program_id AND i.partner_id = a.partner_id AND i.currency = a.currency AND i.due_on <= _post_draws.period_end
-            AND NOT i.is_deferred AND NOT i.is_receivable AND i.entry_id <> ALL (_post_draws.held)
+            AND NOT i.is_deferred AND NOT i.is_receivable AND i.entry_id <> ALL ((_post_draws.held).entries)
           UNION ALL
           SELECT r.release FROM prm._deferred(_post_draws.program_id, _post_draws.period_end) r
-          WHERE r.partner_id = a.partner_id AND r.currency = a.currency AND r.entry_id <> ALL (_post_draws.held)) o) e
+          WHERE r.partner_id = a.partner_id AND r.currency = a.currency AND r.entry_id <> ALL ((_post_draws.held).entries)) o) e
       CROSS JOIN LATERAL (
         SELECT coalesce(sum(l.amount), 0) AS debt FROM prm.ledger l
         WHERE l.program_id = _post_draws.program_id AND l.partner_id = a.partner_id AND l.kind = 'draw' AND l.component = 'recoverable' AND l.currency = a.currency) b
-      WHERE a.program_id = _post_draws.program_id AND a.valid @> _post_draws.period_end AND a.partner_id <> ALL (_post_draws.held_partners)
+      WHERE a.program_id = _post_draws.program_id AND a.valid @> _post_draws.period_end AND a.partner_id <> ALL ((_post_draws.held).partners || (_post_draws.held).banned)
     ) d
     CROSS JOIN LATERAL (SELECT prm._payee_of(_post_draws.program_id, d.partner_id, d.currency, _post_draws.period_end) AS payee_id) y
     CROSS JOIN LATERAL prm._settlement_terms(_post_draws.program_id, ARRAY[y.payee_id], ARRAY[d.currency]) t
@@ -168,25 +185,28 @@ BEGIN
     ON CONFLICT (program_id, idempotency_key) DO NOTHING;
 END
 $prm$;
-COMMENT ON FUNCTION prm._post_draws(bigint, date, date, text, bigint, bigint[], bigint[]) IS
+COMMENT ON FUNCTION prm._post_draws(bigint, date, date, text, bigint, prm.settlement_hold) IS
 'Writes what draws add to the earnings of a period, or take back of what is earned above them.';
 
-CREATE FUNCTION prm._close_one(program_id bigint, period date, period_end date, period_kind text, payee_id bigint, forced boolean, held bigint[], held_partners bigint[])
+CREATE FUNCTION prm._close_one(program_id bigint, period date, period_end date, period_kind text, payee_id bigint, forced boolean, held prm.settlement_hold)
 RETURNS SETOF prm.closing
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_free constant boolean := cardinality(_close_one.held) = 0 AND cardinality(_close_one.held_partners) = 0;
+  the_held constant bigint[] := (_close_one.held).entries;
+  the_partners constant bigint[] := (_close_one.held).partners;
+  the_banned constant bigint[] := (_close_one.held).banned;
+  the_free constant boolean := cardinality(the_held || the_partners || the_banned) = 0;
 BEGIN
   IF NOT _close_one.forced AND EXISTS (SELECT 1 FROM prm.draw_agreement a WHERE a.program_id = _close_one.program_id AND a.valid @> _close_one.period_end) THEN
     PERFORM prm._post_draws(_close_one.program_id, _close_one.period, _close_one.period_end, _close_one.period_kind, _close_one.payee_id,
-      _close_one.held, _close_one.held_partners);
+      _close_one.held);
   END IF;
   PERFORM prm._make_payees(_close_one.program_id);
   RETURN QUERY
   WITH deferred AS MATERIALIZED (
     SELECT r.* FROM prm._deferred(_close_one.program_id, _close_one.period_end) r
-    WHERE r.release <> 0 AND r.entry_id <> ALL (_close_one.held) AND r.partner_id <> ALL (_close_one.held_partners)
+    WHERE r.release <> 0 AND r.entry_id <> ALL (the_held) AND r.partner_id <> ALL (the_partners) AND (r.is_owed OR r.partner_id <> ALL (the_banned))
   ), bundle AS MATERIALIZED (
     -- First by what stands in the rows; then by payees, of which there are few.
     SELECT u.partner_id, u.payee_id AS named_id, u.legal_entity, u.currency, sum(u.amount) AS amount, sum(u.entries)::bigint AS entries, sum(u.receivable) AS receivable
@@ -195,7 +215,8 @@ BEGIN
         coalesce(sum(o.amount) FILTER (WHERE o.is_receivable), 0) AS receivable
       FROM prm.ledger_open o
       WHERE o.program_id = _close_one.program_id AND o.due_on <= _close_one.period_end AND NOT o.is_deferred
-        AND (the_free OR (o.entry_id NOT IN (SELECT h FROM unnest(_close_one.held) h) AND o.partner_id NOT IN (SELECT h FROM unnest(_close_one.held_partners) h)))
+        AND (the_free OR (o.entry_id NOT IN (SELECT h FROM unnest(the_held) h) AND o.partner_id NOT IN (SELECT h FROM unnest(the_partners) h)
+          AND (o.is_owed OR o.partner_id NOT IN (SELECT h FROM unnest(the_banned) h))))
       GROUP BY o.partner_id, o.payee_id, o.legal_entity, o.currency
       UNION ALL
       SELECT d.partner_id, d.payee_id, d.legal_entity, d.currency, sum(d.release), count(*), coalesce(sum(d.release) FILTER (WHERE d.is_receivable), 0)
@@ -243,7 +264,8 @@ BEGIN
   ), taken AS (
     DELETE FROM prm.ledger_open o USING accepted a
     WHERE o.program_id = _close_one.program_id AND o.due_on <= _close_one.period_end AND NOT o.is_deferred
-      AND (the_free OR (o.entry_id NOT IN (SELECT h FROM unnest(_close_one.held) h) AND o.partner_id NOT IN (SELECT h FROM unnest(_close_one.held_partners) h)))
+      AND (the_free OR (o.entry_id NOT IN (SELECT h FROM unnest(the_held) h) AND o.partner_id NOT IN (SELECT h FROM unnest(the_partners) h)
+          AND (o.is_owed OR o.partner_id NOT IN (SELECT h FROM unnest(the_banned) h))))
       AND a.earner_id = o.partner_id AND a.named_id = o.payee_id AND a.legal_entity = o.legal_entity AND a.currency = o.currency
     RETURNING o.entry_id, a.statement_id, a.partner_id, o.part, o.amount
   ), released AS MATERIALIZED (
@@ -276,26 +298,10 @@ BEGIN
   FROM verdict v LEFT JOIN made m ON m.payee_id = v.payee_id AND m.legal_entity = v.legal_entity AND m.currency = v.currency;
 END
 $prm$;
-COMMENT ON FUNCTION prm._close_one(bigint, date, date, text, bigint, boolean, bigint[], bigint[]) IS
+COMMENT ON FUNCTION prm._close_one(bigint, date, date, text, bigint, boolean, prm.settlement_hold) IS
 'Settles what is due by the end of one period: makes statements with their lines, and returns a row for each payee, company and currency. The caller holds the calendar.';
 
-CREATE FUNCTION prm._close_held(program_id bigint, partners boolean) RETURNS bigint[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
-  -- What takes an entry back is held with it.
-  SELECT coalesce(array_agg(DISTINCT x.id), '{}') FROM (
-    SELECT CASE WHEN _close_held.partners THEN h.partner_id ELSE h.entry_id END AS id FROM prm.ledger_hold h
-    WHERE h.program_id = _close_held.program_id AND h.action = 'place' AND (h.entry_id IS NULL) = _close_held.partners
-      AND NOT EXISTS (SELECT 1 FROM prm.ledger_hold r WHERE r.program_id = h.program_id AND r.hold_ref = h.hold_id AND r.action IN ('release', 'expire'))
-    UNION ALL
-    SELECT l.entry_id FROM prm.ledger_hold h
-    JOIN prm.ledger l ON l.program_id = h.program_id AND l.cause_entry_id = h.entry_id
-    WHERE NOT _close_held.partners AND h.program_id = _close_held.program_id AND h.action = 'place' AND h.entry_id IS NOT NULL AND l.kind IN ('reversal', 'clawback')
-      AND NOT EXISTS (SELECT 1 FROM prm.ledger_hold r WHERE r.program_id = h.program_id AND r.hold_ref = h.hold_id AND r.action IN ('release', 'expire'))
-  ) x
-$prm$;
-COMMENT ON FUNCTION prm._close_held(bigint, boolean) IS 'The entries, or the partners all of whose entries, are held now.';
-
-CREATE FUNCTION prm._unsettled(program_id bigint, period date, payee_id bigint, held bigint[], held_partners bigint[], done prm.closing[]) RETURNS SETOF prm.closing
+CREATE FUNCTION prm._unsettled(program_id bigint, period date, payee_id bigint, held prm.settlement_hold, done prm.closing[]) RETURNS SETOF prm.closing
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -312,7 +318,8 @@ BEGIN
   ), bundle AS MATERIALIZED (
     SELECT o.partner_id, o.payee_id AS named_id, o.legal_entity, o.currency,
       -- With this many distinct days only, the periods can be told apart afterwards.
-      o.due_on, o.is_deferred, o.entry_id IN (SELECT h FROM unnest(_unsettled.held) h) OR o.partner_id IN (SELECT h FROM unnest(_unsettled.held_partners) h) AS is_held,
+      o.due_on, o.is_deferred, o.entry_id = ANY ((_unsettled.held).entries) OR o.partner_id = ANY ((_unsettled.held).partners)
+        OR NOT o.is_owed AND o.partner_id = ANY ((_unsettled.held).banned) AS is_held,
       sum(o.amount) AS amount, count(*) AS entries
     FROM prm.ledger_open o WHERE o.program_id = _unsettled.program_id GROUP BY 1, 2, 3, 4, 5, 6, 7
   ), placed AS MATERIALIZED (
@@ -348,7 +355,7 @@ BEGIN
     WHERE d.payee_id = g.payee_id AND d.currency = g.currency AND coalesce(d.legal_entity, '') = g.legal_entity AND d.outcome IN ('below_minimum', 'period_closed')));
 END
 $prm$;
-COMMENT ON FUNCTION prm._unsettled(bigint, date, bigint, bigint[], bigint[], prm.closing[]) IS
+COMMENT ON FUNCTION prm._unsettled(bigint, date, bigint, prm.settlement_hold, prm.closing[]) IS
 'What a close left open, by payee, currency, company and reason; done: what the close said itself.';
 
 CREATE FUNCTION prm._close(program_id bigint, period date, payee_id bigint, mode text) RETURNS SETOF prm.closing
@@ -357,8 +364,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   the_fiscal integer;
   the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(_close.program_id))::date;
-  the_held bigint[];
-  the_held_partners bigint[];
+  the_held prm.settlement_hold;
   the_done prm.closing[] := '{}';
   the_rows prm.closing[];
   the_periods date[];
@@ -368,8 +374,7 @@ DECLARE
 BEGIN
   PERFORM prm._lock_calendar(_close.program_id, true);
   SELECT p.fiscal_year_start INTO the_fiscal FROM prm.program p WHERE p.program_id = _close.program_id;
-  the_held := prm._close_held(_close.program_id, false);
-  the_held_partners := prm._close_held(_close.program_id, true);
+  the_held := prm._settlement_hold(_close.program_id);
   FOR kind IN
     SELECT c.period_kind, c.closed_through FROM prm.settlement_calendar c
     WHERE c.program_id = _close.program_id AND (_close.mode <> 'forced' OR c.period_kind = 'month')
@@ -409,7 +414,7 @@ BEGIN
       the_done := coalesce((SELECT array_agg(d) FROM unnest(the_done) d WHERE d.statement_id IS NOT NULL OR d.outcome = 'period_closed'), '{}');
       SELECT array_agg(r) INTO the_rows FROM prm._close_one(_close.program_id, the_start,
         least(prm.period_end(the_start, kind.period_kind, the_fiscal), the_last), kind.period_kind,
-        _close.payee_id, _close.mode = 'forced', the_held, the_held_partners) r;
+        _close.payee_id, _close.mode = 'forced', the_held) r;
       the_done := the_done || coalesce(the_rows, '{}');
     END LOOP;
     IF _close.mode = 'close' AND _close.payee_id IS NULL THEN
@@ -421,7 +426,7 @@ BEGIN
       WHERE s.program_id = _close.program_id AND s.statement_id IN (SELECT d.statement_id FROM unnest(the_done) d WHERE d.auto_approve);
   END IF;
   RETURN QUERY SELECT * FROM unnest(the_done);
-  RETURN QUERY SELECT u.* FROM prm._unsettled(_close.program_id, _close.period, _close.payee_id, the_held, the_held_partners, the_done) u;
+  RETURN QUERY SELECT u.* FROM prm._unsettled(_close.program_id, _close.period, _close.payee_id, the_held, the_done) u;
 END
 $prm$;
 COMMENT ON FUNCTION prm._close(bigint, date, bigint, text) IS
@@ -531,25 +536,21 @@ BEGIN
       DETAIL = 'The outcomes are upheld, rejected and withdrawn.', HINT = 'Where it is upheld, prm.post_adjustment(...) corrects the amount.';
   END IF;
   PERFORM prm._lock_calendar(the_program, false);
-  SELECT h.hold_id, h.partner_id INTO hold FROM prm.ledger_hold h
-    WHERE h.program_id = the_program AND h.entry_id = resolve_dispute.entry_id AND h.kind = 'dispute' AND h.action = 'place'
-      AND NOT EXISTS (SELECT 1 FROM prm.ledger_hold r WHERE r.program_id = h.program_id AND r.hold_ref = h.hold_id AND r.action IN ('release', 'expire'))
-    ORDER BY h.hold_id LIMIT 1;
+  SELECT h.hold_id INTO hold FROM prm._standing_hold h
+    WHERE h.program_id = the_program AND h.entry_id = resolve_dispute.entry_id AND h.kind = 'dispute' ORDER BY h.hold_id LIMIT 1;
   IF hold.hold_id IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('entry %s is not disputed', coalesce(resolve_dispute.entry_id::text, 'NULL')),
       DETAIL = 'No dispute of it is open.', HINT = 'SELECT * FROM prm.v_dispute WHERE state = ''open'' lists the open ones.';
   END IF;
-  INSERT INTO prm.ledger_hold (program_id, entry_id, partner_id, kind, action, hold_ref, placed_at, released_at, reason, actor)
-    VALUES (the_program, resolve_dispute.entry_id, hold.partner_id, 'dispute', 'release', hold.hold_id, prm.now(), prm.now(),
-      concat_ws(': ', resolve_dispute.outcome, resolve_dispute.reason), prm.current_actor());
+  INSERT INTO prm.ledger_hold (program_id, hold_ref, action, reason)
+    VALUES (the_program, hold.hold_id, 'release', concat_ws(': ', resolve_dispute.outcome, resolve_dispute.reason));
   FOR target IN
     SELECT DISTINCT s.statement_id FROM prm.statement_line l JOIN prm.statement s ON s.program_id = l.program_id AND s.statement_id = l.statement_id
     WHERE l.program_id = the_program AND l.entry_id = resolve_dispute.entry_id AND s.state = 'disputed'
       -- Another entry of the statement may be disputed, too.
-      AND NOT EXISTS (SELECT 1 FROM prm.statement_line o
-        JOIN prm.ledger_hold h ON h.program_id = o.program_id AND h.entry_id = o.entry_id AND h.kind = 'dispute' AND h.action = 'place'
-        WHERE o.program_id = l.program_id AND o.statement_id = l.statement_id
-          AND NOT EXISTS (SELECT 1 FROM prm.ledger_hold r WHERE r.program_id = h.program_id AND r.hold_ref = h.hold_id AND r.action IN ('release', 'expire')))
+      AND NOT EXISTS (SELECT 1 FROM prm._standing_hold h
+        JOIN prm.statement_line o ON o.program_id = h.program_id AND o.entry_id = h.entry_id
+        WHERE h.program_id = the_program AND h.kind = 'dispute' AND o.statement_id = l.statement_id)
   LOOP
     PERFORM prm.fire('statement', target.statement_id, 'resolve', concat_ws(': ', resolve_dispute.outcome, resolve_dispute.reason), '{}', the_program);
   END LOOP;

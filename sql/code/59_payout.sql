@@ -380,6 +380,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   the_program bigint := prm._check_program(partner_balance.program_id);
   the_now timestamptz := prm.now();
+  the_free boolean := NOT EXISTS (SELECT 1 FROM prm._standing_hold h WHERE h.program_id = the_program AND h.partner_id = partner_balance.partner_id);
 BEGIN
   -- Only what is open, and sums by statement: neither grows with what was settled entry by entry.
   RETURN QUERY
@@ -390,11 +391,8 @@ BEGIN
       coalesce(sum(o.amount) FILTER (WHERE NOT h.is_held AND o.eligible_at <= the_now AND NOT o.is_deferred), 0) AS eligible,
       0::numeric AS on_statement, 0::numeric AS paid, 0::numeric AS debt, 0::numeric AS draw_debt
     FROM prm.ledger_open o
-    CROSS JOIN LATERAL (SELECT o.entry_id = ANY (k.held) OR k.all_held AS is_held FROM (
-      SELECT coalesce(array_agg(p.entry_id) FILTER (WHERE p.entry_id IS NOT NULL), '{}') AS held, coalesce(bool_or(p.entry_id IS NULL), false) AS all_held
-      FROM prm.ledger_hold p
-      WHERE p.program_id = the_program AND p.partner_id = partner_balance.partner_id AND p.action = 'place'
-        AND NOT EXISTS (SELECT 1 FROM prm.ledger_hold r WHERE r.program_id = the_program AND r.hold_ref = p.hold_id AND r.action IN ('release', 'expire'))) k) h
+    CROSS JOIN LATERAL (SELECT NOT the_free AND EXISTS (SELECT 1 FROM prm.v_entry_hold v
+      WHERE v.program_id = the_program AND v.entry_id = o.entry_id AND v.held) AS is_held) h
     WHERE o.program_id = the_program AND o.partner_id = partner_balance.partner_id
     GROUP BY o.currency
     UNION ALL

@@ -12,7 +12,7 @@ ALTER TABLE prm.ledger_hold ENABLE ALWAYS TRIGGER prm_append_only;
 
 CREATE OR REPLACE FUNCTION prm._settled_entries(program_id bigint, entry_ids bigint[]) RETURNS bigint[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT '{}'::bigint[] $prm$;
+$prm$ SELECT coalesce(prm._is_settled(_settled_entries.program_id, _settled_entries.entry_ids), '{}') $prm$;
 COMMENT ON FUNCTION prm._settled_entries(bigint, bigint[]) IS 'Which of the ledger entries are on a statement, so that they can no longer be held or canceled.';
 
 -- Holds.

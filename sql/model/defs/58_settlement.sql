@@ -16,9 +16,9 @@ BEGIN
   LOOP
     the_zone := prm._program_time_zone(the_program);
     SELECT array_agg(p.plan_id) INTO the_deferred FROM prm.commission_plan p WHERE p.program_id = the_program AND p.pay_on = 'collected';
-    INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_deferred, amount, currency, legal_entity)
+    INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_owed, is_deferred, amount, currency, legal_entity)
       SELECT n.program_id, n.partner_id, n.entry_id, coalesce(n.payee_id, 0), n.eligible_at,
-        greatest(n.earned_on, (n.eligible_at AT TIME ZONE the_zone)::date), 1, n.kind IN ('royalty', 'fee'),
+        greatest(n.earned_on, (n.eligible_at AT TIME ZONE the_zone)::date), 1, n.kind IN ('royalty', 'fee'), n.kind IN ('clawback', 'royalty', 'fee'),
         n.earning_event_id IS NOT NULL AND coalesce(n.plan_id = ANY (the_deferred), false), n.amount, n.currency, coalesce(n.legal_entity, '')
       FROM new_rows n
       WHERE n.program_id = the_program AND (n.kind NOT IN ('payout', 'payout_fee') OR n.component = 'received')
@@ -152,18 +152,18 @@ DECLARE
   the_statement bigint;
   the_state text;
 BEGIN
-  -- One dispute of an entry at a time: the statement or the open row is held until the end of the transaction.
+  -- No close meanwhile; and one dispute of an entry at a time.
+  PERFORM prm._lock_calendar(NEW.program_id, false);
   SELECT l.partner_id, l.kind INTO entry FROM prm.ledger l WHERE l.program_id = NEW.program_id AND l.entry_id = NEW.entry_id;
   IF entry.partner_id IS DISTINCT FROM NEW.partner_id THEN
     RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = format('entry %s is not partner %s''s', NEW.entry_id, NEW.partner_id),
       DETAIL = 'A partner disputes its own entries.', HINT = 'SELECT entry_id FROM prm.v_ledger lists them.', SCHEMA = 'prm', TABLE = 'dispute';
   END IF;
-  PERFORM o.entry_id FROM prm.ledger_open o WHERE o.program_id = NEW.program_id AND o.partner_id = NEW.partner_id AND o.entry_id = NEW.entry_id FOR UPDATE;
+  PERFORM l.entry_id FROM prm.ledger l WHERE l.program_id = NEW.program_id AND l.entry_id = NEW.entry_id FOR NO KEY UPDATE;
   SELECT s.statement_id, s.state INTO the_statement, the_state FROM prm.statement_line l
     JOIN prm.statement s ON s.program_id = l.program_id AND s.statement_id = l.statement_id
     WHERE l.program_id = NEW.program_id AND l.entry_id = NEW.entry_id ORDER BY l.part DESC LIMIT 1 FOR UPDATE OF s;
-  IF EXISTS (SELECT 1 FROM prm.ledger_hold h WHERE h.program_id = NEW.program_id AND h.entry_id = NEW.entry_id AND h.action = 'place' AND h.kind = 'dispute'
-      AND NOT EXISTS (SELECT 1 FROM prm.ledger_hold r WHERE r.program_id = h.program_id AND r.hold_ref = h.hold_id AND r.action IN ('release', 'expire'))) THEN
+  IF EXISTS (SELECT 1 FROM prm._standing_hold h WHERE h.program_id = NEW.program_id AND h.entry_id = NEW.entry_id AND h.kind = 'dispute') THEN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('entry %s is disputed already', NEW.entry_id),
       DETAIL = 'An entry has one open dispute.', HINT = 'SELECT prm.resolve_dispute(...) ends it.', SCHEMA = 'prm', TABLE = 'dispute';
   END IF;
@@ -172,8 +172,7 @@ BEGIN
       DETAIL = 'What was invoiced or paid is corrected by an adjustment on the next statement.',
       HINT = 'Ask the vendor for an adjustment: prm.post_adjustment(...).', SCHEMA = 'prm', TABLE = 'dispute';
   END IF;
-  INSERT INTO prm.ledger_hold (program_id, entry_id, partner_id, kind, action, placed_at, reason, actor)
-    VALUES (NEW.program_id, NEW.entry_id, NEW.partner_id, 'dispute', 'place', NEW.opened_at, NEW.reason, NEW.opened_by);
+  INSERT INTO prm.ledger_hold (program_id, entry_id, kind, reason) VALUES (NEW.program_id, NEW.entry_id, 'dispute', NEW.reason);
   IF the_state IN ('settled', 'approved') THEN
     PERFORM prm.fire('statement', the_statement, 'dispute', format('entry %s: %s', NEW.entry_id, NEW.reason), '{}', NEW.program_id);
   END IF;
@@ -184,3 +183,16 @@ REVOKE ALL ON FUNCTION prm._dispute_opened() FROM PUBLIC;
 COMMENT ON FUNCTION prm._dispute_opened() IS
 'Trigger of dispute: holds the entry, and stops the statement that it stands on. Errors: 42501 another partner''s entry, 55000 disputed already, invoiced or paid.';
 CREATE OR REPLACE TRIGGER prm_20_dispute AFTER INSERT ON prm.dispute FOR EACH ROW EXECUTE FUNCTION prm._dispute_opened();
+
+-- A hold waits for a close that is at work, and a close for holds: neither misses the other.
+CREATE OR REPLACE FUNCTION prm._hold_meets_close() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  PERFORM prm._lock_calendar(NEW.program_id, false);
+  RETURN NEW;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._hold_meets_close() FROM PUBLIC;
+COMMENT ON FUNCTION prm._hold_meets_close() IS 'Trigger of ledger_hold: waits for a close that is at work, so that what is looked at next is what it left.';
+CREATE OR REPLACE TRIGGER prm_00_close BEFORE INSERT ON prm.ledger_hold FOR EACH ROW EXECUTE FUNCTION prm._hold_meets_close();

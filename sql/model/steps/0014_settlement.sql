@@ -126,6 +126,7 @@ CREATE TABLE prm.ledger_open (
   due_on date NOT NULL,
   part integer NOT NULL,
   is_receivable boolean NOT NULL,
+  is_owed boolean NOT NULL,
   is_deferred boolean NOT NULL,
   amount numeric NOT NULL,
   currency text NOT NULL,
@@ -133,9 +134,9 @@ CREATE TABLE prm.ledger_open (
   CONSTRAINT ledger_open_pkey PRIMARY KEY (program_id, partner_id, entry_id)
 ) WITH (fillfactor = 100);
 CREATE INDEX ledger_open_deferred_idx ON prm.ledger_open (program_id, entry_id) WHERE is_deferred;
-INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_deferred, amount, currency, legal_entity)
+INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_owed, is_deferred, amount, currency, legal_entity)
   SELECT l.program_id, l.partner_id, l.entry_id, coalesce(l.payee_id, 0), l.eligible_at,
-    greatest(l.earned_on, (l.eligible_at AT TIME ZONE p.time_zone)::date), 1, l.kind IN ('royalty', 'fee'), false, l.amount, l.currency, coalesce(l.legal_entity, '')
+    greatest(l.earned_on, (l.eligible_at AT TIME ZONE p.time_zone)::date), 1, l.kind IN ('royalty', 'fee'), l.kind IN ('clawback', 'royalty', 'fee'), false, l.amount, l.currency, coalesce(l.legal_entity, '')
   FROM prm.ledger l JOIN prm.program p ON p.program_id = l.program_id
   WHERE l.kind NOT IN ('payout', 'payout_fee');
 
