@@ -265,3 +265,12 @@ CREATE TABLE prm.payout_statement (
   CONSTRAINT payout_statement_statement_fkey FOREIGN KEY (program_id, statement_id) REFERENCES prm.statement (program_id, statement_id)
 );
 CREATE UNIQUE INDEX payout_statement_claim_key ON prm.payout_statement (program_id, statement_id) WHERE released_at IS NULL;
+
+-- What partners may read on their statements; without a row: everything.
+CREATE TABLE prm.statement_policy (
+  program_id bigint NOT NULL REFERENCES prm.program (program_id) ON DELETE CASCADE,
+  customer_shown text NOT NULL DEFAULT 'full',
+  basis_shown boolean NOT NULL DEFAULT true,
+  CONSTRAINT statement_policy_pkey PRIMARY KEY (program_id),
+  CONSTRAINT statement_policy_customer_check CHECK (customer_shown IN ('full', 'initials', 'hidden'))
+);
