@@ -8,12 +8,15 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 
 /* The acting partner is looked up with the caller's identity, before the owner's is taken on. */
 static const char *const customer_query =
 	"SELECT CASE WHEN $3 OPERATOR(pg_catalog.=) 0 THEN c.name ELSE CASE coalesce(p.customer_shown, 'full')"
-	" WHEN 'full' THEN c.name WHEN 'initials' THEN pg_catalog.regexp_replace(c.name, '(\\w)\\w*', '\\1.', 'g') END END"
+	" WHEN 'full' THEN c.name WHEN 'initials' THEN (SELECT pg_catalog.string_agg(pg_catalog.concat(pg_catalog.\"left\"(w, 1), '.'), ' ')"
+	" FROM pg_catalog.regexp_split_to_table(c.name, '[[:space:]]+') AS w) END END"
 	" FROM prm.ledger l"
 	" JOIN prm.earning_event e ON e.program_id OPERATOR(pg_catalog.=) $1 AND e.earning_event_id OPERATOR(pg_catalog.=) l.earning_event_id"
 	" LEFT JOIN prm.earning_event o ON o.program_id OPERATOR(pg_catalog.=) $1 AND o.earning_event_id OPERATOR(pg_catalog.=) e.applies_to_id"

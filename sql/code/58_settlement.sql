@@ -190,7 +190,8 @@ COMMENT ON FUNCTION prm._post_draws(bigint, date, date, text, bigint, prm.settle
 
 CREATE FUNCTION prm._close_one(program_id bigint, period date, period_end date, period_kind text, payee_id bigint, forced boolean, held prm.settlement_hold)
 RETURNS SETOF prm.closing
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+-- All of it is sets; the tables may have no statistics that know the programme.
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_held constant bigint[] := (_close_one.held).entries;

@@ -22,7 +22,7 @@ BEGIN
         n.earning_event_id IS NOT NULL AND coalesce(n.plan_id = ANY (the_deferred), false), n.amount, n.currency, coalesce(n.legal_entity, '')
       FROM new_rows n
       WHERE n.program_id = the_program AND (n.kind NOT IN ('payout', 'payout_fee') OR n.component = 'received')
-      ORDER BY n.partner_id, n.entry_id;
+      ORDER BY n.entry_id;
   END LOOP;
   RETURN NULL;
 END
@@ -40,16 +40,22 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   batch record;
+  said record;
   fault record;
 BEGIN
   FOR batch IN
-    SELECT s.program_id, array_agg(s.statement_id) AS ids, array_agg(s.amount) AS amounts, array_agg(s.lines) AS counts
+    SELECT s.program_id, array_agg(s.statement_id ORDER BY s.statement_id) AS ids, array_agg(s.amount ORDER BY s.statement_id) AS amounts,
+      array_agg(s.lines ORDER BY s.statement_id) AS counts
     FROM (SELECT n.program_id, n.statement_id, sum(n.amount) AS amount, count(*) AS lines FROM new_rows n GROUP BY n.program_id, n.statement_id) s
     GROUP BY s.program_id
   LOOP
+    -- All at once and in order, so that they are compared without looking up each.
+    SELECT array_agg(t.statement_id ORDER BY t.statement_id) AS ids, array_agg(t.total ORDER BY t.statement_id) AS amounts, array_agg(t.entries ORDER BY t.statement_id) AS counts
+      INTO said FROM prm.statement t WHERE t.program_id = batch.program_id AND t.statement_id = ANY (batch.ids);
+    CONTINUE WHEN said.ids = batch.ids AND said.amounts = batch.amounts AND said.counts = batch.counts;
     SELECT i.statement_id, i.amount, i.lines, s.total, s.entries INTO fault
       FROM unnest(batch.ids, batch.amounts, batch.counts) AS i(statement_id, amount, lines)
-      LEFT JOIN LATERAL (SELECT t.total, t.entries FROM prm.statement t WHERE t.program_id = batch.program_id AND t.statement_id = i.statement_id OFFSET 0) s ON true
+      LEFT JOIN unnest(said.ids, said.amounts, said.counts) AS s(statement_id, total, entries) ON s.statement_id = i.statement_id
       WHERE s.total IS NULL OR s.total <> i.amount OR s.entries <> i.lines
       ORDER BY i.statement_id LIMIT 1;
     IF fault.statement_id IS NOT NULL THEN

@@ -102,16 +102,14 @@ CREATE TABLE prm.statement_line (
 );
 CREATE INDEX statement_line_statement_idx ON prm.statement_line (program_id, statement_id);
 
--- What each earning partner has on a statement; with delegation they are not the payee.
+-- What each earning partner has on a statement; with delegation they are not the payee. Written with the lines, as they are.
 CREATE TABLE prm.statement_share (
   program_id bigint NOT NULL,
   partner_id bigint NOT NULL,
   statement_id bigint NOT NULL,
   amount numeric NOT NULL,
   entries bigint NOT NULL,
-  CONSTRAINT statement_share_pkey PRIMARY KEY (program_id, partner_id, statement_id),
-  CONSTRAINT statement_share_statement_fkey FOREIGN KEY (program_id, statement_id) REFERENCES prm.statement (program_id, statement_id),
-  CONSTRAINT statement_share_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id)
+  CONSTRAINT statement_share_pkey PRIMARY KEY (program_id, partner_id, statement_id)
 );
 CREATE INDEX statement_share_statement_idx ON prm.statement_share (program_id, statement_id);
 
