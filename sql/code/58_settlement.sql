@@ -175,7 +175,7 @@ BEGIN
           WHERE r.partner_id = a.partner_id AND r.currency = a.currency AND r.entry_id <> ALL ((_post_draws.held).entries)) o) e
       CROSS JOIN LATERAL (
         SELECT coalesce(sum(l.amount), 0) AS debt FROM prm.ledger l
-        WHERE l.program_id = _post_draws.program_id AND l.partner_id = a.partner_id AND l.kind = 'draw' AND l.component = 'recoverable' AND l.currency = a.currency) b
+        WHERE l.program_id = _post_draws.program_id AND l.partner_id = a.partner_id AND l.kind IN ('draw', 'payout') AND l.kind = 'draw' AND l.component = 'recoverable' AND l.currency = a.currency) b
       WHERE a.program_id = _post_draws.program_id AND a.valid @> _post_draws.period_end AND a.partner_id <> ALL ((_post_draws.held).partners || (_post_draws.held).banned)
     ) d
     CROSS JOIN LATERAL (SELECT prm._payee_of(_post_draws.program_id, d.partner_id, d.currency, _post_draws.period_end) AS payee_id) y
@@ -284,8 +284,8 @@ BEGIN
       UNION ALL
       SELECT _close_one.program_id, r.entry_id, r.statement_id, r.partner_id, r.part, r.release FROM released r
   ), shared AS (
-    INSERT INTO prm.statement_share (program_id, partner_id, statement_id, amount, entries)
-      SELECT _close_one.program_id, a.earner_id, a.statement_id, sum(a.amount), sum(a.entries) FROM accepted a GROUP BY a.earner_id, a.statement_id
+    INSERT INTO prm.statement_share (program_id, partner_id, statement_id, currency, amount, entries)
+      SELECT _close_one.program_id, a.earner_id, a.statement_id, a.currency, sum(a.amount), sum(a.entries) FROM accepted a GROUP BY a.earner_id, a.statement_id, a.currency
       ORDER BY a.earner_id, a.statement_id
   )
   SELECT v.payee_id, v.currency, m.statement_id, v.amount, v.outcome,

@@ -127,8 +127,8 @@ BEGIN
       ORDER BY c.currency, c.payee_id, c.legal_entity
       RETURNING payout_id, payee_id, coalesce(legal_entity, '') AS legal_entity, currency, amount, fee, net, pay_currency, pay_amount
   ), claimed AS (
-    INSERT INTO prm.payout_statement (program_id, payout_id, statement_id, amount)
-      SELECT the_program, m.payout_id, o.statement_id, o.total
+    INSERT INTO prm.payout_statement (program_id, payout_id, statement_id, partner_id, amount)
+      SELECT the_program, m.payout_id, o.statement_id, o.partner_id, o.total
       FROM made m
       JOIN open o ON o.payee_id = m.payee_id AND o.legal_entity = m.legal_entity AND o.currency = m.currency
       JOIN term t ON t.payee_id = o.payee_id AND t.currency = o.currency
@@ -396,15 +396,19 @@ BEGIN
     WHERE o.program_id = the_program AND o.partner_id = partner_balance.partner_id
     GROUP BY o.currency
     UNION ALL
-    SELECT s.currency, 0, 0, 0, coalesce(sum(a.amount) FILTER (WHERE s.state <> 'paid' AND a.amount > 0), 0),
-      coalesce(sum(a.amount) FILTER (WHERE s.state = 'paid'), 0), coalesce(-sum(a.amount) FILTER (WHERE s.state <> 'paid' AND a.amount < 0), 0), 0
+    -- What is paid is told by the ledger: the statement of whoever is paid for others is not theirs to read.
+    SELECT a.currency, 0, 0, 0, sum(a.amount) + coalesce(-sum(a.amount) FILTER (WHERE s.state <> 'paid' AND a.amount < 0), 0), 0,
+      coalesce(-sum(a.amount) FILTER (WHERE s.state <> 'paid' AND a.amount < 0), 0), 0
     FROM prm.statement_share a
-    CROSS JOIN LATERAL (SELECT i.state, i.currency FROM prm.statement i WHERE i.program_id = the_program AND i.statement_id = a.statement_id OFFSET 0) s
+    LEFT JOIN LATERAL (SELECT i.state FROM prm.statement i WHERE i.program_id = the_program AND i.statement_id = a.statement_id OFFSET 0) s ON true
     WHERE a.program_id = the_program AND a.partner_id = partner_balance.partner_id
-    GROUP BY s.currency
+    GROUP BY a.currency
     UNION ALL
-    SELECT l.currency, 0, 0, 0, 0, 0, 0, sum(l.amount) FROM prm.ledger l
-    WHERE l.program_id = the_program AND l.partner_id = partner_balance.partner_id AND l.kind = 'draw' AND l.component = 'recoverable'
+    SELECT l.currency, 0, 0, 0, coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout'), 0),
+      -coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout'), 0), 0,
+      coalesce(sum(l.amount) FILTER (WHERE l.kind = 'draw' AND l.component = 'recoverable'), 0)
+    FROM prm.ledger l
+    WHERE l.program_id = the_program AND l.partner_id = partner_balance.partner_id AND l.kind IN ('draw', 'payout')
     GROUP BY l.currency
   ) x
   GROUP BY x.currency ORDER BY x.currency;

@@ -157,7 +157,7 @@ SELECT is_empty($$ SELECT r.signature, r.provolatile, e.volatility FROM routine 
     ('business_add', 's'), ('business_between', 's'), ('explain_commission', 's'), ('explain_health', 's'), ('explain_registration', 's'), ('health', 's'), ('partner_metrics', 's'), ('tier_gap', 's'),
     ('partner_balance', 's'), ('ledger_as_of', 's'), ('audit_ledger', 's'), ('entitlement', 's'), ('conflicts', 's'), ('export_program', 's'),
     ('fire', 'v'), ('fire_uuid', 'v'), ('review', 'v'), ('review_uuid', 'v'), ('answer_criteria', 'v'), ('complete_task', 'v'), ('migrate_subjects', 'v'), ('define_machine', 'v'), ('attach_machine', 'v'), ('detach_machine', 'v'), ('install', 'v'), ('uninstall', 'v'), ('create_program', 'v'),
-    ('import', 'v'), ('demo', 'v'), ('evaluate_tiers', 'v'), ('claim_outbox', 'v'), ('ack_outbox', 'v'), ('record_metric', 'v')) AS e(name, volatility)
+    ('import', 'v'), ('demo', 'v'), ('close_period', 'v'), ('preview_period', 'v'), ('approve_statement', 'v'), ('create_payouts', 'v'), ('settle_payout', 'v'), ('force_payout', 'v'), ('request_payout', 'v'), ('receive_payment', 'v'), ('write_off_debts', 'v'), ('dispute', 'v'), ('resolve_dispute', 'v'), ('my_statement', 's'), ('my_earnings', 's'), ('evaluate_tiers', 'v'), ('claim_outbox', 'v'), ('ack_outbox', 'v'), ('record_metric', 'v')) AS e(name, volatility)
   ON e.name = r.proname WHERE NOT r.of_row AND r.provolatile::text <> e.volatility $$, 'functions have the volatility that was reviewed');
 SELECT is_empty($$ SELECT signature FROM routine WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v' $$, 'trigger functions are volatile');
 SELECT is_empty($$ SELECT signature FROM routine WHERE provolatile = 'i' AND language <> 'c' AND prokind = 'f'

@@ -97,7 +97,7 @@ SELECT pg_temp.at('2025-03-02 12:00+00');
 SELECT pg_temp.refund(:sold, 1000, '2025-03-02') AS late \gset
 SELECT is((SELECT string_agg(format('%s %s', kind, amount), ', ' ORDER BY entry_id) FROM prm.ledger WHERE partner_id = :ann), 'commission 100.00, payout -100.00, clawback -100.00',
   'HLD-007 CLB-002 a refund after payout is a new negative row, the original is untouched');
-SELECT is(pg_temp.balance(:ann), 'USD pending 0 held 0 eligible -100.00 statement 0 paid 100.00 debt 0 draw 0', 'HLD-002 a clawback skips the hold');
+SELECT is(pg_temp.balance(:ann), 'USD pending 0 held 0 eligible -100.00 statement 0.00 paid 100.00 debt 0 draw 0', 'HLD-002 a clawback skips the hold');
 SELECT pg_temp.sale(:ann, 'invoiced', 3000, '2025-02-10') AS next \gset
 SELECT pg_temp.at('2025-03-16 12:00+00');
 SELECT is(pg_temp.closing('2025-03-15'), 'settled Ann 200.00 USD 2025-03-01', 'CLB-002 the next statement is less by it');
@@ -131,7 +131,7 @@ SELECT pg_temp.settle_all();
 SELECT pg_temp.refund(:returned, 100, '2025-02-03') AS r1, pg_temp.refund(:bobs, 125, '2025-02-03') AS r2, pg_temp.sale(:ann, 'invoiced', 1000, '2025-02-05') AS good, pg_temp.sale(:bob, 'invoiced', 37.50, '2025-02-05') AS small \gset
 SELECT pg_temp.at('2025-03-01 12:00+00');
 SELECT is(pg_temp.closing('2025-02-28'), 'carry Bob -70.00 USD 2025-02-01, settled Ann 720.00 USD 2025-02-01', 'CLB-003 the clawback is subtracted once; CLB-005 below zero');
-SELECT is(pg_temp.balance(:bob), 'USD pending 0 held 0 eligible 0 statement 0 paid 100.00 debt 70.00 draw 0', 'CLB-005 the debt is shown');
+SELECT is(pg_temp.balance(:bob), 'USD pending 0 held 0 eligible 0 statement 0.00 paid 100.00 debt 70.00 draw 0', 'CLB-005 the debt is shown');
 SELECT pg_temp.approve();
 SELECT is(pg_temp.pay(), 'paid_out Ann 720.00 USD, owes Bob -70.00 USD', 'CLB-005 and blocks payouts');
 SELECT pg_temp.sale(:bob, 'invoiced', 125, '2025-03-05') AS more \gset
@@ -140,7 +140,7 @@ SELECT is(pg_temp.closing('2025-03-31'), 'settled Bob 100.00 USD 2025-03-01', 'C
 SELECT pg_temp.approve();
 SELECT is(pg_temp.pay(), 'paid_out Bob 30.00 USD', 'CLB-005 first pay the debt, only the excess is payable');
 SELECT pg_temp.settle_all();
-SELECT is(pg_temp.balance(:bob), 'USD pending 0 held 0 eligible 0 statement 0 paid 130.00 debt 0 draw 0', 'CLB-005 the debt is paid');
+SELECT is(pg_temp.balance(:bob), 'USD pending 0 held 0 eligible 0 statement 0.00 paid 130.00 debt 0 draw 0', 'CLB-005 the debt is paid');
 SELECT is((SELECT sum(amount) FROM prm.ledger WHERE partner_id = :bob), 0::numeric, 'and the ledger comes out even');
 
 -- The other policies.

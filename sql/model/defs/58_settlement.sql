@@ -34,7 +34,7 @@ CREATE OR REPLACE TRIGGER prm_50_open AFTER INSERT ON prm.ledger REFERENCING NEW
   FOR EACH STATEMENT EXECUTE FUNCTION prm._ledger_opened();
 
 -- Statements: the total is the sum of the lines. A statement says how many lines it has and what they come to, they come all
--- in one statement of SQL, and a statement without any is refused at the end of the transaction; nothing of it changes later.
+-- in the very statement of SQL that makes it, and nothing of it changes later.
 CREATE OR REPLACE FUNCTION prm._statement_lines() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -91,10 +91,8 @@ BEGIN
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._statement_complete() FROM PUBLIC;
-COMMENT ON FUNCTION prm._statement_complete() IS 'Constraint trigger of statement, at the end of the transaction: a statement has lines (23514).';
-DROP TRIGGER IF EXISTS prm_30_complete ON prm.statement;
-CREATE CONSTRAINT TRIGGER prm_30_complete AFTER INSERT ON prm.statement DEFERRABLE INITIALLY DEFERRED
-  FOR EACH ROW EXECUTE FUNCTION prm._statement_complete();
+COMMENT ON FUNCTION prm._statement_complete() IS 'Trigger of statement: it comes with its lines, in one statement of SQL (23514).';
+CREATE OR REPLACE TRIGGER prm_30_complete AFTER INSERT ON prm.statement FOR EACH ROW EXECUTE FUNCTION prm._statement_complete();
 
 CREATE OR REPLACE FUNCTION prm._statement_guard() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$

@@ -45,9 +45,8 @@ BEGIN
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._payout_sum() FROM PUBLIC;
-COMMENT ON FUNCTION prm._payout_sum() IS 'Constraint trigger of payout, at the end of the transaction: it is the sum of the statements that it pays (23514).';
-DROP TRIGGER IF EXISTS prm_30_sum ON prm.payout;
-CREATE CONSTRAINT TRIGGER prm_30_sum AFTER INSERT ON prm.payout DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION prm._payout_sum();
+COMMENT ON FUNCTION prm._payout_sum() IS 'Trigger of payout: it comes with the statements that it pays, in one statement of SQL, and is their sum (23514).';
+CREATE OR REPLACE TRIGGER prm_30_sum AFTER INSERT ON prm.payout FOR EACH ROW EXECUTE FUNCTION prm._payout_sum();
 
 CREATE OR REPLACE FUNCTION prm._payout_claim_guard() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$

@@ -107,6 +107,7 @@ CREATE TABLE prm.statement_share (
   program_id bigint NOT NULL,
   partner_id bigint NOT NULL,
   statement_id bigint NOT NULL,
+  currency text NOT NULL,
   amount numeric NOT NULL,
   entries bigint NOT NULL,
   CONSTRAINT statement_share_pkey PRIMARY KEY (program_id, partner_id, statement_id)
@@ -138,7 +139,8 @@ INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligibl
   FROM prm.ledger l JOIN prm.program p ON p.program_id = l.program_id
   WHERE l.kind NOT IN ('payout', 'payout_fee');
 
-CREATE INDEX ledger_draw_idx ON prm.ledger (program_id, partner_id) WHERE kind = 'draw';
+-- What was paid and drawn, without looking at what was earned.
+CREATE INDEX ledger_paid_idx ON prm.ledger (program_id, partner_id) WHERE kind IN ('draw', 'payout');
 CREATE INDEX ledger_hold_holder_idx ON prm.ledger_hold (program_id, partner_id) WHERE action = 'place';
 
 -- What a partner may count on each period; recoverable draws are paid back from what it earns above them.
@@ -255,6 +257,7 @@ CREATE TABLE prm.payout_statement (
   program_id bigint NOT NULL,
   payout_id bigint NOT NULL,
   statement_id bigint NOT NULL,
+  partner_id bigint NOT NULL,
   amount numeric NOT NULL,
   released_at timestamptz,
   recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
