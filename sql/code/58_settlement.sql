@@ -442,7 +442,7 @@ BEGIN
   -- Done and undone, so that the answer is the very one that the close would give.
   BEGIN
     SELECT array_agg(c) INTO the_rows FROM prm._close(_close_dry.program_id, _close_dry.period, _close_dry.payee_id, _close_dry.mode) c;
-    RAISE EXCEPTION USING ERRCODE = 'PRM01', MESSAGE = 'dry run';
+    RAISE EXCEPTION USING ERRCODE = 'PRM01', MESSAGE = 'dry run', DETAIL = 'What it did is undone.', HINT = 'It is caught right below.';
   EXCEPTION WHEN SQLSTATE 'PRM01' THEN
     NULL;
   END;

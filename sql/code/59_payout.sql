@@ -186,7 +186,7 @@ BEGIN
   -- Done and undone, so that the answer is the very one.
   BEGIN
     SELECT array_agg(p) INTO the_rows FROM prm._create_payouts(the_program, create_payouts.options) p;
-    RAISE EXCEPTION USING ERRCODE = 'PRM01', MESSAGE = 'dry run';
+    RAISE EXCEPTION USING ERRCODE = 'PRM01', MESSAGE = 'dry run', DETAIL = 'What it did is undone.', HINT = 'It is caught right below.';
   EXCEPTION WHEN SQLSTATE 'PRM01' THEN
     NULL;
   END;
