@@ -171,7 +171,9 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('entry %s is disputed already', NEW.entry_id),
       DETAIL = 'An entry has one open dispute.', HINT = 'SELECT prm.resolve_dispute(...) ends it.', SCHEMA = 'prm', TABLE = 'dispute';
   END IF;
-  IF the_state IN ('invoiced', 'paid') THEN
+  -- What is left of it can still be held.
+  IF the_state IN ('invoiced', 'paid') AND NOT EXISTS (SELECT 1 FROM prm.ledger_open o
+      WHERE o.program_id = NEW.program_id AND o.partner_id = NEW.partner_id AND o.entry_id = NEW.entry_id) THEN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('entry %s stands on statement %s, which is %s', NEW.entry_id, the_statement, the_state),
       DETAIL = 'What was invoiced or paid is corrected by an adjustment on the next statement.',
       HINT = 'Ask the vendor for an adjustment: prm.post_adjustment(...).', SCHEMA = 'prm', TABLE = 'dispute';
