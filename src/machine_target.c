@@ -1,6 +1,6 @@
 /*
  * machine_target.c: which table a machine serves. Owns the backend's cache of prm.machine_target, which attach_machine()
- * writes, beside the three tables of the model itself, and the keys of rows (PrmSubject).
+ * writes, beside the tables of the model itself, and the keys of rows (PrmSubject).
  *
  * Called by the walk, which refuses tables that are not registered, and by fire() and allowed_events(), which keep their plans
  * here: the plans name the table, so they are made again after the table was renamed.
@@ -80,7 +80,7 @@ static const char *const target_query =
 
 static HTAB *targets = NULL;
 static SPIPlanPtr target_plan = NULL;
-static PrmTarget own_targets[4];
+static PrmTarget own_targets[6];
 
 /* The table that is named in statements: of a partition the partitioned one at the top. */
 Oid
@@ -156,10 +156,12 @@ name_target(PrmTarget *target)
 static PrmTarget *
 own_target(const char *machine)
 {
-	static const char *const names[4][2] = {
-		{"lead", "lead_id"}, {"deal", "deal_id"}, {"partner", "partner_id"}, {"registration", "registration_id"}};
+	static const char *const names[][2] = {
+		{"lead", "lead_id"}, {"deal", "deal_id"}, {"partner", "partner_id"},
+		{"registration", "registration_id"}, {"statement", "statement_id"}, {"payout", "payout_id"}};
 
-	for (int i = 0; i < 4; i++)
+	StaticAssertStmt(lengthof(names) == lengthof(own_targets), "each of the model's tables with a machine has a place");
+	for (int i = 0; i < lengthof(names); i++)
 	{
 		PrmTarget *target = &own_targets[i];
 

@@ -59,7 +59,18 @@ DECLARE
         "closed": {"type": "final", "category": "won"},
         "expired": {"type": "final", "category": "lost"},
         "rejected": {"type": "final", "category": "lost"},
-        "canceled": {"type": "final", "category": "lost"}}}
+        "canceled": {"type": "final", "category": "lost"}}},
+      "statement": {"initial": "settled", "states": {
+        "settled": {"on": {"approve": {"target": "approved", "actor": "vendor"}, "dispute": {"target": "disputed", "reason": true}}},
+        "disputed": {"on": {"resolve": {"target": "settled", "actor": "vendor", "reason": true}}},
+        "approved": {"on": {"invoice": {"target": "invoiced", "actor": "vendor"}, "pay": {"target": "paid", "actor": "vendor"},
+                            "reopen": {"target": "settled", "actor": "vendor", "reason": true}, "dispute": {"target": "disputed", "reason": true}}},
+        "invoiced": {"on": {"pay": {"target": "paid", "actor": "vendor"}, "uninvoice": {"target": "settled", "actor": "vendor"}}},
+        "paid": {"on": {"bounce": {"target": "approved", "actor": "vendor"}, "bounce_invoiced": {"target": "invoiced", "actor": "vendor"}}}}},
+      "payout": {"initial": "pending", "states": {
+        "pending": {"on": {"pay": {"target": "paid", "actor": "vendor"}, "fail": {"target": "failed", "actor": "vendor"}}},
+        "paid": {"on": {"bounce": {"target": "failed", "actor": "vendor"}}},
+        "failed": {"on": {"reissue": {"target": "pending", "actor": "vendor"}}}}}
     },
     "partner_kind": [
       {"kind": "reseller", "label": "Reseller", "prospects": true, "sells": true, "supports": true},

@@ -11,20 +11,25 @@ CREATE OR REPLACE VIEW prm.v_ledger WITH (security_invoker = true) AS
           SELECT o.amount FROM prm.ledger o WHERE o.program_id = l.program_id AND o.entry_id = CASE l.kind WHEN 'reversal' THEN l.cause_entry_id ELSE l.entry_id END
           UNION ALL
           SELECT r.amount FROM prm.ledger r WHERE r.program_id = l.program_id AND r.cause_entry_id = CASE l.kind WHEN 'reversal' THEN l.cause_entry_id ELSE l.entry_id END
-            AND r.kind IN ('reversal', 'clawback')) c) THEN 'refunded'
+            AND r.kind = 'reversal') c) THEN 'refunded'
+      WHEN l.kind IN ('payout', 'payout_fee') AND l.component <> 'received' THEN 'paid'
+      WHEN o.entry_id IS NULL THEN CASE WHEN s.state = 'paid' THEN 'paid' ELSE 'on_statement' END
       WHEN h.hold_id IS NOT NULL THEN 'held'
       WHEN l.eligible_at > prm.now() THEN 'pending' ELSE 'eligible' END AS status,
     l.earned_on, l.eligible_at, l.credit_type, l.earning_event_id, e.kind AS event_kind, e.deal_id, d.name AS deal, e.occurred_at, e.document_ref,
     e.amount AS event_amount, l.plan_id, l.explain ->> 'plan' AS plan, l.rule_id, l.explain ->> 'rule' AS rule,
     l.explain ->> 'schedule' AS schedule, (l.explain ->> 'basis_amount')::numeric AS basis_amount,
     l.level, l.cause_entry_id, l.reason, l.payee_id, l.legal_entity, l.recorded_at,
+    h.hold_id IS NOT NULL AS held, h.kind AS hold_kind, h.reason AS hold_reason, h.placed_at AS held_since, h.hold_id,
     e.customer_id, e.product, e.applies_to_id, l.lineage_id, l.sequence_no, l.attained_before, l.explain ->> 'override_mode' AS override_mode,
-    (l.explain ->> 'exchange_rate')::numeric AS exchange_rate,
-    h.hold_id IS NOT NULL AS held, h.kind AS hold_kind, h.reason AS hold_reason, h.placed_at AS held_since, h.hold_id
+    (l.explain ->> 'exchange_rate')::numeric AS exchange_rate, s.statement_id, s.state AS statement_state, coalesce(o.amount, 0) AS open_amount
   FROM prm.ledger l
   JOIN prm.partner p ON p.program_id = l.program_id AND p.partner_id = l.partner_id
   LEFT JOIN prm.earning_event e ON e.program_id = l.program_id AND e.earning_event_id = l.earning_event_id
   LEFT JOIN prm.deal d ON d.program_id = e.program_id AND d.deal_id = e.deal_id
+  LEFT JOIN prm.ledger_open o ON o.program_id = l.program_id AND o.partner_id = l.partner_id AND o.entry_id = l.entry_id
+  LEFT JOIN LATERAL (SELECT i.statement_id, t.state FROM prm.statement_line i JOIN prm.statement t ON t.program_id = i.program_id AND t.statement_id = i.statement_id
+    WHERE i.program_id = l.program_id AND i.entry_id = l.entry_id ORDER BY i.part DESC LIMIT 1) s ON true
   -- As in v_entry_hold.
   LEFT JOIN LATERAL (
     SELECT s.hold_id, s.kind, s.reason, s.placed_at FROM (
@@ -43,7 +48,7 @@ COMMENT ON COLUMN prm.v_ledger.kind IS 'commission, override, bonus, reversal ..
 COMMENT ON COLUMN prm.v_ledger.component IS 'Component of the plan.';
 COMMENT ON COLUMN prm.v_ledger.amount IS 'Signed money; what goes back is negative.';
 COMMENT ON COLUMN prm.v_ledger.currency IS 'ISO 4217.';
-COMMENT ON COLUMN prm.v_ledger.status IS 'canceled (the partner was banned), refunded (nothing of it is left), held, pending until eligible_at, or eligible from then on. A reversal has canceled and refunded with what it takes back.';
+COMMENT ON COLUMN prm.v_ledger.status IS 'canceled (the partner was banned), refunded (all of it was given back while it was pending), paid, on_statement, held, pending until eligible_at, eligible from then on.';
 COMMENT ON COLUMN prm.v_ledger.held IS 'Whether a hold stands on it, on what it takes back, or on all of its partner.';
 COMMENT ON COLUMN prm.v_ledger.hold_kind IS 'risk, dispute or manual.';
 COMMENT ON COLUMN prm.v_ledger.hold_reason IS 'Why it is held.';
@@ -86,13 +91,17 @@ CREATE OR REPLACE VIEW prm.v_statement_preview WITH (security_invoker = true) AS
       ' on ' || coalesce(d.name, 'document ' || e.document_ref, e.kind || ' ' || e.earning_event_id), ', ' || l.reason) AS what,
     l.amount, CASE WHEN l.eligible_at > prm.now() THEN 'pending' ELSE 'eligible' END AS status, l.eligible_at,
     sum(l.amount) OVER (PARTITION BY l.program_id, l.partner_id, l.currency, l.period) AS total, l.earning_event_id, e.deal_id
-  FROM (SELECT i.program_id, i.entry_id, i.partner_id, i.currency, i.amount, i.kind, i.level, i.reason, i.earned_on, i.eligible_at, i.earning_event_id,
+  FROM (SELECT i.program_id, i.entry_id, i.partner_id, i.currency, o.amount, i.kind, i.level, i.reason, i.earned_on, i.eligible_at, i.earning_event_id,
           i.explain ->> 'rule' AS rule,
           date_trunc('month', greatest(i.earned_on, (i.eligible_at AT TIME ZONE prm._program_time_zone(i.program_id))::date)::timestamp)::date AS period
-        FROM prm.ledger i) l
+        FROM prm.ledger_open o JOIN prm.ledger i ON i.program_id = o.program_id AND i.entry_id = o.entry_id) l
   JOIN prm.partner p ON p.program_id = l.program_id AND p.partner_id = l.partner_id
   LEFT JOIN prm.earning_event e ON e.program_id = l.program_id AND e.earning_event_id = l.earning_event_id
   LEFT JOIN prm.deal d ON d.program_id = e.program_id AND d.deal_id = e.deal_id;
+COMMENT ON COLUMN prm.v_ledger.statement_id IS 'The statement that it stands on; of parts the last.';
+COMMENT ON COLUMN prm.v_ledger.statement_state IS 'State of that statement.';
+COMMENT ON COLUMN prm.v_ledger.open_amount IS 'What of it is on no statement yet.';
+
 COMMENT ON VIEW prm.v_statement_preview IS 'Statements-to-be, line by line: what each partner will find on its statement of a month, per currency, with the total.';
 COMMENT ON COLUMN prm.v_statement_preview.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_statement_preview.partner_id IS 'The partner.';

@@ -3,7 +3,8 @@
 
 CREATE OR REPLACE FUNCTION prm._is_settled(program_id bigint, entry_ids bigint[]) RETURNS bigint[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
-  SELECT NULL::bigint[] WHERE _is_settled.program_id IS NOT NULL AND _is_settled.entry_ids IS NOT NULL
+  SELECT array_agg(DISTINCT l.entry_id) FROM prm.statement_line l
+  WHERE l.program_id = _is_settled.program_id AND l.entry_id = ANY (_is_settled.entry_ids)
 $prm$;
 REVOKE ALL ON FUNCTION prm._is_settled(bigint, bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION prm._is_settled(bigint, bigint[]) IS
