@@ -43,8 +43,8 @@ COMMENT ON FUNCTION prm._credit_shares(bigint) IS 'The shares of all credits of 
 
 CREATE FUNCTION prm._bracket_pays(schedule prm.commission_schedule, measure numeric, basis numeric) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
-  SELECT CASE WHEN p.rate IS NULL THEN p.commission ELSE p.rate * _bracket_pays.basis END
-  FROM prm.commission_parts(_bracket_pays.schedule, _bracket_pays.measure) p ORDER BY p.upper DESC NULLS FIRST LIMIT 1
+  SELECT CASE WHEN (p.part).rate IS NULL THEN (p.part).commission ELSE (p.part).rate * _bracket_pays.basis END
+  FROM (SELECT prm.commission_parts(_bracket_pays.schedule, _bracket_pays.measure) AS part) p ORDER BY (p.part).upper DESC NULLS FIRST LIMIT 1
 $prm$;
 COMMENT ON FUNCTION prm._bracket_pays(prm.commission_schedule, numeric, numeric) IS 'What the bracket in which measure lies pays on basis: its rate of it, or its fixed amount.';
 
