@@ -112,6 +112,10 @@ SELECT pg_temp.plan('lookup') AS lookup \gset
 INSERT INTO prm.commission_rule (plan_id, schedule, accumulate, window_kind) VALUES (:lookup, 'slab 0: 5%, 1000: 10%', 'lookup', 'year');
 SELECT pg_temp.sale('lookup 1', :ann, 600), pg_temp.sale('lookup 2', :ann, 600);
 SELECT is(pg_temp.paid_each(ARRAY['lookup 1', 'lookup 2']), '30.00, 60.00', 'a lookup pays the bracket that the sum reaches on this amount only');
+SELECT pg_temp.plan('lookup of a bonus') AS lookupfixed \gset
+INSERT INTO prm.commission_rule (plan_id, schedule, accumulate, window_kind) VALUES (:lookupfixed, 'slab 0: 0, 1000: 50, 2000: 80', 'lookup', 'year');
+SELECT pg_temp.sale('bonus ' || n, :ann, 700) FROM generate_series(1, 3) n;
+SELECT is(pg_temp.paid_each(ARRAY['bonus 1', 'bonus 2', 'bonus 3']), 'nothing, 50.00, 80.00', 'a lookup of fixed amounts');
 SELECT pg_temp.plan('unit tiers') AS units \gset
 INSERT INTO prm.commission_rule (plan_id, schedule, measure) VALUES (:units, 'slab 0: 0%, 500: 5%, 1000: 10%', 'quantity');
 SELECT pg_temp.sale('BRK-021', :ann, 12000, the_more => '{"quantity": 1200}'), pg_temp.sale('BRK-021 fewer', :ann, 8000, the_more => '{"quantity": 800}'), pg_temp.sale('BRK-021 unknown', :ann, 8000);
@@ -265,6 +269,7 @@ SELECT pg_temp.months('later', :acme, ARRAY[0], :ann);
 UPDATE prm.commission_rule SET valid = '[,2020-06-01)' WHERE rule_id = :laterrule AND program_id = :program;
 INSERT INTO prm.commission_rule (plan_id, lineage_id, schedule, recurring_months, recurring_policy, valid) VALUES (:laterrec, :laterrule, '20%', 12, 'in_force', '[2020-06-01,)');
 SELECT is(pg_temp.months('later', :acme, ARRAY[11, 12], :ann), '20.00, nothing', 'a rule that learns of months counts from the first row of the ledger');
+SELECT pg_temp.sale('pays nothing', :bob, 0.01, '2020-06-05', jsonb_build_object('customer_id', :bolt));
 SELECT is((SELECT count(*) FROM prm.recurring_start WHERE program_id = :program AND started_on = 'infinity'), 0::bigint, 'no place is held for sales that did not come');
 
 -- ---- overrides ------------------------------------------------------------------------------------------------------------------------------
@@ -363,9 +368,10 @@ SELECT pg_temp.plan('dollars') AS dollars \gset
 INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (:dollars, 'slab 0: 10%, 1000: 20%');
 SELECT pg_temp.sale('EUR 799.99', :ann, 799.99, the_more => '{"currency": "EUR"}'), pg_temp.sale('EUR 800', :ann, 800, the_more => '{"currency": "EUR"}'),
   pg_temp.sale('EUR in May', :ann, 800, '2026-05-31 23:59+00', '{"currency": "EUR"}'), pg_temp.sale('JPY', :ann, 150000, the_more => '{"currency": "JPY"}'),
-  pg_temp.sale('JPY less', :ann, 149999, the_more => '{"currency": "JPY"}'), pg_temp.sale('CHF', :ann, 100, the_more => '{"currency": "CHF"}');
+  pg_temp.sale('JPY once', :ann, 12340, the_more => '{"currency": "JPY"}'), pg_temp.sale('JPY half', :ann, 12335, the_more => '{"currency": "JPY"}'), pg_temp.sale('JPY less', :ann, 149999, the_more => '{"currency": "JPY"}'), pg_temp.sale('CHF', :ann, 100, the_more => '{"currency": "CHF"}');
 SELECT is(pg_temp.paid_each(ARRAY['EUR 799.99', 'EUR 800', 'EUR in May', 'JPY', 'JPY less', 'CHF']), '80.00, 160.00, 80.00, 30000, 15000, nothing',
   'bounds are in the plan''s currency, at the rate of the day, in either direction; rows in that of the event');
+SELECT is(pg_temp.paid_each(ARRAY['JPY once', 'JPY half']), '1234, 1234', 'rounded once, and a tenth of 12335 is 1233.5 although a rate of 1/150 never ends');
 SELECT is((SELECT format('%s %s', currency, explain ->> 'exchange_rate') FROM prm.ledger WHERE program_id = :program AND earning_event_id = pg_temp.event('EUR 800')), 'EUR 1.25', 'the row keeps its currency and the rate');
 SELECT is(pg_temp.told('CHF') || ', ' || pg_temp.unpaid('CHF'), 'unpaid no_exchange_rate, no_exchange_rate ?', 'without a rate nothing is paid, and that is told');
 SELECT pg_temp.plan('dollars fixed') AS dollarsfixed \gset
@@ -385,6 +391,9 @@ SELECT is((SELECT sum(amount) FROM prm.ledger WHERE plan_id = :clb6 AND program_
 SELECT is((SELECT eligible_at FROM prm.ledger WHERE program_id = :program AND earning_event_id = pg_temp.event('CLB-006 part')), timestamptz '2026-07-15 12:00+00', 'a reversal is eligible when its cause is');
 SELECT pg_temp.sale('thirds', :ann, 1), pg_temp.refund('third 1', 'thirds', 0.33), pg_temp.refund('third 2', 'thirds', 0.33), pg_temp.refund('third 3', 'thirds', 0.34);
 SELECT is(pg_temp.paid_each(ARRAY['thirds', 'third 1', 'third 2', 'third 3']), '0.20, -0.07, -0.06, -0.07', 'parts of a refund sum to the row');
+SELECT is(concat_ws(', ', pg_temp.told('third 1'), pg_temp.told('third 2'), pg_temp.told('third 3'), pg_temp.told('BRK-024 half'), pg_temp.told('BRK-024 last')),
+  'won -0.07, won -0.06, won -0.07, won -20, won -20', 'each refund is explained by what was refunded before it');
+SELECT is((SELECT measure_amount FROM prm._earning_outcome(:program, ARRAY[pg_temp.event('third 1')], 'explain')), 0.33, 'and says how much that was, itself included');
 SELECT pg_temp.refund('too late', 'CLB-006', 60, '2026-08-14 12:00:01+00'), pg_temp.sale('in time', :ann, 100), pg_temp.refund('in time back', 'in time', 100, '2026-08-14 12:00+00');
 SELECT is(pg_temp.paid_each(ARRAY['too late', 'in time back']) || ', ' || pg_temp.told('too late'), 'nothing, -20.00, unpaid clawback_over', 'after clawback_days nothing is taken back, and that is told');
 INSERT INTO prm.earning_event (earning_event_id, kind, external_ref, partner_id, applies_to_id, amount, currency, occurred_at)
@@ -398,6 +407,14 @@ SELECT pg_temp.plan('cumulative and capped') AS cumcap \gset
 INSERT INTO prm.commission_rule (plan_id, schedule, accumulate, window_kind, cap_amount, cap_window) VALUES (:cumcap, '10%', 'cumulative', 'year', 100, 'year');
 SELECT pg_temp.sale('cumcap 1', :ann, 900), pg_temp.sale('cumcap 2', :ann, 300), pg_temp.refund('cumcap back', 'cumcap 2', 300), pg_temp.refund('cumcap back 1', 'cumcap 1', 900);
 SELECT is(pg_temp.paid_each(ARRAY['cumcap 1', 'cumcap 2', 'cumcap back', 'cumcap back 1']), '90.00, 10.00, -10.00, -90.00', 'what the cap held back is not given back');
+
+SELECT pg_temp.plan('cumulative levels') AS cumlevels \gset
+INSERT INTO prm.commission_rule (plan_id, schedule, level, override_mode, accumulate, window_kind) VALUES (:cumlevels, '5%', 0, NULL, 'transaction', NULL), (:cumlevels, 'slab 0: 10%, 1000: 20%', 1, 'differential', 'cumulative', 'year'),
+  (:cumlevels, 'marginal 0: 1%, 1000: 2%', 2, 'percent_of_sale', 'cumulative', 'year');
+SELECT pg_temp.sale('cumlevel 1', :low, 500), pg_temp.sale('cumlevel 2', :low, 500), pg_temp.sale('cumlevel 3', :low, 500), pg_temp.refund('cumlevel back', 'cumlevel 2', 500);
+SELECT is((SELECT string_agg(pg_temp.paid_to('cumlevel ' || r), '; ' ORDER BY n) FROM unnest(ARRAY['1', '2', '3', 'back']) WITH ORDINALITY AS u(r, n)),
+  'Low 25.00, Mid 25.00, Top 5.00; Low 25.00, Mid 125.00, Top 5.00; Low 25.00, Mid 75.00, Top 10.00; Low -25.00, Mid -125.00, Top -10.00',
+  'uplines add up for themselves; what others made smaller goes back in proportion');
 
 -- ---- picks --------------------------------------------------------------------------------------------------------------------------------------
 SELECT pg_temp.plan('highest', '{"pick": "highest_paying"}') AS highest \gset
@@ -452,13 +469,13 @@ BEGIN
     (SELECT 'computed', t.* FROM (SELECT * FROM computed EXCEPT ALL SELECT * FROM stored) t)) x;
   RETURN coalesce(the_faults, format('%s plans agree', (SELECT count(DISTINCT l.plan_id) FROM prm.ledger l JOIN prm.commission_plan p USING (program_id, plan_id) WHERE l.program_id = the_program AND p.name LIKE the_plans AND p.name NOT IN ('P1', 'P2', 'even'))));
 END $$;
-SELECT is(pg_temp.differs('replay', '%'), '45 plans agree', 'a replay of each plan from nothing gives the rows that were stored, reversals included');
+SELECT is(pg_temp.differs('replay', '%'), '47 plans agree', 'a replay of each plan from nothing gives the rows that were stored, reversals included');
 SELECT count(*) AS steps, sum(sequence_no) AS numbers FROM prm.accumulator_entry WHERE program_id = :program \gset
 SELECT count(*) AS broken FROM prm.breakage WHERE program_id = :program \gset
-SELECT is(pg_temp.differs('accrue', '%'), '45 plans agree', 'an accrual that is repeated computes the same from what was counted then');
+SELECT is(pg_temp.differs('accrue', '%'), '47 plans agree', 'an accrual that is repeated computes the same from what was counted then');
 SELECT is((SELECT format('%s %s', count(*), sum(sequence_no)) FROM prm.accumulator_entry WHERE program_id = :program), format('%s %s', :steps, :numbers), 'and counts nothing twice');
 SELECT is((SELECT count(*) FROM prm.breakage WHERE program_id = :program), :broken::bigint, 'nor tells breakage twice');
 SELECT is(pg_temp.uneven_counts(), 0::bigint, 'every count is still the sum of its steps');
-SELECT is(pg_temp.differs('explain', '%'), '45 plans agree', 'an explanation finds everything as it was then');
+SELECT is(pg_temp.differs('explain', '%'), '47 plans agree', 'an explanation finds everything as it was then');
 SELECT * FROM finish();
 ROLLBACK;
