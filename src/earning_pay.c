@@ -245,7 +245,7 @@ pay_winner(PrmEarningRun *run, PrmAttempt *attempt, List **paid)
 	if (prm_numeric_compare(allowed, attempt->money) < 0)
 	{
 		row->reason_code = "capped";
-		row->reason = psprintf("%s, of which only the rest is paid", prm_cap_reason(attempt, row));
+		row->reason = prm_cap_reason(attempt, row);
 		row->unpaid_amount = prm_money(prm_numeric_minus(paid_out(run, attempt, attempt->money), amount));
 		add_breakage(run, row);
 	}

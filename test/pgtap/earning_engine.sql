@@ -171,6 +171,7 @@ SELECT pg_temp.sale('CAP-001 before', :ann, 42000), pg_temp.sale('CAP-001', :ann
 SELECT is(pg_temp.paid_each(ARRAY['CAP-001 before', 'CAP-001', 'CAP-002']), '4200.00, 800.00, nothing', 'CAP-001 the last row is clamped, CAP-002 nothing more');
 SELECT is(pg_temp.unpaid('CAP-001') || ', ' || pg_temp.unpaid('CAP-002'), 'capped 200.00, capped 1000.00', 'CAP what was clamped is breakage');
 SELECT is(pg_temp.told('CAP-001') || ', ' || pg_temp.told('CAP-002'), 'won capped 800 200, unpaid capped 1000', 'CAP and explained from what was used then');
+SELECT is((SELECT string_agg(reason, ', ' ORDER BY breakage_id) FROM prm.breakage WHERE program_id = :program AND plan_id = :capped), 'the cap of 5000 USD a month leaves only 800, the cap of 5000 USD a month is used up', 'CAP in words');
 SELECT is((SELECT cap_used_before FROM prm._earning_outcome(:program, ARRAY[pg_temp.event('CAP-001')], 'explain') o), 4200.00, 'CAP with the usage before it');
 SELECT pg_temp.sale('CAP next month', :ann, 10000, '2026-07-01'), pg_temp.sale('CAP Bob', :bob, 10000);
 SELECT is(pg_temp.paid_each(ARRAY['CAP next month', 'CAP Bob']), '1000.00, 1000.00', 'another month, another partner');
