@@ -154,7 +154,7 @@ SELECT is_empty($$ SELECT r.signature, r.provolatile, e.volatility FROM routine 
     ('now', 's'), ('state_times', 's'), ('machine_funnel', 's'), ('current_program', 's'), ('current_partner', 's'), ('current_actor', 's'), ('version', 's'), ('check', 's'),
     ('commission', 'i'), ('commission_parts', 'i'), ('round_money', 'i'), ('allocate', 'i'), ('normalize_metric', 'i'),
     ('allowed_events', 's'), ('allowed_events_uuid', 's'), ('machine_json', 's'), ('machine_dot', 's'), ('machine_mermaid', 's'),
-    ('business_add', 's'), ('business_between', 's'), ('explain_commission', 's'), ('explain_health', 's'), ('explain_registration', 's'), ('health', 's'), ('partner_metrics', 's'), ('tier_gap', 's'),
+    ('business_add', 's'), ('business_between', 's'), ('explain_commission', 's'), ('simulate_plan', 's'), ('commission_forecast', 's'), ('recalculate', 'v'), ('explain_health', 's'), ('explain_registration', 's'), ('health', 's'), ('partner_metrics', 's'), ('tier_gap', 's'),
     ('partner_balance', 's'), ('ledger_as_of', 's'), ('audit_ledger', 's'), ('entitlement', 's'), ('conflicts', 's'), ('export_program', 's'),
     ('fire', 'v'), ('fire_uuid', 'v'), ('review', 'v'), ('review_uuid', 'v'), ('answer_criteria', 'v'), ('complete_task', 'v'), ('migrate_subjects', 'v'), ('define_machine', 'v'), ('attach_machine', 'v'), ('detach_machine', 'v'), ('install', 'v'), ('uninstall', 'v'), ('create_program', 'v'),
     ('import', 'v'), ('demo', 'v'), ('evaluate_tiers', 'v'), ('claim_outbox', 'v'), ('ack_outbox', 'v'), ('record_metric', 'v')) AS e(name, volatility)
