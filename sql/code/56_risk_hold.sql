@@ -265,6 +265,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(resolve_risk.program_id);
+  the_state text;
 BEGIN
   IF resolve_risk.outcome IS NULL OR resolve_risk.outcome NOT IN ('benign', 'banned') THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('a risk cannot be resolved as "%s"', coalesce(resolve_risk.outcome, 'NULL')),
@@ -272,11 +273,17 @@ BEGIN
       HINT = format('SELECT prm.resolve_risk(%s, ''benign'', ''...'').', resolve_risk.risk_event_id);
   END IF;
   PERFORM prm._check_reason(resolve_risk.reason, 'the resolution of a risk');
-  UPDATE prm.risk_event k SET state = resolve_risk.outcome, reason = btrim(resolve_risk.reason)
-    WHERE k.program_id = the_program AND k.risk_event_id = resolve_risk.risk_event_id;
-  IF NOT FOUND THEN
+  SELECT k.state INTO the_state FROM prm.risk_event k WHERE k.program_id = the_program AND k.risk_event_id = resolve_risk.risk_event_id;
+  IF the_state IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no risk event %s', coalesce(resolve_risk.risk_event_id::text, 'NULL')),
       DETAIL = format('It was looked for in programme %s.', the_program), HINT = 'SELECT * FROM prm.v_risk_event WHERE state = ''open'' lists what is to be resolved.';
+  END IF;
+  -- Of two who decide at once the second must not overrule the first unseen: benign would lift the other's ban.
+  UPDATE prm.risk_event k SET state = resolve_risk.outcome, reason = btrim(resolve_risk.reason)
+    WHERE k.program_id = the_program AND k.risk_event_id = resolve_risk.risk_event_id AND k.state = the_state;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('risk event %s was resolved by somebody else meanwhile', resolve_risk.risk_event_id),
+      DETAIL = 'The state in which you saw it is no longer the present one.', HINT = 'SELECT * FROM prm.v_risk_event shows what was decided.', SCHEMA = 'prm', TABLE = 'risk_event';
   END IF;
   RETURN resolve_risk.outcome;
 END
