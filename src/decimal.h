@@ -258,6 +258,7 @@ prm_numeric_trim(Datum value)
 /* money.c */
 extern Datum prm_numeric_round(Datum value, int digits, bool half_even);
 extern void prm_check_digits(int digits, int limit);
+extern int prm_currency_digits(const char *code, int length);
 extern void prm_refuse_special(Numeric value, const char *what);
 
 /* Refuses NaN and infinities, which are no amounts: 22003. */

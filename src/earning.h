@@ -4,11 +4,13 @@
  *
  *   earning.c         the call: runs the steps below and returns the outcomes as rows
  *   earning_rule.c    the rule book: plans and rules of a programme, compiled and kept until a definition changes
- *   earning_fact.c    the facts: events, credits, chains of parents, what was true of each partner then, read set-wise
+ *   earning_fact.c    the facts, read set-wise: events and documents; earning_credit.c: products and credits; earning_partner.c: chains
+ *                     of parents, what was true of each partner then, enrolments, metrics
  *   earning_match.c   which rules match which credit at which level, and why the others do not
  *   earning_state.c   attained amounts, used caps and first sales: locked in key order, read, and written back set-wise
  *   earning_pay.c     what the matching rules pay, event by event in order
  *   earning_refund.c  what a refund takes back
+ *   earning_replay.c  what a replay counts, for recalculations
  *   earning_money.c   exact arithmetic on numerics, rates of exchange, rounding
  *
  * A numeric is a Datum that may be absent: PrmMoney. All of it lives in the memory context of the run.
@@ -18,7 +20,9 @@
 
 #include "prm.h"
 
+#include "executor/spi.h"
 #include "nodes/pg_list.h"
+#include "utils/array.h"
 #include "utils/date.h"
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
@@ -153,10 +157,21 @@ typedef struct PrmPlan
 	int clawback_days; /* -1 = always */
 	int override_depth;
 	int highest_level; /* of its rules, through_level included */
+	bool compares;	   /* some rule of it is lower_of_plans */
 	PrmPick pick;
 	int rule_count;
 	PrmRule **rules;
 } PrmPlan;
+
+/* The parts of the document that conditions see. */
+#define PRM_PART_EVENT 1
+#define PRM_PART_DEAL 2
+#define PRM_PART_CUSTOMER 4
+#define PRM_PART_PRODUCT 8
+#define PRM_PART_PARTNER 16
+#define PRM_PART_PAYEE 32
+#define PRM_PART_METRICS 64
+#define PRM_PART_LEVEL 128
 
 typedef struct PrmRuleBook
 {
@@ -167,8 +182,13 @@ typedef struct PrmRuleBook
 	PrmPlan *plans; /* active or not */
 	bool has_conditions;
 	bool wants_metrics; /* some condition names $.metrics */
+	int parts;			/* PRM_PART_...: of the document that some condition names */
+	bool wants_joined;	/* some rule measures attainment, so joined_on is needed */
+	int pins;			/* runs that use it */
+	bool abandoned;		/* out of the cache: goes with the last pin */
 	/* of the programme */
 	char *time_zone;
+	Datum zone_text; /* the same as a text */
 	char *rounding;
 	int fiscal_month; /* 1..12: the month in which its year begins, and the day */
 	int fiscal_day;
@@ -190,6 +210,8 @@ typedef struct PrmEvent
 {
 	int64 earning_event_id;
 	int ordinal; /* place in the order of processing */
+	int64 partner_id; /* its own partner, 0 = none: credited where there are no stored credits */
+	TimestampTz stored_at; /* for mode replay: when it was accrued */
 	char *kind;
 	bool is_refund;
 	int64 applies_to_id;
@@ -200,10 +222,12 @@ typedef struct PrmEvent
 	char *deal_kind;
 	char *currency;
 	char *legal_entity;
-	int registered; /* -1 = not known: matches only rules that want none */
+	bool registered;
 	TimestampTz occurred_at;
 	DateADT earned_on; /* business date */
 	PrmMoney amount;   /* of the whole event, negative for refunds */
+	PrmMoney share[PRM_SHARES]; /* what its credits share: the commissionable amount ...; by PrmMeasure */
+	bool is_earning;   /* some plan of the run earns on its kind */
 	Jsonb *document;   /* {event, deal, customer, product}; NULL where no rule has a condition */
 	bool commissionable;
 	List *products; /* char *: the sold product and its parents, nearest first */
@@ -215,11 +239,14 @@ typedef struct PrmCredit
 {
 	PrmEvent *event;
 	char *credit_type;
+	int revision;
 	int64 partner_id; /* the seller */
 	Datum weight;	  /* numeric, percent */
 	PrmMoney share[PRM_SHARES]; /* in the currency of the event; by PrmMeasure */
+	int chain_limit; /* so many may stand in the chain */
 	int chain_length;
 	PrmPartnerThen **chain; /* [0] the seller, then its parents */
+	Jsonb **metrics;		/* of each of the chain, for conditions; NULL where no rule wants them */
 } PrmCredit;
 
 /* A rule beside one credit at one level of one plan. */
@@ -231,6 +258,10 @@ typedef struct PrmCandidate
 	int level;
 	PrmPartnerThen *payee;
 	bool of_sellers_plan; /* only to be compared with, for lower_of_plans: never paid itself */
+	PrmPlan *beside;	  /* of_sellers_plan: the payee's own plan, whose rules are compared with this one */
+	bool seller_enrolled; /* the seller is in this plan too: lower_of_plans has nothing to compare with */
+	bool unqualified;	  /* level > 0: only what the upline was then keeps the rule from it; the level stays unpaid */
+	const char *fault_code; /* of the fault: not_enrolled, other_tier ... */
 	int specificity;	  /* with the place of the product */
 	const char *fault;	  /* NULL: the rule matches; else why not (a full reason only in mode explain) */
 } PrmCandidate;
@@ -275,6 +306,8 @@ typedef struct PrmOutcome
 	TimestampTz eligible_at;
 	int64 entry_id;
 	int64 cause_entry_id;
+	struct PrmOutcome *cause; /* the row of this run that it derives from; cause_entry_id is filled from it */
+	const char *legal_entity; /* NULL: that of the event; a reversal has that of its cause */
 	int sequence_no;
 } PrmOutcome;
 
@@ -287,6 +320,9 @@ typedef struct PrmEarningRun
 	MemoryContext context;
 	PrmRuleBook *book;
 	List *plans;	 /* PrmPlan *: those that take part */
+	void *facts;	 /* of earning_partner.c */
+	Datum no_variables; /* an empty jsonb: conditions have none */
+	bool read_only;	 /* SPI: with the snapshot of the caller's statement */
 	List *events;	 /* PrmEvent *, in the order of processing */
 	List **candidates; /* one list of PrmCandidate * for each event, by credit, plan, level */
 	PrmEarningState *state;
@@ -295,12 +331,22 @@ typedef struct PrmEarningRun
 	bool everything; /* losers and rules that do not match are wanted */
 } PrmEarningRun;
 
+/* earning.c */
+extern PrmEarningRun *prm_earning_run(int64 program_id, PrmEarningMode mode, ArrayType *event_ids, ArrayType *plans);
+
 /* earning_rule.c (MATCH) */
-extern PrmRuleBook *prm_rule_book(int64 program_id);
-extern void prm_lock_plans(PrmEarningRun *run);
+extern PrmRuleBook *prm_rule_book(PrmEarningRun *run); /* pinned until the context of the run goes */
+extern void prm_earning_choose_plans(PrmEarningRun *run, const int64 *plan_ids, int count);
+extern const char *prm_measure_name(PrmMeasure measure);
+extern const char *prm_override_name(PrmOverrideMode mode); /* NULL at level 0 */
 
 /* earning_fact.c (MATCH) */
-extern void prm_earning_facts(PrmEarningRun *run, Datum ids);
+extern void prm_earning_events(PrmEarningRun *run, int64 *ids, int count); /* fills run->events, in order */
+extern void prm_earning_facts(PrmEarningRun *run);						   /* credits, chains, what was true of whom */
+extern bool prm_is_enrolled(PrmEarningRun *run, const PrmPlan *plan, int64 partner_id, DateADT day);
+extern SPIPlanPtr prm_earning_plan(SPIPlanPtr *kept, const char *query, int argument_count, const Oid *types); /* prepared once */
+extern DateADT prm_business_day(const PrmRuleBook *book, TimestampTz moment);
+extern TimestampTz prm_days_later(const PrmRuleBook *book, TimestampTz moment, int days); /* in the programme's zone */
 
 /* earning_match.c (MATCH): fills run->candidates */
 extern void prm_earning_match(PrmEarningRun *run);

@@ -140,12 +140,11 @@ is_listed(const char *list, const char *code)
 	return false;
 }
 
-static int
-minor_units(text *currency)
+/* The minor unit of a currency; 22023 where it is none. */
+int
+prm_currency_digits(const char *code, int length)
 {
-	const char *code = VARDATA_ANY(currency);
-
-	if (VARSIZE_ANY_EXHDR(currency) == 3)
+	if (length == 3)
 	{
 		if (is_listed(currencies_2, code))
 			return 2;
@@ -157,10 +156,16 @@ minor_units(text *currency)
 			return 4;
 	}
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("unknown currency \"%s\"", text_to_cstring(currency)),
+					errmsg("unknown currency \"%s\"", pnstrdup(code, length)),
 					errdetail("It is no code of ISO 4217 that has a minor unit."),
 					errhint("Write the three capital letters of the currency, such as USD, EUR or JPY.")));
 	return 0; /* keep the compiler quiet */
+}
+
+static int
+minor_units(text *currency)
+{
+	return prm_currency_digits(VARDATA_ANY(currency), VARSIZE_ANY_EXHDR(currency));
 }
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_minor_units);

@@ -11,6 +11,8 @@
 #include "utils/date.h"
 #include "utils/datetime.h"
 
+#include "period.h"
+
 typedef struct Window
 {
 	const char *name;
@@ -61,12 +63,38 @@ first_of_month(int month_number)
 	return days;
 }
 
-/* First and last day of the window that contains a day. */
+/* First and last day of the window of so many months (0 = half a month, -1 = all time) that contains a day. */
+void
+prm_find_window(DateADT day, int months, int fiscal_start, DateADT *first, DateADT *last)
+{
+	int year, month, day_of_month, number, offset;
+
+	if (months < 0)
+	{
+		DATE_NOBEGIN(*first);
+		DATE_NOEND(*last);
+		return;
+	}
+	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &day_of_month);
+	number = year * 12 + month - 1;
+	if (months == 0)
+	{
+		*first = first_of_month(number) + (day_of_month > 15 ? 15 : 0);
+		*last = day_of_month > 15 ? first_of_month(number + 1) - 1 : *first + 14;
+		return;
+	}
+	/* How many months of the window have begun before this one; years before 1 are negative or zero here. */
+	offset = (number - (fiscal_start - 1)) % months;
+	if (offset < 0)
+		offset += months;
+	*first = first_of_month(number - offset);
+	*last = first_of_month(number - offset + months) - 1;
+}
+
 static void
 find_window(DateADT day, text *name, int fiscal_start, DateADT *first, DateADT *last)
 {
 	const Window *window = window_by_name(name);
-	int year, month, day_of_month, number, offset;
 
 	if (fiscal_start < 1 || fiscal_start > 12)
 		ereport(ERROR,
@@ -77,26 +105,7 @@ find_window(DateADT day, text *name, int fiscal_start, DateADT *first, DateADT *
 	if (DATE_NOT_FINITE(day))
 		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("day must be a finite date"),
 						errdetail("Infinity lies in no window."), errhint("Pass a business date.")));
-	if (window->months < 0)
-	{
-		DATE_NOBEGIN(*first);
-		DATE_NOEND(*last);
-		return;
-	}
-	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &day_of_month);
-	number = year * 12 + month - 1;
-	if (window->months == 0)
-	{
-		*first = first_of_month(number) + (day_of_month > 15 ? 15 : 0);
-		*last = day_of_month > 15 ? first_of_month(number + 1) - 1 : *first + 14;
-		return;
-	}
-	/* How many months of the window have begun before this one; years before 1 are negative or zero here. */
-	offset = (number - (fiscal_start - 1)) % window->months;
-	if (offset < 0)
-		offset += window->months;
-	*first = first_of_month(number - offset);
-	*last = first_of_month(number - offset + window->months) - 1;
+	prm_find_window(day, window->months, fiscal_start, first, last);
 }
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_period_start);

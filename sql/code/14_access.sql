@@ -34,6 +34,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 $prm$;
 COMMENT ON FUNCTION prm._access_tables(text) IS 'What a profile may do with each relation of the model, and whether its rows belong to a partner.';
 
+CREATE FUNCTION prm._access_functions(profile text) RETURNS SETOF regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+  -- Functions of the model that act with the rights of its owner, so that PUBLIC may not call them.
+  SELECT p.oid::regprocedure FROM pg_proc p
+  WHERE p.pronamespace = 'prm'::regnamespace AND p.prosecdef AND _access_functions.profile IN ('admin', 'manager')
+    AND p.proname IN ('_book_recalculation', '_write_adjustment')
+  ORDER BY 1
+$prm$;
+COMMENT ON FUNCTION prm._access_functions(text) IS 'The functions with the owner''s rights that a profile may call.';
+
 CREATE FUNCTION prm._apply_access() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $prm$
 #variable_conflict use_column
@@ -88,6 +98,12 @@ BEGIN
           AND a.attname NOT IN ('lead_id', 'deal_id', 'registration_id', 'created_at', 'closed_at', 'protected', 'is_exclusive', 'submitted_at', 'approved_at');
       EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON prm.%2$I TO %3$I', the_columns, target.relation, target.role_name);
     END IF;
+  END LOOP;
+  FOR target IN
+    SELECT g.role_name, f.signature FROM prm.access_grant g JOIN pg_roles r ON r.rolname = g.role_name
+    CROSS JOIN LATERAL prm._access_functions(g.profile) AS f(signature)
+  LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', target.signature, target.role_name);
   END LOOP;
 END
 $prm$;
@@ -149,6 +165,10 @@ BEGIN
   FOR target IN SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p', 'v')
   LOOP
     EXECUTE format('REVOKE ALL ON prm.%I FROM %I', target.relname, revoke_access.role_name);
+  END LOOP;
+  FOR target IN SELECT f.signature FROM prm._access_functions('admin') AS f(signature)
+  LOOP
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %I', target.signature, revoke_access.role_name);
   END LOOP;
   IF NOT EXISTS (SELECT 1 FROM prm.access_grant g WHERE g.role_name = revoke_access.role_name) THEN
     EXECUTE format('REVOKE USAGE ON SCHEMA prm FROM %I', revoke_access.role_name);

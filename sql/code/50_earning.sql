@@ -1,6 +1,6 @@
 
 -- Earning: who earned what on which event. One function computes it, for the accrual that writes the ledger and for the
--- explanation that shows it, so that the two cannot differ.
+-- explanation that shows it, so that the two cannot differ. C, see src/earning.c.
 
 CREATE FUNCTION prm._condition(condition text) RETURNS jsonpath
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS
@@ -11,7 +11,7 @@ CREATE FUNCTION prm._check_condition(condition text) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_parts constant text[] := ARRAY['event', 'deal', 'customer', 'product', 'partner', 'level'];
+  the_parts constant text[] := ARRAY['event', 'deal', 'customer', 'product', 'partner', 'payee', 'metrics', 'level'];
   the_source text := regexp_replace(_check_condition.condition, '^\s*strict\s+', '');
   the_path text;
   the_bare text;
@@ -36,7 +36,7 @@ BEGIN
     the_hint := 'Compare the text: $.event.occurred_on >= "2026-01-31".';
   ELSIF the_path ~ '(<|>|<=|>=) "[-+]?[0-9]+(\.[0-9]+)?"' OR the_path ~ '"[-+]?[0-9]+(\.[0-9]+)?" (<|>|<=|>=) '
      OR the_path ~ '"(amount|commissionable_amount|list_amount|cost|quantity|list_price)" (<|>|<=|>=|==|!=|<>) "'
-     OR the_path ~ '\$\."level" (<|>|<=|>=|==|!=|<>) "' THEN
+     OR the_path ~ '\$\."(level|metrics"\."([^"\\]|\\.)*)" (<|>|<=|>=|==|!=|<>) "' THEN
     the_fault := 'It compares a number with quoted text, which is never true.';
     the_hint := 'Write the number without quotes: $.event.amount > 100.';
   ELSIF coalesce(jsonb_typeof(jsonb_path_query_first('{}', the_path::jsonpath, '{}', true)), '') NOT IN ('boolean', 'null') THEN
@@ -49,171 +49,96 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._check_condition(text) IS
-'For a CHECK constraint: true for a condition that a rule may have, a jsonpath comparison over event, deal, customer, product, partner and level. Errors: 22P02 no jsonpath; 22023 unknown part, variable, date conversion, number against quoted text, no comparison.';
+'For a CHECK constraint: true for a condition that a rule may have, a jsonpath comparison over event, deal, customer, product, partner (the credited one), payee, metrics (of the payee) and level. Errors: 22P02 no jsonpath; 22023 unknown part, variable, date conversion, number against quoted text, no comparison.';
 
-CREATE TYPE prm.earning_outcome AS (earning_event_id bigint, credit_type text, partner_id bigint, weight numeric, share numeric, plan_id bigint, plan_name text,
-  component text, rule_id bigint, lineage_id bigint, rule_label text, outcome text, reason text, basis text, basis_amount numeric, schedule text,
-  commission numeric, amount numeric, currency text, legal_entity text, place integer, earned_on date, eligible_at timestamptz, occurred_at timestamptz);
-COMMENT ON TYPE prm.earning_outcome IS
-'What one rule does with one credit of one event; outcome is won, lost (another rule of the component won), unpaid (won, but nothing can be paid) or no_match.';
+CREATE TYPE prm.earning_outcome AS (
+  earning_event_id bigint,
+  credit_type text,
+  partner_id bigint,
+  seller_id bigint,
+  level integer,
+  weight numeric,
+  share numeric,
+  plan_id bigint,
+  plan_name text,
+  component text,
+  rule_id bigint,
+  lineage_id bigint,
+  rule_label text,
+  entry_kind text,
+  override_mode text,
+  outcome text,
+  reason_code text,
+  reason text,
+  basis text,
+  basis_amount numeric,
+  measure text,
+  measure_amount numeric,
+  attained_before numeric,
+  basis_before numeric,
+  window_start date,
+  schedule text,
+  commission numeric,
+  amount numeric,
+  unpaid_amount numeric,
+  currency text,
+  exchange_rate numeric,
+  cap_used_before numeric,
+  legal_entity text,
+  place integer,
+  earned_on date,
+  eligible_at timestamptz,
+  occurred_at timestamptz,
+  entry_id bigint,
+  cause_entry_id bigint,
+  sequence_no integer,
+  recorded_at timestamptz,
+  ordinal bigint);
+COMMENT ON TYPE prm.earning_outcome IS 'What one rule does with one credit of one event at one level. C, see src/earning.c.';
+COMMENT ON COLUMN prm.earning_outcome.earning_event_id IS 'The earning event; in mode deal the deal.';
+COMMENT ON COLUMN prm.earning_outcome.credit_type IS 'The type of the credit: sourced, influenced ...';
+COMMENT ON COLUMN prm.earning_outcome.partner_id IS 'Who is paid.';
+COMMENT ON COLUMN prm.earning_outcome.seller_id IS 'The credited partner; another one than partner_id for overrides.';
+COMMENT ON COLUMN prm.earning_outcome.level IS '0 for the credited partner, 1 for its parent, and so on up the chain.';
+COMMENT ON COLUMN prm.earning_outcome.weight IS 'Weight of the credit in its type, in percent.';
+COMMENT ON COLUMN prm.earning_outcome.share IS 'The credited part of the event''s commissionable amount, in the event''s currency.';
+COMMENT ON COLUMN prm.earning_outcome.plan_id IS 'The commission plan.';
+COMMENT ON COLUMN prm.earning_outcome.plan_name IS 'Its name.';
+COMMENT ON COLUMN prm.earning_outcome.component IS 'The component of the plan; components add up.';
+COMMENT ON COLUMN prm.earning_outcome.rule_id IS 'The rule, in the version that governs; NULL where the plan has none.';
+COMMENT ON COLUMN prm.earning_outcome.lineage_id IS 'What the versions of the rule have in common.';
+COMMENT ON COLUMN prm.earning_outcome.rule_label IS 'The label of the rule.';
+COMMENT ON COLUMN prm.earning_outcome.entry_kind IS 'Kind of the ledger row: commission, override, bonus, royalty, fee, reversal.';
+COMMENT ON COLUMN prm.earning_outcome.override_mode IS 'How a rule of the levels above 0 pays; NULL at level 0.';
+COMMENT ON COLUMN prm.earning_outcome.outcome IS 'won, lost (another rule of the component won), unpaid (won, but pays nothing) or no_match.';
+COMMENT ON COLUMN prm.earning_outcome.reason_code IS 'Why, as one word that never changes.';
+COMMENT ON COLUMN prm.earning_outcome.reason IS 'Why, in words.';
+COMMENT ON COLUMN prm.earning_outcome.basis IS 'What is paid on: amount, list_amount, margin, quantity.';
+COMMENT ON COLUMN prm.earning_outcome.basis_amount IS 'How much of it, in the plan''s currency where it is money.';
+COMMENT ON COLUMN prm.earning_outcome.measure IS 'What chooses the bracket and is counted: basis, or another measure, or attainment of the quota.';
+COMMENT ON COLUMN prm.earning_outcome.measure_amount IS 'How much of it this event has.';
+COMMENT ON COLUMN prm.earning_outcome.attained_before IS 'What was counted in the window before this event; NULL for rules that count nothing.';
+COMMENT ON COLUMN prm.earning_outcome.basis_before IS 'The basis that came with it.';
+COMMENT ON COLUMN prm.earning_outcome.window_start IS 'First day of the window in which it is counted; -infinity for lifetime.';
+COMMENT ON COLUMN prm.earning_outcome.schedule IS 'The schedule of the rule.';
+COMMENT ON COLUMN prm.earning_outcome.commission IS 'What the rule gives, not rounded, in the plan''s currency.';
+COMMENT ON COLUMN prm.earning_outcome.amount IS 'What the ledger row holds: rounded, in currency, signed. NULL unless won.';
+COMMENT ON COLUMN prm.earning_outcome.unpaid_amount IS 'What was not paid though the rule won: below the minimum, above the cap. NULL where no amount can be told.';
+COMMENT ON COLUMN prm.earning_outcome.currency IS 'Currency of amount and unpaid_amount: the event''s.';
+COMMENT ON COLUMN prm.earning_outcome.exchange_rate IS 'Units of the plan''s currency for one of the event''s; NULL where they are the same.';
+COMMENT ON COLUMN prm.earning_outcome.cap_used_before IS 'What was used of the rule''s cap before this row, in the plan''s currency; NULL without a cap.';
+COMMENT ON COLUMN prm.earning_outcome.legal_entity IS 'The vendor''s paying company.';
+COMMENT ON COLUMN prm.earning_outcome.place IS 'Place among the rules of the component that match; 1 wins unless the plan''s pick is all.';
+COMMENT ON COLUMN prm.earning_outcome.earned_on IS 'Business date of the event in the programme''s time zone.';
+COMMENT ON COLUMN prm.earning_outcome.eligible_at IS 'When the row becomes payable.';
+COMMENT ON COLUMN prm.earning_outcome.occurred_at IS 'When the event occurred.';
+COMMENT ON COLUMN prm.earning_outcome.entry_id IS 'Number of the ledger row to be, in mode accrue for rows that won.';
+COMMENT ON COLUMN prm.earning_outcome.cause_entry_id IS 'The ledger row that this one derives from: the one below for overrides, what is taken back for reversals.';
+COMMENT ON COLUMN prm.earning_outcome.sequence_no IS 'Which row of the same event, credit, partner, lineage, level and kind it is, from 1.';
+COMMENT ON COLUMN prm.earning_outcome.recorded_at IS 'When it was computed, after all locks; one moment for all rows of a call.';
+COMMENT ON COLUMN prm.earning_outcome.ordinal IS 'Order of processing, from 1.';
 
-CREATE FUNCTION prm._earning_outcome(program_id bigint, earning_event_ids bigint[], everything boolean) RETURNS SETOF prm.earning_outcome
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $prm$
-#variable_conflict use_column
-DECLARE
-  the_zone constant text := prm._program_time_zone(_earning_outcome.program_id);
-  the_rounding text;
-  the_conditions boolean;
-BEGIN
-  SELECT p.rounding INTO the_rounding FROM prm.program p WHERE p.program_id = _earning_outcome.program_id;
-  the_conditions := EXISTS (SELECT 1 FROM prm.commission_rule r WHERE r.program_id = _earning_outcome.program_id AND r.condition IS NOT NULL);
-  -- The planner cannot join big tables (OFFSET 0, LIMIT), so one cached plan serves single events and bulk. The events are found
-  -- by all their keys at once: with statistics that do not know the programme, any index that begins with program_id looks as
-  -- good as the right one, and a look-up for each event would read all events of the programme each time.
-  RETURN QUERY
-  WITH RECURSIVE event AS MATERIALIZED (
-    SELECT e.earning_event_id, e.kind, e.deal_id, e.partner_id, e.customer_id, e.product, e.product_family, e.deal_kind, e.currency, e.legal_entity,
-      e.occurred_at, (e.occurred_at AT TIME ZONE the_zone)::date AS earned_on,
-      coalesce(e.commissionable_amount, e.amount) AS amount, e.list_amount, e.quantity,
-      greatest(coalesce(e.commissionable_amount, e.amount) - e.cost, 0) + 0 * (coalesce(e.commissionable_amount, e.amount) - e.cost) AS margin,
-      CASE WHEN the_conditions THEN to_jsonb(e) END AS document
-    FROM (SELECT * FROM prm.earning_event t
-      WHERE t.program_id = _earning_outcome.program_id AND t.earning_event_id = ANY (_earning_outcome.earning_event_ids) OFFSET 0) e
-  ),
-  -- Variant -> product -> family, from each product that was sold upwards.
-  chain AS (
-    SELECT p.product AS sold, p.product, p.parent, p.family, 0 AS depth, p.commissionable
-    FROM prm.product p WHERE p.program_id = _earning_outcome.program_id AND p.product IN (SELECT e.product FROM event e)
-    UNION ALL
-    SELECT c.sold, p.product, p.parent, p.family, c.depth + 1, c.commissionable
-    FROM chain c JOIN prm.product p ON p.program_id = _earning_outcome.program_id AND p.product = c.parent WHERE c.depth < 9
-  ),
-  product AS MATERIALIZED (
-    SELECT c.sold, c.commissionable, array_agg(c.product ORDER BY c.depth) AS products,
-      array_agg(c.family) FILTER (WHERE c.family IS NOT NULL) AS families
-    FROM chain c GROUP BY c.sold, c.commissionable
-  ),
-  -- Who is credited: the stored credits, else the event's own partner. Each row carries its event along, for the same
-  -- reason.
-  credit AS MATERIALIZED (
-    SELECT e.earning_event_id, e.kind, e.deal_id, e.customer_id, e.product, e.product_family, e.deal_kind, e.currency, e.legal_entity, e.occurred_at,
-      e.earned_on, e.amount, e.list_amount, e.quantity, e.margin, e.document,
-      coalesce(c.credit_type, 'sourced') AS credit_type, coalesce(c.partner_id, e.partner_id) AS partner_id, coalesce(c.weight, 100) AS weight
-    FROM event e
-    LEFT JOIN LATERAL (SELECT i.credit_type, i.partner_id, i.weight FROM prm.sales_credit i
-      WHERE i.program_id = _earning_outcome.program_id AND i.earning_event_id = e.earning_event_id OFFSET 0) c ON true
-    WHERE coalesce(c.partner_id, e.partner_id) IS NOT NULL
-  ),
-  -- What each of them is credited with; shares of one credit type sum to the whole.
-  share AS (
-    SELECT c.*, c.amount AS amount_share, c.list_amount AS list_share, c.margin AS margin_share, c.quantity AS quantity_share
-    FROM credit c WHERE c.weight = 100
-    UNION ALL
-    SELECT c.*,
-      (prm.allocate(c.amount, array_agg(c.weight) OVER team, greatest(prm.minor_units(c.currency), scale(trim_scale(c.amount)))))[row_number() OVER team],
-      (prm.allocate(c.list_amount, array_agg(c.weight) OVER team, greatest(prm.minor_units(c.currency), scale(trim_scale(c.list_amount)))))[row_number() OVER team],
-      (prm.allocate(c.margin, array_agg(c.weight) OVER team, greatest(prm.minor_units(c.currency), scale(trim_scale(c.margin)))))[row_number() OVER team],
-      (prm.allocate(c.quantity, array_agg(c.weight) OVER team, greatest(4, scale(trim_scale(c.quantity)))))[row_number() OVER team]
-    FROM credit c WHERE c.weight <> 100
-    WINDOW team AS (PARTITION BY c.earning_event_id, c.credit_type ORDER BY c.partner_id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
-  ),
-  -- Each credited partner beside each plan that earns on the event, with what was true of the partner just before it.
-  holder AS MATERIALIZED (
-    SELECT s.earning_event_id, s.credit_type, s.partner_id, s.weight, s.amount_share, s.list_share, s.margin_share, s.quantity_share,
-      s.customer_id, s.product, s.product_family, s.deal_kind, s.currency, s.legal_entity, s.occurred_at, s.earned_on,
-      coalesce(t.commissionable, true) AS commissionable, t.products, t.families || t.products AS families,
-      h.kind AS partner_kind, h.tier, h.region,
-      p.plan_id, p.name AS plan_name, p.currency AS plan_currency, p.hold_days, p.pick,
-      p.enrol_all OR EXISTS (SELECT 1 FROM prm.plan_enrolment n WHERE n.program_id = _earning_outcome.program_id
-        AND n.plan_id = p.plan_id AND n.partner_id = s.partner_id AND n.valid @> s.earned_on) AS enrolled,
-      CASE WHEN the_conditions THEN jsonb_strip_nulls(jsonb_build_object(
-        'event', s.document || jsonb_build_object('occurred_on', s.earned_on),
-        'deal', (SELECT to_jsonb(d) FROM prm.deal d WHERE d.program_id = _earning_outcome.program_id AND d.deal_id = s.deal_id),
-        'customer', (SELECT to_jsonb(c) FROM prm.customer c WHERE c.program_id = _earning_outcome.program_id AND c.customer_id = s.customer_id),
-        'product', (SELECT to_jsonb(q) FROM prm.product q WHERE q.program_id = _earning_outcome.program_id AND q.product = s.product),
-        'partner', to_jsonb(h), 'level', 0)) END AS document
-    FROM share s
-    JOIN prm.commission_plan p ON p.program_id = _earning_outcome.program_id AND p.earn_on = s.kind AND p.is_active
-    LEFT JOIN product t ON t.sold = s.product
-    LEFT JOIN LATERAL (SELECT i.partner_id, i.kind, i.parent_id, i.country, i.region, i.tier, i.attributes FROM prm.partner_history i
-      WHERE i.program_id = _earning_outcome.program_id AND i.partner_id = s.partner_id
-        AND coalesce(lower(i.valid), '-infinity') < s.occurred_at AND coalesce(upper(i.valid), 'infinity') >= s.occurred_at LIMIT 1) h ON true
-  ),
-  rule AS MATERIALIZED (
-    SELECT p.plan_id, r.rule_id, r.lineage_id, coalesce(r.component, 'base') AS component, r.label, r.basis, r.schedule AS schedule_text,
-      r.schedule::prm.commission_schedule AS schedule, prm._condition(r.condition) AS condition, r.condition AS condition_text,
-      r.product, r.product_family, r.deal_kind, r.credit_type, r.tier, r.partner_kind, r.partner_id, r.customer_id, r.region, r.priority, r.valid,
-      -- The specificity vector as one number; a product's place in its chain comes in between, from the event.
-      (r.partner_id IS NOT NULL)::integer * 16384 + (r.customer_id IS NOT NULL)::integer * 8192
-        + (r.product_family IS NOT NULL)::integer * 256 + (r.credit_type IS NOT NULL)::integer * 128 + (r.deal_kind IS NOT NULL)::integer * 64
-        + (r.tier IS NOT NULL)::integer * 32 + (r.partner_kind IS NOT NULL)::integer * 16 + (r.region IS NOT NULL)::integer * 8 AS specificity
-    FROM prm.commission_plan p
-    LEFT JOIN prm.commission_rule r ON r.program_id = _earning_outcome.program_id AND r.plan_id = p.plan_id
-    WHERE p.program_id = _earning_outcome.program_id AND p.is_active
-  ),
-  tried AS (
-    SELECT h.earning_event_id, h.credit_type, h.partner_id, h.weight, h.amount_share AS share, h.plan_id, h.plan_name, h.currency, h.plan_currency,
-      h.legal_entity, h.pick, h.occurred_at, h.earned_on, h.hold_days, r.component, r.rule_id, r.lineage_id, r.label, r.basis, r.schedule, r.schedule_text,
-      r.priority, r.valid, r.specificity + coalesce(10 - array_position(h.products, r.product), 0) * 512 AS specificity,
-      CASE r.basis WHEN 'amount' THEN h.amount_share WHEN 'margin' THEN h.margin_share WHEN 'quantity' THEN h.quantity_share ELSE h.list_share END AS basis_amount,
-      CASE
-        WHEN r.rule_id IS NULL THEN 'the plan has no rules'
-        WHEN NOT h.enrolled THEN 'the partner is not enrolled in the plan on that date'
-        WHEN NOT h.commissionable THEN 'the product earns no commission'
-        WHEN NOT r.valid @> h.earned_on THEN 'the rule is not in force on that date'
-        WHEN r.partner_id IS NOT NULL AND (r.partner_id = h.partner_id) IS NOT TRUE THEN 'the rule is for another partner'
-        WHEN r.customer_id IS NOT NULL AND (r.customer_id = h.customer_id) IS NOT TRUE THEN 'the rule is for another customer'
-        WHEN r.product IS NOT NULL AND (r.product = ANY (h.products)) IS NOT TRUE THEN
-          CASE WHEN _earning_outcome.everything THEN format('the rule is for the product %s, sold was %s', r.product, coalesce(h.product, 'none in particular')) ELSE '' END
-        WHEN r.product_family IS NOT NULL AND (r.product_family = h.product_family OR r.product_family = ANY (h.families)) IS NOT TRUE THEN
-          CASE WHEN _earning_outcome.everything THEN format('the rule is for the product family %s, sold was %s', r.product_family, coalesce(h.product_family, 'none in particular')) ELSE '' END
-        WHEN r.credit_type IS NOT NULL AND r.credit_type <> h.credit_type THEN
-          CASE WHEN _earning_outcome.everything THEN format('the rule is for %s credit, this is %s', r.credit_type, h.credit_type) ELSE '' END
-        WHEN r.deal_kind IS NOT NULL AND (r.deal_kind = h.deal_kind) IS NOT TRUE THEN
-          CASE WHEN _earning_outcome.everything THEN format('the rule is for %s deals, this is %s', r.deal_kind, coalesce(h.deal_kind, 'none')) ELSE '' END
-        WHEN r.tier IS NOT NULL AND (r.tier = h.tier) IS NOT TRUE THEN
-          CASE WHEN _earning_outcome.everything THEN format('the rule is for tier %s, the partner held %s', r.tier, coalesce(h.tier, 'none')) ELSE '' END
-        WHEN r.partner_kind IS NOT NULL AND (r.partner_kind = h.partner_kind) IS NOT TRUE THEN
-          CASE WHEN _earning_outcome.everything THEN format('the rule is for partners of kind %s, the partner was %s', r.partner_kind, coalesce(h.partner_kind, 'of none')) ELSE '' END
-        WHEN r.region IS NOT NULL AND (r.region = h.region) IS NOT TRUE THEN
-          CASE WHEN _earning_outcome.everything THEN format('the rule is for region %s, the partner was in %s', r.region, coalesce(h.region, 'none')) ELSE '' END
-        WHEN r.condition IS NOT NULL AND jsonb_path_match(h.document, r.condition, '{}', true) IS NOT TRUE THEN
-          CASE WHEN _earning_outcome.everything THEN format('the condition %s is not true', r.condition_text) ELSE '' END
-      END AS fault
-    FROM holder h JOIN rule r ON r.plan_id = h.plan_id
-  ),
-  paying AS (
-    SELECT t.*, CASE WHEN t.fault IS NULL AND t.currency = t.plan_currency THEN prm.commission(t.schedule, t.basis_amount) END AS commission
-    FROM tried t WHERE t.fault IS NULL OR _earning_outcome.everything
-  ),
-  ranked AS (
-    SELECT p.*, row_number() OVER (PARTITION BY p.earning_event_id, p.credit_type, p.partner_id, p.plan_id, p.component, p.fault IS NULL
-      ORDER BY CASE WHEN p.pick = 'highest_paying' THEN p.commission END DESC NULLS LAST, p.priority DESC, p.specificity DESC,
-        lower(p.valid) DESC NULLS LAST, p.rule_id DESC)::integer AS place
-    FROM paying p
-  ),
-  rounded AS (
-    SELECT r.*, CASE WHEN r.fault IS NULL AND (r.place = 1 OR r.pick = 'all') THEN prm.round_money(r.commission, r.plan_currency, the_rounding) END AS money
-    FROM ranked r
-  )
-  SELECT r.earning_event_id, r.credit_type, r.partner_id, r.weight, r.share, r.plan_id, r.plan_name, r.component, r.rule_id, r.lineage_id, r.label,
-    CASE WHEN r.fault IS NOT NULL THEN 'no_match' WHEN r.place > 1 AND r.pick <> 'all' THEN 'lost' WHEN r.money <> 0 THEN 'won' ELSE 'unpaid' END,
-    CASE
-      WHEN r.fault IS NOT NULL THEN r.fault
-      WHEN r.place > 1 AND r.pick = 'most_specific' THEN 'a rule of higher priority, or more specific, or later, wins this component'
-      WHEN r.place > 1 AND r.pick = 'highest_paying' THEN 'another rule of this component pays more'
-      WHEN r.currency <> r.plan_currency THEN format('no exchange rate from %s to %s', r.currency, r.plan_currency)
-      WHEN r.basis_amount IS NULL THEN format('the event has no %s', r.basis)
-      WHEN r.money = 0 THEN 'the commission is zero'
-      WHEN r.pick = 'all' THEN 'every rule that matches pays'
-      WHEN r.pick = 'highest_paying' THEN 'pays most of the rules that match'
-      ELSE 'the most specific of the rules that match'
-    END,
-    r.basis, r.basis_amount, r.schedule_text, r.commission, CASE WHEN r.money <> 0 THEN r.money END, r.plan_currency, r.legal_entity, r.place, r.earned_on,
-    ((r.occurred_at AT TIME ZONE the_zone) + make_interval(days => r.hold_days)) AT TIME ZONE the_zone, r.occurred_at
-  FROM rounded r
-  WHERE _earning_outcome.everything OR r.money <> 0;
-END
-$prm$;
-COMMENT ON FUNCTION prm._earning_outcome(bigint, bigint[], boolean) IS
-'What the rules in force make of earning events: the rows that shall be paid or, with everything, also what lost, did not match or pays nothing, with the reason. Reads only; accrual and explain_commission() both use it.';
+CREATE FUNCTION prm._earning_outcome(program_id bigint, earning_event_ids bigint[], mode text, plan_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.earning_outcome
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'prm_earning_outcome';
+COMMENT ON FUNCTION prm._earning_outcome(bigint, bigint[], text, bigint[]) IS
+'What the rules make of earning events, one after the other. mode accrue: locks, counts, writes accumulators and breakage, and returns the rows to be paid, for the ledger; explain: reads only, and returns also what lost, did not match or pays nothing; replay: from nothing, in the order in which they were accrued, writes nothing; deal: the ids are open deals, taken as if they were booked now. plan_ids: only these plans, also inactive ones; NULL: all active ones. Errors: 22023 unknown mode, 23514 the parents of a partner form a cycle.';

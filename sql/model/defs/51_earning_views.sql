@@ -18,7 +18,9 @@ CREATE OR REPLACE VIEW prm.v_ledger WITH (security_invoker = true) AS
     e.amount AS event_amount, l.plan_id, l.explain ->> 'plan' AS plan, l.rule_id, l.explain ->> 'rule' AS rule,
     l.explain ->> 'schedule' AS schedule, (l.explain ->> 'basis_amount')::numeric AS basis_amount,
     l.level, l.cause_entry_id, l.reason, l.payee_id, l.legal_entity, l.recorded_at,
-    h.hold_id IS NOT NULL AS held, h.kind AS hold_kind, h.reason AS hold_reason, h.placed_at AS held_since, h.hold_id
+    h.hold_id IS NOT NULL AS held, h.kind AS hold_kind, h.reason AS hold_reason, h.placed_at AS held_since, h.hold_id,
+    e.customer_id, e.product, e.applies_to_id, l.lineage_id, l.sequence_no, l.attained_before, l.explain ->> 'override_mode' AS override_mode,
+    (l.explain ->> 'exchange_rate')::numeric AS exchange_rate
   FROM prm.ledger l
   JOIN prm.partner p ON p.program_id = l.program_id AND p.partner_id = l.partner_id
   LEFT JOIN prm.earning_event e ON e.program_id = l.program_id AND e.earning_event_id = l.earning_event_id
@@ -69,6 +71,14 @@ COMMENT ON COLUMN prm.v_ledger.reason IS 'Why, for entries made by hand.';
 COMMENT ON COLUMN prm.v_ledger.payee_id IS 'Who is paid in place of the partner; NULL: the partner itself.';
 COMMENT ON COLUMN prm.v_ledger.legal_entity IS 'The vendor''s company that pays.';
 COMMENT ON COLUMN prm.v_ledger.recorded_at IS 'When the entry was written, wall clock.';
+COMMENT ON COLUMN prm.v_ledger.customer_id IS 'The customer of the event.';
+COMMENT ON COLUMN prm.v_ledger.product IS 'The product of the event.';
+COMMENT ON COLUMN prm.v_ledger.applies_to_id IS 'The event that this one refunds or pays.';
+COMMENT ON COLUMN prm.v_ledger.lineage_id IS 'The rule through all its versions.';
+COMMENT ON COLUMN prm.v_ledger.sequence_no IS 'Tells apart several entries of one event, credit, rule, level and kind.';
+COMMENT ON COLUMN prm.v_ledger.attained_before IS 'What had been counted in the window before, for rules that accumulate.';
+COMMENT ON COLUMN prm.v_ledger.override_mode IS 'How a level above 0 was paid: percent_of_sale, percent_of_below ...';
+COMMENT ON COLUMN prm.v_ledger.exchange_rate IS 'How much of the plan''s currency one unit of the entry''s currency was worth, where they differ.';
 
 CREATE OR REPLACE VIEW prm.v_statement_preview WITH (security_invoker = true) AS
   SELECT l.program_id, l.partner_id, p.name AS partner, l.currency, l.period, l.entry_id, l.earned_on,

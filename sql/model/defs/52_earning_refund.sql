@@ -1,33 +1,30 @@
 
--- Earning: refunds. No rule is selected again; what the refunded event earned goes back in proportion.
+-- Earning: what refunds and collections are counted on, and what they may be. What a refund takes back is computed by
+-- prm._earning_outcome(), see src/earning_refund.c.
 
-CREATE OR REPLACE FUNCTION prm._take_back(program_id bigint, earning_event_ids bigint[], is_counted boolean) RETURNS void
+CREATE OR REPLACE FUNCTION prm._count_refunds(program_id bigint, earning_event_ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_zone constant text := prm._program_time_zone(_take_back.program_id);
-  the_rounding text;
   the_originals bigint[];
   fault record;
 BEGIN
-  SELECT p.rounding INTO the_rounding FROM prm.program p WHERE p.program_id = _take_back.program_id;
   SELECT array_agg(DISTINCT r.applies_to_id) INTO the_originals FROM prm.earning_event r
-    WHERE r.program_id = _take_back.program_id AND r.earning_event_id = ANY (_take_back.earning_event_ids) AND r.kind = 'refunded';
+    WHERE r.program_id = _count_refunds.program_id AND r.earning_event_id = ANY (_count_refunds.earning_event_ids) AND r.kind = 'refunded';
   IF the_originals IS NULL THEN
     RETURN;
   END IF;
   -- Two refunds of one event go one after the other, or each would round without the other.
   INSERT INTO prm.refund_total AS t (program_id, earning_event_id, refunded, refunds)
-    SELECT _take_back.program_id, r.applies_to_id, -sum(r.amount), count(*) FROM prm.earning_event r
-    WHERE r.program_id = _take_back.program_id AND r.earning_event_id = ANY (_take_back.earning_event_ids) AND r.kind = 'refunded'
-      AND NOT _take_back.is_counted
+    SELECT _count_refunds.program_id, r.applies_to_id, -sum(r.amount), count(*) FROM prm.earning_event r
+    WHERE r.program_id = _count_refunds.program_id AND r.earning_event_id = ANY (_count_refunds.earning_event_ids) AND r.kind = 'refunded'
     GROUP BY r.applies_to_id ORDER BY r.applies_to_id
     ON CONFLICT (program_id, earning_event_id) DO UPDATE SET refunded = t.refunded + excluded.refunded, refunds = t.refunds + excluded.refunds;
   SELECT o.earning_event_id, o.kind, o.amount, o.currency, r.refunded, r.currencies INTO fault
     FROM (SELECT r.applies_to_id, -sum(r.amount) AS refunded, array_agg(DISTINCT r.currency) AS currencies FROM prm.earning_event r
-          WHERE r.program_id = _take_back.program_id AND r.applies_to_id = ANY (the_originals) AND r.kind = 'refunded' GROUP BY r.applies_to_id) r
+          WHERE r.program_id = _count_refunds.program_id AND r.applies_to_id = ANY (the_originals) AND r.kind = 'refunded' GROUP BY r.applies_to_id) r
     CROSS JOIN LATERAL (SELECT * FROM prm.earning_event e
-      WHERE e.program_id = _take_back.program_id AND e.earning_event_id = r.applies_to_id OFFSET 0) o
+      WHERE e.program_id = _count_refunds.program_id AND e.earning_event_id = r.applies_to_id OFFSET 0) o
     WHERE o.kind = 'refunded' OR r.currencies <> ARRAY[o.currency] OR r.refunded > coalesce(o.amount, 0)
     ORDER BY o.earning_event_id LIMIT 1;
   IF fault.earning_event_id IS NOT NULL THEN
@@ -37,56 +34,20 @@ BEGIN
       HINT = 'A refund names a sale, is in its currency, and all refunds of a sale come to no more than its amount.',
       SCHEMA = 'prm', TABLE = 'earning_event', COLUMN = 'amount';
   END IF;
-
   -- What a bounced payment had collected is open again.
   INSERT INTO prm.collected_total AS t (program_id, earning_event_id, collected, collections)
-    SELECT _take_back.program_id, c.applies_to_id, sum(r.amount), 0
-    FROM (SELECT * FROM prm.earning_event e WHERE e.program_id = _take_back.program_id AND e.earning_event_id = ANY (_take_back.earning_event_ids)
-      AND e.kind = 'refunded' AND NOT _take_back.is_counted OFFSET 0) r
-    CROSS JOIN LATERAL (SELECT e.applies_to_id FROM prm.earning_event e WHERE e.program_id = _take_back.program_id AND e.earning_event_id = r.applies_to_id
+    SELECT _count_refunds.program_id, c.applies_to_id, sum(r.amount), 0
+    FROM (SELECT * FROM prm.earning_event e WHERE e.program_id = _count_refunds.program_id AND e.earning_event_id = ANY (_count_refunds.earning_event_ids)
+      AND e.kind = 'refunded' OFFSET 0) r
+    CROSS JOIN LATERAL (SELECT e.applies_to_id FROM prm.earning_event e WHERE e.program_id = _count_refunds.program_id AND e.earning_event_id = r.applies_to_id
       AND e.kind = 'collected' AND e.applies_to_id IS NOT NULL OFFSET 0) c
     GROUP BY c.applies_to_id ORDER BY c.applies_to_id
     ON CONFLICT (program_id, earning_event_id) DO UPDATE SET collected = t.collected + excluded.collected;
-
-  INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, earning_event_id, credit_type, plan_id,
-      rule_id, lineage_id, level, cause_entry_id, sequence_no, earned_on, eligible_at, idempotency_key, explain)
-    SELECT _take_back.program_id, b.partner_id, b.payee_id, b.legal_entity, 'reversal', b.component, b.target - b.target_before, b.currency, b.refund_id,
-      b.credit_type, b.plan_id, b.rule_id, b.lineage_id, b.level, b.entry_id, 1, (b.occurred_at AT TIME ZONE the_zone)::date, b.eligible_at,
-      concat_ws('/', b.refund_id, b.credit_type, b.partner_id, b.lineage_id, b.level, 'reversal', 1),
-      jsonb_build_object('plan', b.plan, 'rule', b.rule, 'cause', b.entry_id, 'earned', b.earned, 'event_amount', b.event_amount,
-        'refunded_so_far', b.refunded, 'given_back_before', b.target_before, 'amount', b.target - b.target_before)
-    FROM (
-      SELECT t.*, CASE WHEN lag(t.is_new, 1, false) OVER entry THEN lag(t.target) OVER entry ELSE t.given_back END AS target_before
-      FROM (
-        SELECT l.entry_id, l.partner_id, l.payee_id, l.legal_entity, l.component, l.currency, l.credit_type, l.plan_id, l.rule_id, l.lineage_id, l.level,
-          l.eligible_at, l.amount AS earned, l.explain ->> 'plan' AS plan, l.explain ->> 'rule' AS rule, o.amount AS event_amount,
-          r.earning_event_id AS refund_id, r.occurred_at, r.earning_event_id = ANY (_take_back.earning_event_ids) AS is_new,
-          sum(-r.amount) OVER entry AS refunded, -prm.round_money(CASE WHEN coalesce(o.amount, 0) = 0 THEN l.amount ELSE l.amount * (sum(-r.amount) OVER entry) / o.amount END, l.currency, the_rounding) AS target,
-          coalesce((SELECT sum(g.amount) FROM prm.ledger g WHERE g.program_id = _take_back.program_id AND g.cause_entry_id = l.entry_id
-                    AND g.kind IN ('reversal', 'clawback')), 0) AS given_back
-        FROM unnest((SELECT the_originals)) AS i(earning_event_id)
-        -- Look-ups by key, never a join that depends on statistics: see _earning_outcome().
-        CROSS JOIN LATERAL (SELECT * FROM prm.earning_event e
-          WHERE e.program_id = _take_back.program_id AND e.earning_event_id = i.earning_event_id OFFSET 0) o
-        CROSS JOIN LATERAL (SELECT * FROM prm.ledger e WHERE e.program_id = _take_back.program_id AND e.earning_event_id = o.earning_event_id
-          AND e.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee', 'adjustment') OFFSET 0) l
-        CROSS JOIN LATERAL (SELECT * FROM prm.earning_event e
-          WHERE e.program_id = _take_back.program_id AND e.applies_to_id = o.earning_event_id AND e.kind = 'refunded' OFFSET 0) r
-        LEFT JOIN prm.commission_plan p ON p.program_id = _take_back.program_id AND p.plan_id = l.plan_id
-        -- After the days of the plan nothing is taken back.
-        WHERE (p.clawback_days IS NULL OR r.occurred_at <= ((o.occurred_at AT TIME ZONE the_zone) + make_interval(days => p.clawback_days)) AT TIME ZONE the_zone)
-        WINDOW entry AS (PARTITION BY l.entry_id ORDER BY r.earning_event_id = ANY (_take_back.earning_event_ids), r.occurred_at, r.earning_event_id)
-      ) t
-      WINDOW entry AS (PARTITION BY t.entry_id ORDER BY t.is_new, t.occurred_at, t.refund_id)
-    ) b
-    WHERE b.is_new AND b.target <> b.target_before
-    ORDER BY b.occurred_at, b.refund_id, b.entry_id
-    ON CONFLICT (program_id, idempotency_key) DO NOTHING;
 END
 $prm$;
-REVOKE ALL ON FUNCTION prm._take_back(bigint, bigint[], boolean) FROM PUBLIC;
-COMMENT ON FUNCTION prm._take_back(bigint, bigint[], boolean) IS
-'Writes what refunds take back: of each entry of the refunded event round(entry * refunded so far / event amount) less what was given back before, as a reversal that is payable when its cause is. is_counted: they stand in refund_total already, and what they refund earned only now. Error 23514 where refunds exceed the event or differ in currency.';
+REVOKE ALL ON FUNCTION prm._count_refunds(bigint, bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION prm._count_refunds(bigint, bigint[]) IS
+'Counts refunds on the events that they refund, where they wait for each other. Error 23514 where refunds exceed the event, differ in currency, or name a refund.';
 
 -- Collections: what the customer paid of an event, for plans that pay on it.
 
@@ -155,3 +116,30 @@ $prm$;
 REVOKE ALL ON FUNCTION prm._released(bigint, bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION prm._released(bigint, bigint[]) IS
 'How much of each ledger entry may be paid by now, in its plan: all of it, or where pay_on is collected round(amount * collected / what is left of the sale), never more than all. What a statement pays is this less what earlier statements paid of the entry.';
+
+CREATE OR REPLACE VIEW prm.v_released WITH (security_invoker = true) AS
+  SELECT l.program_id, l.entry_id, l.partner_id, l.kind, l.currency, l.amount,
+    CASE WHEN coalesce(o.amount, 0) - coalesce(r.refunded, 0) <= 0 THEN l.amount
+      WHEN coalesce(c.collected, 0) <= 0 THEN 0
+      ELSE prm.round_money(l.amount * least(c.collected / (coalesce(o.amount, 0) - coalesce(r.refunded, 0)), 1), l.currency, g.rounding) END AS released,
+    o.earning_event_id, coalesce(c.collected, 0) AS collected, coalesce(o.amount, 0) - coalesce(r.refunded, 0) AS collectable, o.currency AS event_currency
+  FROM prm.commission_plan p
+  JOIN prm.program g ON g.program_id = p.program_id
+  JOIN prm.ledger l ON l.program_id = p.program_id AND l.plan_id = p.plan_id
+  JOIN prm.earning_event e ON e.program_id = l.program_id AND e.earning_event_id = l.earning_event_id
+  JOIN prm.earning_event o ON o.program_id = e.program_id AND o.earning_event_id = CASE WHEN e.kind = 'refunded' THEN e.applies_to_id ELSE e.earning_event_id END
+  LEFT JOIN prm.collected_total c ON c.program_id = o.program_id AND c.earning_event_id = o.earning_event_id
+  LEFT JOIN prm.refund_total r ON r.program_id = o.program_id AND r.earning_event_id = o.earning_event_id
+  WHERE p.pay_on = 'collected';
+COMMENT ON VIEW prm.v_released IS 'The ledger entries of plans that pay on collection, and how much of each the customers'' payments have released.';
+COMMENT ON COLUMN prm.v_released.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_released.entry_id IS 'The ledger entry.';
+COMMENT ON COLUMN prm.v_released.partner_id IS 'Who earned it.';
+COMMENT ON COLUMN prm.v_released.kind IS 'Kind of the entry.';
+COMMENT ON COLUMN prm.v_released.currency IS 'Currency of amount and released, ISO 4217.';
+COMMENT ON COLUMN prm.v_released.amount IS 'Amount of the entry.';
+COMMENT ON COLUMN prm.v_released.released IS 'What of it may be paid by now: round(amount * collected / collectable), never more than all; all of it where nothing is left of the sale.';
+COMMENT ON COLUMN prm.v_released.earning_event_id IS 'The sale that customers pay.';
+COMMENT ON COLUMN prm.v_released.collected IS 'What was collected of it.';
+COMMENT ON COLUMN prm.v_released.collectable IS 'Its amount less its refunds.';
+COMMENT ON COLUMN prm.v_released.event_currency IS 'Currency of collected and collectable.';

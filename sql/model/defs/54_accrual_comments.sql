@@ -3,7 +3,8 @@
 
 COMMENT ON COLUMN prm.earning_event.registered IS 'Whether an approved registration of the partner covered the sale; NULL: nobody said so, which is not registered.';
 COMMENT ON COLUMN prm.earning_event.booking_no IS 'Which booking of the deal it is, from 1: a deal that was taken back and is won again books again.';
-COMMENT ON COLUMN prm.sales_credit.revision IS 'Later credits are a full next revision of their type; the highest one counts.';
+COMMENT ON COLUMN prm.sales_credit.revision IS 'Later credits are a full next revision of their type; the highest one counts. One that has weight 0 for all withdraws the type.';
+COMMENT ON COLUMN prm.sales_credit.origin IS 'given (by whoever recorded the event, or corrected it), deal (copied when the deal booked) or late (the deal''s credits changed afterwards).';
 
 COMMENT ON COLUMN prm.commission_plan.override_depth IS 'How many levels of parents are looked at for overrides, 0 to 100.';
 COMMENT ON COLUMN prm.commission_plan.compress IS 'Whether a parent that qualifies for nothing is skipped, so that the next one takes its level; otherwise its level stays unpaid.';

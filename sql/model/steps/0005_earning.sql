@@ -86,11 +86,14 @@ CREATE TABLE prm.sales_credit (
   partner_id bigint NOT NULL,
   weight numeric NOT NULL,
   revision integer NOT NULL DEFAULT 1,
+  origin text NOT NULL DEFAULT 'given',
+  recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   CONSTRAINT sales_credit_pkey PRIMARY KEY (program_id, earning_event_id, credit_type, revision, partner_id),
   CONSTRAINT sales_credit_event_fkey FOREIGN KEY (program_id, earning_event_id) REFERENCES prm.earning_event (program_id, earning_event_id),
   CONSTRAINT sales_credit_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id),
-  CONSTRAINT sales_credit_weight_check CHECK (weight > 0 AND weight <= 100),
-  CONSTRAINT sales_credit_revision_check CHECK (revision >= 1)
+  CONSTRAINT sales_credit_weight_check CHECK (weight <= 100 AND (weight > 0 OR (weight = 0 AND revision > 1))),
+  CONSTRAINT sales_credit_revision_check CHECK (revision >= 1),
+  CONSTRAINT sales_credit_origin_check CHECK (origin IN ('given', 'deal', 'late'))
 );
 CREATE INDEX sales_credit_partner_idx ON prm.sales_credit (program_id, partner_id);
 
