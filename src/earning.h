@@ -10,6 +10,7 @@
  *   earning_state.c   attained amounts, used caps and first sales: locked in key order, read, and written back set-wise
  *   earning_pay.c     what the matching rules pay, event by event in order
  *   earning_refund.c  what a refund takes back
+ *   earning_ban.c     what a ban gave back of used caps, for replays
  *   earning_replay.c  what a replay counts, for recalculations
  *   earning_money.c   exact arithmetic on numerics, rates of exchange, rounding
  *

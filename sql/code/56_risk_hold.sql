@@ -113,7 +113,7 @@ BEGIN
   WITH used AS MATERIALIZED (
     -- By what each entry, and what was given back of it, moved each count: all of it goes back.
     SELECT i.purpose, i.lineage_id, i.plan_id, i.partner_id, i.customer_id, i.credit_type, i.window_start, t.entry_id, t.cause_entry_id,
-      min(i.earning_event_id) AS earning_event_id, sum(i.amount) AS amount
+      (array_agg(i.earning_event_id ORDER BY i.entry_id = t.cause_entry_id DESC))[1] AS earning_event_id, sum(i.amount) AS amount
     FROM unnest(the_new, the_causes) AS t(entry_id, cause_entry_id)
     CROSS JOIN LATERAL (SELECT l.entry_id, l.earning_event_id FROM prm.ledger l WHERE l.program_id = _cancel_unsettled.program_id AND l.entry_id = t.cause_entry_id
                         UNION ALL

@@ -150,6 +150,30 @@ SELECT is((SELECT a.amount = sum(e.amount) FROM prm.accumulator a JOIN prm.accum
 SELECT is((SELECT array_agg(l.recorded_at = e.recorded_at AND l.kind = 'reversal') FROM prm.accumulator_entry e JOIN prm.ledger l USING (program_id, entry_id) WHERE e.program_id = :program AND e.sequence_no > 3 AND e.purpose = 'cap'),
   '{t,t}', 'recorded with its reversal');
 
+-- With rules that are capped and that count: what the ban frees, others earn, and every recalculation knows it.
+SELECT set_config('prm.program_id', prm.create_program('Risk test, capped', 'blank', 'USD', 'UTC')::text, true) AS capped \gset
+INSERT INTO prm.partner (name) VALUES ('Xan') RETURNING partner_id AS xan \gset
+INSERT INTO prm.partner (name) VALUES ('Yul') RETURNING partner_id AS yul \gset
+INSERT INTO prm.commission_plan (name, currency) VALUES ('Capped', 'USD') RETURNING plan_id AS cappedplan \gset
+INSERT INTO prm.commission_rule (plan_id, schedule, cap_amount, cap_scope, cap_window) VALUES (:cappedplan, '10%', 100, 'programme', 'lifetime');
+INSERT INTO prm.commission_rule (plan_id, component, schedule, accumulate, window_kind) VALUES (:cappedplan, 'growth', 'slab 0: 1%, 1000: 2%', 'cumulative', 'month');
+INSERT INTO prm.risk_rule (risk_rule, label, kind) VALUES ('self', 'Self', 'self_referral');
+SELECT pg_temp.sale('x1', :xan, 500), pg_temp.sale('y1', :yul, 300), pg_temp.sale('x2', :xan, 400);
+INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) SELECT 'refunded', earning_event_id, -100, 'USD', prm.now() FROM prm.earning_event WHERE external_ref = 'x1' AND program_id = :capped;
+SELECT is((SELECT amount FROM prm.accumulator WHERE program_id = :capped AND purpose = 'cap'), 90::numeric, 'the cap of 100 was used up, and 10 came back by a refund');
+INSERT INTO prm.risk_event (risk_rule, partner_id) VALUES ('self', :xan);
+SELECT prm.resolve_risk(pg_temp.risk(:xan, 'self'), 'banned', 'a crook');
+SELECT is((SELECT amount FROM prm.accumulator WHERE program_id = :capped AND purpose = 'cap'), 30::numeric, 'the ban frees what was left of it');
+INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) SELECT 'refunded', earning_event_id, -200, 'USD', prm.now() FROM prm.earning_event WHERE external_ref = 'x1' AND program_id = :capped;
+SELECT is((SELECT amount FROM prm.accumulator WHERE program_id = :capped AND purpose = 'cap'), 30::numeric, 'a later refund does not free it twice');
+SELECT pg_temp.sale('y2', :yul, 900);
+SELECT is((SELECT amount FROM prm.v_ledger WHERE entry_id = pg_temp.entry('y2') AND program_id = :capped), 70::numeric, 'others earn up to the cap');
+SELECT is_empty('SELECT * FROM prm.audit_ledger()', 'the ledger is sound');
+SELECT is_empty('SELECT * FROM prm.recalculate(''2026-06-01'', ''2026-06-30'')', 'and to recalculate it changes nothing');
+SELECT is_empty('SELECT * FROM prm.audit_ledger()', 'nor the counts');
+SELECT is((SELECT sum(amount) FROM prm.ledger WHERE program_id = :capped AND partner_id = :xan), 0::numeric, 'nothing is left to whoever was banned');
+SELECT set_config('prm.program_id', :'program', true);
+
 -- FRD-004 expired.
 SELECT pg_temp.partner('Jim', '{"email": "j@jim.example"}') AS jim, pg_temp.partner('Kit', '{"domain": "crook.example"}') AS kit \gset
 SELECT pg_temp.sale('j1', :jim, 100, '{"email": "j@jim.example"}');
