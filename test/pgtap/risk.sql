@@ -113,7 +113,7 @@ SELECT is((SELECT sum(amount) FROM prm.ledger WHERE partner_id = :gus AND progra
 SELECT is((SELECT array_agg(DISTINCT reason) FROM prm.v_ledger WHERE partner_id = :gus AND program_id = :program AND reason IS NOT NULL), ARRAY['canceled, the partner is banned: bought from itself'], 'with the reason');
 SELECT is((SELECT bool_and(r.eligible_at = c.eligible_at AND r.earning_event_id IS NOT DISTINCT FROM c.earning_event_id AND r.rule_id IS NOT DISTINCT FROM c.rule_id AND r.explain @> '{"canceled": true}')
   FROM prm.ledger r JOIN prm.ledger c ON c.program_id = r.program_id AND c.entry_id = r.cause_entry_id WHERE r.idempotency_key LIKE 'cancel/%' AND r.program_id = :program), true, 'each row is that of its cause');
-SELECT pg_temp.sale('g4', :gus, 400);
+SELECT pg_temp.sale('g4', :gus, 400, '{"email": "gus@gus.example"}');
 SELECT is((SELECT array_agg(format('%s %s', amount, status) ORDER BY entry_id) FROM prm.v_ledger WHERE earning_event_id = (SELECT earning_event_id FROM prm.earning_event WHERE external_ref = 'g4' AND program_id = :program)),
   ARRAY['40.00 canceled', '-40.00 canceled'], 'what comes later is canceled at once');
 SELECT is((SELECT count(*) FROM prm.risk_event WHERE partner_id = :gus AND program_id = :program), 1::bigint, 'and raises no more');
