@@ -536,6 +536,7 @@ prm_earning_pay(PrmEarningRun *run)
 		PrmEvent *event = lfirst(cell);
 
 		CHECK_FOR_INTERRUPTS();
+		prm_canceled_until(run, event->stored_at);
 		if (event->is_refund)
 			prm_earning_refund(run, event);
 		else
@@ -545,6 +546,7 @@ prm_earning_pay(PrmEarningRun *run)
 				prm_original_passed(run, event);
 		}
 	}
+	prm_canceled_until(run, DT_NOEND);
 	if (run->mode == PRM_EARNING_ACCRUE)
 		number_rows(run);
 	MemoryContextSwitchTo(caller);

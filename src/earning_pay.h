@@ -162,6 +162,9 @@ struct PrmEarningState
 	List *breakage;	  /* PrmOutcome * */
 	List *event_caps; /* caps of the event under way */
 	List *plans;	  /* PrmPlanFacts * */
+	struct PrmCanceled *canceled; /* earning_ban.c: in the order in which it was recorded */
+	int64 canceled_count;
+	int64 canceled_next;
 };
 
 /* earning_money.c */
@@ -187,6 +190,10 @@ extern PrmCountKey prm_plan_cap_key(PrmEarningRun *run, const PrmPlan *plan, Prm
 extern PrmCount *prm_count_at(PrmEarningRun *run, const PrmCountKey *key, int64 event_id);
 extern void prm_count_add(PrmEarningRun *run, PrmCount *count, int64 event_id, PrmOutcome *outcome, Datum amount, Datum basis);
 extern PrmStart *prm_start_of(PrmEarningRun *run, const PrmPlan *plan, const char *component, int64 partner_id, int64 customer_id);
+
+/* earning_ban.c: what a ban canceled, for replays */
+extern void prm_canceled_load(PrmEarningRun *run);
+extern void prm_canceled_until(PrmEarningRun *run, TimestampTz moment);
 
 /* earning_load.c: what is read beside the counts. need notes, fetch reads all that was noted; what was not is read when asked for */
 extern void prm_rate_need(PrmEarningRun *run, const char *from, const char *to, DateADT day);

@@ -335,6 +335,8 @@ prm_earning_state_load(PrmEarningRun *run)
 		if (run->mode != PRM_EARNING_DEAL)
 			load_past(run);
 	}
+	else
+		prm_canceled_load(run);
 	MemoryContextSwitchTo(caller);
 }
 
