@@ -352,7 +352,7 @@ BEGIN
   FROM grouped g
   LEFT JOIN prm.payee y ON y.program_id = _unsettled.program_id AND y.payee_id = g.payee_id
   -- What the close itself left has its reason already.
-  WHERE NOT (g.outcome = 'period_closed' AND EXISTS (SELECT 1 FROM unnest(_unsettled.done) d
+  WHERE NOT (g.outcome IN ('period_closed', 'period_open') AND EXISTS (SELECT 1 FROM unnest(_unsettled.done) d
     WHERE d.payee_id = g.payee_id AND d.currency = g.currency AND coalesce(d.legal_entity, '') = g.legal_entity AND d.outcome IN ('below_minimum', 'period_closed')));
 END
 $prm$;
