@@ -181,15 +181,17 @@ CREATE FUNCTION prm.journal(date_from date, date_to date, program_id bigint DEFA
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
   SELECT l.entry_id, l.earned_on, l.kind, l.partner_id, l.legal_entity,
     CASE k.side WHEN 'debit' THEN coalesce(m.debit, 'unmapped') ELSE coalesce(m.credit, 'unmapped') END,
-    CASE WHEN (k.side = 'debit') = (l.amount > 0) THEN abs(l.amount) END, CASE WHEN (k.side = 'debit') <> (l.amount > 0) THEN abs(l.amount) END,
+    CASE WHEN (k.side = 'debit') = n.is_plain THEN abs(l.amount) END, CASE WHEN (k.side = 'debit') <> n.is_plain THEN abs(l.amount) END,
     l.currency, coalesce(l.reason, l.idempotency_key)
   FROM prm.ledger l
   LEFT JOIN LATERAL (SELECT a.debit, a.credit FROM prm.account_map a
     WHERE a.program_id = l.program_id AND a.kind IN (l.kind, '*') AND a.legal_entity IN (coalesce(l.legal_entity, ''), '')
     ORDER BY a.kind = '*', a.legal_entity = '' LIMIT 1) m ON true
   CROSS JOIN (VALUES ('debit'), ('credit')) AS k(side)
+  -- What is paid out and what a partner is charged is below zero by nature.
+  CROSS JOIN LATERAL (SELECT (l.amount > 0) <> (l.kind IN ('payout', 'payout_fee', 'royalty', 'fee')) AS is_plain) n
   WHERE l.program_id = prm._check_program(journal.program_id) AND l.earned_on BETWEEN journal.date_from AND journal.date_to
   ORDER BY l.entry_id, k.side DESC
 $prm$;
 COMMENT ON FUNCTION prm.journal(date, date, bigint) IS
-'The ledger entries of business days as journal rows, two for each: debit and credit by account_map (its kind and company, * for all kinds); an entry below zero is booked the other way round. Debits and credits are equal in each currency.';
+'The ledger entries of business days as journal rows, two for each: debit and credit by account_map (its kind and company, * for all kinds); an entry that takes one back is booked the other way round. Debits and credits are equal in each currency.';

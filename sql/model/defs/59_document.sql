@@ -76,8 +76,8 @@ COMMENT ON COLUMN prm.billing_document_statement.released_at IS 'When the docume
 COMMENT ON TABLE prm.account_map IS 'On which accounts ledger entries are booked, for journal(): of the kind and company, else of the kind, else of * .';
 COMMENT ON COLUMN prm.account_map.kind IS 'Kind of the ledger entry, * for all.';
 COMMENT ON COLUMN prm.account_map.legal_entity IS 'The paying company; empty: all.';
-COMMENT ON COLUMN prm.account_map.debit IS 'Account of the debit side of an entry above zero.';
-COMMENT ON COLUMN prm.account_map.credit IS 'Account of the credit side.';
+COMMENT ON COLUMN prm.account_map.debit IS 'Account of the debit side, such as the cost of commissions; of payouts what is owed to partners.';
+COMMENT ON COLUMN prm.account_map.credit IS 'Account of the credit side, such as what is owed to partners; of payouts the bank.';
 COMMENT ON COLUMN prm.statement.vat IS 'Value added tax among its lines.';
 COMMENT ON COLUMN prm.statement.vat_included IS 'Value added tax that other lines contain.';
 COMMENT ON COLUMN prm.statement.withholding IS 'What was withheld, as a positive amount.';
