@@ -153,6 +153,13 @@ measured_by(const PrmRule *rule, const PrmMoney *quota, Datum measure)
 	return rule->measure == PRM_MEASURE_ATTAINMENT ? prm_money_quotient(measure, quota->value) : measure;
 }
 
+/* Fractions that do not end, for people. */
+static Datum
+shown(Datum measure)
+{
+	return prm_numeric_trim(DirectFunctionCall2(numeric_round, measure, Int32GetDatum(12)));
+}
+
 /* What a rule gives for all that was counted in a window. */
 Datum
 prm_cumulative(PrmEarningRun *run, const PrmRule *rule, const PrmMoney *quota, Datum measure, Datum basis)
@@ -183,7 +190,7 @@ find_commission(PrmEarningRun *run, PrmAttempt *attempt)
 	}
 	if (rule->accumulate == PRM_ACCUMULATE_TRANSACTION)
 	{
-		attempt->measured = prm_money(measured_by(rule, &quota, attempt->measure.value));
+		attempt->measured = prm_money(shown(measured_by(rule, &quota, attempt->measure.value)));
 		attempt->commission = prm_money(prm_cumulative(run, rule, &quota, attempt->measure.value, attempt->basis.value));
 		attempt->money = prm_money_round(run->book, attempt->commission.value, currency);
 		return;
@@ -195,7 +202,8 @@ find_commission(PrmEarningRun *run, PrmAttempt *attempt)
 	attempt->basis_before = prm_money(attempt->attained->basis);
 	measure = prm_numeric_plus(attempt->attained->amount, attempt->measure.value);
 	basis = prm_numeric_plus(attempt->attained->basis, attempt->basis.value);
-	attempt->measured = rule->measure == PRM_MEASURE_ATTAINMENT ? prm_money(measured_by(rule, &quota, measure)) : attempt->measure;
+	attempt->measured = rule->measure == PRM_MEASURE_ATTAINMENT ? prm_money(shown(measured_by(rule, &quota, measure)))
+																	: attempt->measure;
 	if (rule->accumulate == PRM_ACCUMULATE_LOOKUP)
 	{
 		attempt->commission =

@@ -1,5 +1,6 @@
 /*
- * earning_fact.h: what the two files that read facts share: earning_fact.c (events) and earning_partner.c (partners).
+ * earning_fact.h: what the files that read facts share: earning_fact.c (events), earning_credit.c (products, credits) and
+ * earning_partner.c (partners).
  */
 #ifndef PRM_EARNING_FACT_H
 #define PRM_EARNING_FACT_H
@@ -14,6 +15,12 @@ extern char *prm_fact_word(uint64 row, int column, char **last);
 extern Jsonb *prm_fact_document(uint64 row, int column);
 extern Datum prm_fact_ids(const int64 *ids, int count);
 extern Datum prm_fact_event_ids(const List *events, int start, int limit);
+
+#define PRM_FACT_SLICE 10240 /* ids for one query: bounds the memory of its result */
+
+/* earning_credit.c */
+extern void prm_earning_products(PrmEarningRun *run);
+extern void prm_earning_credits(PrmEarningRun *run, const List *events);
 
 /* earning_partner.c */
 extern void prm_earning_partners(PrmEarningRun *run, const List *events);

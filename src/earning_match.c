@@ -24,6 +24,8 @@ typedef struct Match
 	List *found;
 	/* whom the rules are tried for */
 	MemoryContext scratch; /* for documents; reset after each event */
+	PrmCandidate *block;   /* candidates are made by the block: in bulk there are many */
+	int left;			   /* of the block */
 	PrmPartnerThen *payee;
 	int position; /* in the chain */
 	int level;
@@ -202,8 +204,16 @@ fault_of(Match *match, const PrmRule *rule, bool for_anybody)
 static PrmCandidate *
 add_candidate(Match *match, PrmRule *rule, Fault fault)
 {
-	PrmCandidate *candidate = palloc0(sizeof(PrmCandidate));
+	PrmCandidate *candidate;
 
+	if (match->left == 0)
+	{
+		/* A single event needs a few. */
+		match->left = match->block == NULL ? 8 : 256;
+		match->block = palloc0(sizeof(PrmCandidate) * match->left);
+	}
+	candidate = match->block++;
+	match->left--;
 	candidate->credit = match->credit;
 	candidate->plan = rule == NULL ? match->plan : rule->plan;
 	candidate->rule = rule;

@@ -82,11 +82,16 @@ prm_money(Datum value)
 	return money;
 }
 
-/* As exact as numeric's division is: at least 16 significant digits, and rounded at the last one. */
+#define QUOTIENT_PLACES 24
+#define CONVERTED_PLACES 18
+
+/* A division that may not end is kept to so many places, however large the amount; numeric alone keeps 16 digits in all. */
 Datum
 prm_money_quotient(Datum amount, Datum divisor)
 {
-	return prm_numeric_trim(DirectFunctionCall2(numeric_div, amount, divisor));
+	Datum wide = DirectFunctionCall2(numeric_round, amount, Int32GetDatum(QUOTIENT_PLACES));
+
+	return prm_numeric_trim(DirectFunctionCall2(numeric_div, wide, divisor));
 }
 
 Datum
@@ -97,12 +102,16 @@ prm_money_to_plan(const PrmRate *rate, Datum amount)
 	return rate->divides ? prm_money_quotient(amount, rate->rate) : prm_numeric_trim(prm_numeric_times(amount, rate->rate));
 }
 
+/* There and back gives what it was: what the first division cut off is rounded away again. */
 Datum
 prm_money_from_plan(const PrmRate *rate, Datum amount)
 {
+	Datum converted;
+
 	if (!rate->needed)
 		return amount;
-	return rate->divides ? prm_numeric_trim(prm_numeric_times(amount, rate->rate)) : prm_money_quotient(amount, rate->rate);
+	converted = rate->divides ? prm_numeric_times(amount, rate->rate) : prm_money_quotient(amount, rate->rate);
+	return prm_numeric_trim(DirectFunctionCall2(numeric_round, converted, Int32GetDatum(CONVERTED_PLACES)));
 }
 
 PrmMoney

@@ -24,14 +24,21 @@ static const char *const refunds_query = EACH("i.applies_to_id, i.earning_event_
 
 static const char *const rows_query =
 	EACH("i.earning_event_id, i.entry_id, i.rule_id, i.credit_type, i.partner_id, i.level, i.amount, i.currency, i.legal_entity,"
-		 " i.eligible_at, (i.explain OPERATOR(pg_catalog.->>) 'exchange_rate')::pg_catalog.numeric",
+		 " i.eligible_at, (i.explain OPERATOR(pg_catalog.->>) 'exchange_rate')::pg_catalog.numeric, i.kind OPERATOR(pg_catalog.=) 'adjustment'",
 		 "prm.ledger", "earning_event_id",
-		 "WHERE i.kind OPERATOR(pg_catalog.=) ANY (ARRAY['commission', 'override', 'bonus', 'royalty', 'fee'])"
+		 "WHERE i.kind OPERATOR(pg_catalog.=) ANY (ARRAY['commission', 'override', 'bonus', 'royalty', 'fee', 'adjustment'])"
 		 " AND i.rule_id IS NOT NULL ORDER BY k.n, i.entry_id");
 
 static const char *const given_back_query =
 	EACH("i.cause_entry_id, i.earning_event_id, i.amount", "prm.ledger", "cause_entry_id",
 		 "WHERE i.kind OPERATOR(pg_catalog.=) ANY (ARRAY['reversal', 'clawback'])");
+
+/* What recalculations found missing or too much in reversals: it is given back, too. */
+static const char *const mended_query =
+	EACH("i.applies_to_id, i.earning_event_id, l.rule_id, l.credit_type, l.partner_id, l.level, l.amount", "prm.earning_event", "applies_to_id",
+		 "CROSS JOIN LATERAL (SELECT t.* FROM prm.ledger t WHERE t.program_id OPERATOR(pg_catalog.=) $1"
+		 " AND t.earning_event_id OPERATOR(pg_catalog.=) i.earning_event_id OFFSET 0) l"
+		 " WHERE i.kind OPERATOR(pg_catalog.=) 'refunded' AND l.kind OPERATOR(pg_catalog.=) 'adjustment' AND l.rule_id IS NOT NULL");
 
 static const char *const counts_query =
 	EACH("i.purpose, i.lineage_id, i.plan_id, i.partner_id, i.customer_id, i.credit_type, i.window_start, i.earning_event_id,"
@@ -98,13 +105,13 @@ go_to(uint64 row)
 }
 
 static void
-query(PrmEarningRun *run, SPIPlanPtr *kept, const char *text, Datum ids)
+query(PrmEarningRun *run, PrmKept *kept, const char *text, Datum ids)
 {
 	static const Oid types[2] = {INT8OID, INT8ARRAYOID};
 	MemoryContext caller = CurrentMemoryContext;
 	Datum values[2] = {Int64GetDatum(run->program_id), ids};
 
-	if (SPI_execute_plan(prm_earning_plan(kept, text, 2, types), values, NULL, run->read_only, 0) != SPI_OK_SELECT)
+	if (SPI_execute_plan(prm_kept_plan(kept, text, 2, types), values, NULL, run->read_only, 0) != SPI_OK_SELECT)
 		elog(ERROR, "reading what was earned failed: %s", text);
 	MemoryContextSwitchTo(caller);
 }
@@ -153,7 +160,24 @@ earned_by_entry(PrmOriginal *original, int64 entry_id)
 	{
 		PrmEarned *earned = lfirst(cell);
 
-		if (entry_id != 0 && earned->entry_id == entry_id)
+		if (entry_id != 0 && (earned->entry_id == entry_id || list_member_ptr(earned->adjustments, (void *) (uintptr_t) entry_id)))
+			return earned;
+	}
+	return NULL;
+}
+
+/* The row of the same thing: what corrects a row, or counts for it later, belongs to it. level < 0: of any. */
+static PrmEarned *
+earned_of_lineage(PrmOriginal *original, int64 lineage_id, const char *credit_type, int64 partner_id, int level)
+{
+	ListCell *cell;
+
+	foreach (cell, original->earned)
+	{
+		PrmEarned *earned = lfirst(cell);
+
+		if (earned->rule->lineage_id == lineage_id && earned->partner_id == partner_id && (level < 0 || earned->level == level) &&
+			strcmp(earned->credit_type, credit_type) == 0)
 			return earned;
 	}
 	return NULL;
@@ -178,7 +202,7 @@ make_earned(PrmRule *rule, const char *credit_type, int64 partner_id)
 static void
 read_rows(PrmEarningRun *run, Datum ids, List **entries)
 {
-	static SPIPlanPtr kept = NULL;
+	static PrmKept kept = {"ledger"};
 
 	query(run, &kept, rows_query, ids);
 	for (uint64 i = 0; go_to(i); i++)
@@ -191,6 +215,16 @@ read_rows(PrmEarningRun *run, Datum ids, List **entries)
 
 		if (rule == NULL)
 			continue; /* a plan that the reader may not see */
+		if (DatumGetBool(value_at(12, &isnull)))
+		{
+			earned = earned_of_lineage(original, rule->lineage_id, text_at(4), id_at(5), DatumGetInt32(value_at(6, &isnull)));
+			if (earned != NULL)
+			{
+				earned->amount = prm_money(prm_numeric_plus(earned->amount.value, money_at(7).value));
+				earned->adjustments = lappend(earned->adjustments, (void *) (uintptr_t) id_at(2));
+				continue;
+			}
+		}
 		earned = make_earned(rule, text_at(4), id_at(5));
 		earned->entry_id = id_at(2);
 		earned->level = DatumGetInt32(value_at(6, &isnull));
@@ -209,7 +243,7 @@ read_rows(PrmEarningRun *run, Datum ids, List **entries)
 static void
 read_given_back(PrmEarningRun *run, List *entries)
 {
-	static SPIPlanPtr kept = NULL;
+	static PrmKept kept = {"ledger"};
 	Datum *ids = palloc(sizeof(Datum) * Max(list_length(entries), 1));
 	ListCell *cell;
 	HTAB *table;
@@ -249,11 +283,33 @@ read_given_back(PrmEarningRun *run, List *entries)
 	hash_destroy(table);
 }
 
+static void
+read_mended(PrmEarningRun *run, Datum ids)
+{
+	static PrmKept kept = {"ledger"};
+
+	query(run, &kept, mended_query, ids);
+	for (uint64 i = 0; go_to(i); i++)
+	{
+		PrmOriginal *original = original_of(run, id_at(1));
+		int64 refund_id = id_at(2);
+		PrmRule *rule = rule_by_id(run, id_at(3));
+		PrmEarned *earned;
+		bool isnull;
+
+		if (rule == NULL || hash_search(run->state->refund_ids, &refund_id, HASH_FIND, NULL) != NULL)
+			continue;
+		earned = earned_of_lineage(original, rule->lineage_id, text_at(4), id_at(5), DatumGetInt32(value_at(6, &isnull)));
+		if (earned != NULL)
+			earned->given_back = prm_numeric_plus(earned->given_back, money_at(7).value);
+	}
+}
+
 /* What the event counted: joined to the row that it earned, or an item of its own where it earned nothing. */
 static void
 read_counts(PrmEarningRun *run, Datum ids)
 {
-	static SPIPlanPtr kept = NULL;
+	static PrmKept kept = {"accumulator_entry"};
 
 	query(run, &kept, counts_query, ids);
 	for (uint64 i = 0; go_to(i); i++)
@@ -264,16 +320,27 @@ read_counts(PrmEarningRun *run, Datum ids)
 
 		if (key.purpose == PRM_PURPOSE_CAP)
 		{
-			PrmCapUse *use = palloc(sizeof(PrmCapUse));
+			PrmCapUse *use = NULL;
+			ListCell *cell;
 
 			if (earned == NULL)
 				continue;
-			use->key = key;
-			use->amount = money_at(10).value;
-			earned->caps = lappend(earned->caps, use);
+			foreach (cell, earned->caps)
+				if (memcmp(&((PrmCapUse *) lfirst(cell))->key, &key, sizeof(key)) == 0)
+					use = lfirst(cell);
+			if (use == NULL)
+			{
+				use = palloc(sizeof(PrmCapUse));
+				use->key = key;
+				use->amount = prm_numeric_int(0);
+				earned->caps = lappend(earned->caps, use);
+			}
+			use->amount = prm_numeric_plus(use->amount, money_at(10).value);
 		}
 		else
 		{
+			if (earned == NULL)
+				earned = earned_of_lineage(original, key.lineage_id, prm_text_of(run->state, key.credit_type), key.partner_id, -1);
 			if (earned == NULL)
 			{
 				PrmRule *rule = rule_in_force(run, key.lineage_id, original->earned_on);
@@ -286,10 +353,11 @@ read_counts(PrmEarningRun *run, Datum ids)
 				earned->eligible_at = prm_days_later(run->book, original->occurred_at, rule->plan->hold_days);
 				original->earned = lappend(original->earned, earned);
 			}
+			/* Later steps of the same count correct the first one. */
+			earned->measure = earned->has_attained ? prm_numeric_plus(earned->measure, money_at(10).value) : money_at(10).value;
+			earned->basis = earned->has_attained ? prm_numeric_plus(earned->basis, money_at(11).value) : money_at(11).value;
 			earned->has_attained = true;
 			earned->attained_key = key;
-			earned->measure = money_at(10).value;
-			earned->basis = money_at(11).value;
 		}
 		(void) prm_count_at(run, &key, 0);
 	}
@@ -299,7 +367,7 @@ read_counts(PrmEarningRun *run, Datum ids)
 static void
 read_breakage(PrmEarningRun *run, Datum ids)
 {
-	static SPIPlanPtr kept = NULL;
+	static PrmKept kept = {"breakage"};
 
 	query(run, &kept, breakage_query, ids);
 	for (uint64 i = 0; go_to(i); i++)
@@ -324,7 +392,7 @@ read_breakage(PrmEarningRun *run, Datum ids)
 		if (match != NULL)
 		{
 			PrmRate rate = match->rate;
-			Datum amount = DirectFunctionCall1(numeric_abs, money_at(6).value);
+			Datum amount = match->rule->owed ? prm_numeric_negative(money_at(6).value) : money_at(6).value;
 
 			if (!rate.needed)
 				rate = prm_rate_of(run, original->currency, match->rule->plan->currency, original->earned_on);
@@ -348,7 +416,7 @@ book_counts(PrmEarningRun *run)
 static void
 read_originals(PrmEarningRun *run, Datum ids)
 {
-	static SPIPlanPtr event_plan, refund_plan;
+	static PrmKept event_plan = {"earning_event"}, refund_plan = {"earning_event"};
 	List *entries = NIL;
 
 	query(run, &event_plan, events_query, ids);
@@ -390,6 +458,7 @@ read_originals(PrmEarningRun *run, Datum ids)
 	}
 	read_rows(run, ids, &entries);
 	read_given_back(run, entries);
+	read_mended(run, ids);
 	if (book_counts(run))
 	{
 		read_counts(run, ids);

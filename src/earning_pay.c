@@ -1,6 +1,6 @@
 /*
  * earning_pay.c: what the matching rules pay, event by event in order. Picks one winner of each plan, component, level and
- * payee, or all where the plan says so, lets caps and minima hold back what they must, counts what was attained and used, and
+ * payee, or all where the plan says so, lets caps (earning_cap.c) and minima hold back what they must, counts what was attained and used, and
  * adds an outcome for each row, each loser and each amount that is not paid. Called by earning.c between the state's load and
  * its store; writes nothing itself except the numbers that it draws for the rows.
  */
@@ -9,13 +9,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-
-/* What an event's rows have used of a cap that counts each event by itself. */
-typedef struct EventCap
-{
-	int64 lineage_id;
-	Datum used;
-} EventCap;
 
 /* ---- outcomes ----------------------------------------------------------------------------------------------------------- */
 
@@ -109,87 +102,6 @@ paid_out(PrmEarningRun *run, const PrmAttempt *attempt, Datum money)
 	return attempt->rule->owed ? prm_numeric_negative(amount) : amount;
 }
 
-static EventCap *
-event_cap(PrmEarningRun *run, int64 lineage_id)
-{
-	EventCap *cap;
-	ListCell *cell;
-
-	foreach (cell, run->state->event_caps)
-	{
-		cap = lfirst(cell);
-		if (cap->lineage_id == lineage_id)
-			return cap;
-	}
-	cap = palloc(sizeof(EventCap));
-	cap->lineage_id = lineage_id;
-	cap->used = prm_numeric_int(0);
-	run->state->event_caps = lappend(run->state->event_caps, cap);
-	return cap;
-}
-
-/* What the cap of the rule lets pass of the money. */
-static Datum
-below_cap(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row)
-{
-	const PrmRule *rule = attempt->rule;
-	PrmCountKey key;
-	Datum room;
-
-	if (!rule->cap_amount.given || rule->cap_scope == PRM_CAP_NONE)
-		return attempt->money;
-	if (prm_cap_key(run, rule, row->partner_id, attempt->event->customer_id, attempt->event->earned_on, &key))
-		row->cap_used_before = prm_money(prm_count_at(run, &key, attempt->event->earning_event_id)->amount);
-	else
-		row->cap_used_before = prm_money(event_cap(run, rule->lineage_id)->used);
-	room = prm_numeric_minus(rule->cap_amount.value, row->cap_used_before.value);
-	if (prm_numeric_sign(attempt->money) <= 0 || prm_numeric_compare(attempt->money, room) <= 0)
-		return attempt->money;
-	return prm_numeric_sign(room) > 0 ? room : prm_numeric_int(0);
-}
-
-static List *
-use_cap(PrmEarningRun *run, PrmOutcome *row, const PrmCountKey *key, Datum amount, List *uses)
-{
-	PrmCapUse *use = palloc(sizeof(PrmCapUse));
-
-	prm_count_add(run, prm_count_at(run, key, row->event->earning_event_id), row->event->earning_event_id, row, amount,
-				  prm_numeric_int(0));
-	use->key = *key;
-	use->amount = amount;
-	return lappend(uses, use);
-}
-
-/* A row counts towards the cap of its rule, and towards each cap of the whole plan. */
-static List *
-use_caps(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row, Datum amount)
-{
-	const PrmRule *rule = attempt->rule;
-	int windows = prm_plan_facts(run, rule->plan)->cap_windows;
-	List *uses = NIL;
-	PrmCountKey key;
-
-	if (rule->cap_amount.given && rule->cap_scope != PRM_CAP_PLAN && rule->cap_scope != PRM_CAP_NONE)
-	{
-		if (prm_cap_key(run, rule, row->partner_id, row->event->customer_id, row->event->earned_on, &key))
-			uses = use_cap(run, row, &key, amount, uses);
-		else
-		{
-			EventCap *cap = event_cap(run, rule->lineage_id);
-
-			cap->used = prm_numeric_plus(cap->used, amount);
-		}
-	}
-	for (int kind = 0; windows >> kind != 0; kind++)
-	{
-		if ((windows & 1 << kind) == 0)
-			continue;
-		key = prm_plan_cap_key(run, rule->plan, kind, row->event->earned_on);
-		uses = use_cap(run, row, &key, amount, uses);
-	}
-	return uses;
-}
-
 static void
 add_breakage(PrmEarningRun *run, PrmOutcome *row)
 {
@@ -271,13 +183,6 @@ won_reason(const PrmAttempt *attempt)
 	return "the most specific of the rules that match";
 }
 
-static const char *
-cap_reason(const PrmAttempt *attempt, const PrmOutcome *row)
-{
-	return psprintf("the cap of %s %s is used up to %s", prm_money_text(attempt->rule->cap_amount.value),
-					attempt->rule->plan->currency, prm_money_text(row->cap_used_before.value));
-}
-
 /*
  * The winner of a component: what the rule gives, less what the cap clamps, nothing below the minimum, converted and rounded
  * once. What it attains counts whether it pays or not.
@@ -305,7 +210,7 @@ pay_winner(PrmEarningRun *run, PrmAttempt *attempt, List **paid)
 		prm_original_note(run, attempt, row, attempt->money, NIL);
 		return;
 	}
-	allowed = below_cap(run, attempt, row);
+	allowed = prm_cap_leaves(run, attempt, row);
 	is_small = rule->min_amount.given && prm_numeric_sign(allowed) > 0 && prm_numeric_compare(allowed, rule->min_amount.value) < 0;
 	if (prm_numeric_sign(attempt->money) != 0 &&
 		!(rule->min_amount.given && prm_numeric_sign(attempt->money) > 0 &&
@@ -327,7 +232,7 @@ pay_winner(PrmEarningRun *run, PrmAttempt *attempt, List **paid)
 	if (prm_numeric_sign(amount) == 0)
 	{
 		if (prm_numeric_compare(allowed, attempt->money) < 0)
-			leave_unpaid(run, attempt, row, "capped", cap_reason(attempt, row));
+			leave_unpaid(run, attempt, row, "capped", prm_cap_reason(attempt, row));
 		else
 			leave_unpaid(run, attempt, row, "zero", "the commission is zero");
 		prm_original_note(run, attempt, row, attempt->money, NIL);
@@ -340,11 +245,11 @@ pay_winner(PrmEarningRun *run, PrmAttempt *attempt, List **paid)
 	if (prm_numeric_compare(allowed, attempt->money) < 0)
 	{
 		row->reason_code = "capped";
-		row->reason = psprintf("%s, of which only the rest is paid", cap_reason(attempt, row));
+		row->reason = prm_cap_reason(attempt, row);
 		row->unpaid_amount = prm_money(prm_numeric_minus(paid_out(run, attempt, attempt->money), amount));
 		add_breakage(run, row);
 	}
-	caps = use_caps(run, attempt, row, allowed);
+	caps = prm_cap_use(run, attempt, row, allowed);
 	prm_original_note(run, attempt, row, prm_numeric_minus(attempt->money, allowed), caps);
 	*paid = lappend(*paid, row);
 }
@@ -586,12 +491,17 @@ number_rows(PrmEarningRun *run)
 	static const Oid types[1] = {INT4OID};
 	MemoryContext caller = CurrentMemoryContext;
 	Datum values[1];
+	List *won = NIL;
 	ListCell *cell;
 	uint64 at = 0;
-	int count = 0;
+	int count;
 
+	/* Nobody wants the others: what was not paid is in prm.breakage. */
 	foreach (cell, run->outcomes)
-		count += ((PrmOutcome *) lfirst(cell))->outcome == PRM_OUTCOME_WON;
+		if (((PrmOutcome *) lfirst(cell))->outcome == PRM_OUTCOME_WON)
+			won = lappend(won, lfirst(cell));
+	run->outcomes = won;
+	count = list_length(won);
 	if (count == 0)
 		return;
 	values[0] = Int32GetDatum(count);
@@ -608,8 +518,6 @@ number_rows(PrmEarningRun *run)
 		PrmOutcome *outcome = lfirst(cell);
 		bool isnull;
 
-		if (outcome->outcome != PRM_OUTCOME_WON)
-			continue;
 		outcome->entry_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[at++], SPI_tuptable->tupdesc, 1, &isnull));
 		if (outcome->cause != NULL)
 			outcome->cause_entry_id = outcome->cause->entry_id;
@@ -620,6 +528,7 @@ number_rows(PrmEarningRun *run)
 void
 prm_earning_pay(PrmEarningRun *run)
 {
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
 	ListCell *cell;
 
 	foreach (cell, run->events)
@@ -638,4 +547,5 @@ prm_earning_pay(PrmEarningRun *run)
 	}
 	if (run->mode == PRM_EARNING_ACCRUE)
 		number_rows(run);
+	MemoryContextSwitchTo(caller);
 }

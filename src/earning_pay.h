@@ -1,12 +1,14 @@
 /*
- * earning_pay.h: what the paying half of the earning engine shares: earning_pay.c, earning_evaluate.c, earning_state.c,
- * earning_count.c, earning_load.c, earning_refund.c, earning_origin.c and earning_money.c. The other half needs none of it.
+ * earning_pay.h: what the files of the paying half of the earning engine share, each named below at what it offers. The matching
+ * half needs none of it.
  */
 #ifndef PRM_EARNING_PAY_H
 #define PRM_EARNING_PAY_H
 
 #include "decimal.h"
 #include "earning.h"
+
+#include "storage/block.h"
 
 /* How money of an event becomes money of a plan: times the rate, or divided by that of the other direction. */
 typedef struct PrmRate
@@ -101,6 +103,7 @@ typedef struct PrmEarned
 	Datum basis;
 	Datum unpaid; /* of what the rule gave: held back by cap or minimum, in the plan's currency */
 	List *caps;	  /* PrmCapUse * */
+	List *adjustments; /* numbers of the entries that corrected the row; amount holds their sum with it */
 } PrmEarned;
 
 typedef struct PrmCapUse
@@ -220,12 +223,51 @@ extern void prm_evaluate(PrmEarningRun *run, PrmAttempt *attempt, List *paid, Li
 extern bool prm_is_better(const PrmCandidate *a, const PrmCandidate *b);
 extern Datum prm_cumulative(PrmEarningRun *run, const PrmRule *rule, const PrmMoney *quota, Datum measure, Datum basis);
 
+/* earning_cap.c */
+extern Datum prm_cap_leaves(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row); /* of attempt->money */
+extern List *prm_cap_use(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row, Datum amount); /* PrmCapUse * */
+extern const char *prm_cap_reason(const PrmAttempt *attempt, const PrmOutcome *row);
+
 /* earning_pay.c */
 extern PrmOutcome *prm_outcome_make(PrmEarningRun *run, PrmEvent *event);
 
-/* earning_state.c */
+/* Values of so many columns, to be handed to a statement as arrays. */
+typedef struct PrmColumns
+{
+	int width;
+	int rows;
+	Datum **values;
+	bool **nulls;
+} PrmColumns;
+
+static inline void
+prm_set_column(PrmColumns *columns, int column, Datum value, bool given)
+{
+	columns->values[column][columns->rows] = value;
+	columns->nulls[column][columns->rows] = !given;
+}
+
+/* A plan that is kept until the table that it reads has outgrown it. */
+typedef struct PrmKept
+{
+	const char *table; /* NULL: it only inserts */
+	SPIPlanPtr plan;
+	BlockNumber blocks;
+} PrmKept;
+
+/* earning_query.c: kept plans over arrays */
+extern SPIPlanPtr prm_kept_plan(PrmKept *kept, const char *query, int count, const Oid *types);
+extern PrmColumns *prm_columns(int width, int room);
+extern void prm_run_query(PrmEarningRun *run, PrmKept *kept, const char *query, const Oid *array_types,
+						  const PrmColumns *columns, const TimestampTz *moment, int expected);
 extern Datum prm_array(const Datum *values, const bool *nulls, int count, Oid type);
+
+/* earning_state.c */
 extern PrmCountKey prm_key_of_row(PrmEarningRun *run, HeapTuple row, TupleDesc form, int first);
+
+/* earning_start.c */
+extern void prm_starts_load(PrmEarningRun *run, List *asked); /* PrmStart * */
+extern void prm_starts_store(PrmEarningRun *run);
 
 /* earning_refund.c */
 extern void prm_original_passed(PrmEarningRun *run, PrmEvent *event); /* its refunds may go on now */

@@ -58,6 +58,13 @@ progress_of(PrmEarningRun *run, const PrmPlan *plan, const PrmOriginal *original
 
 	progress.before = prm_numeric_int(0);
 	progress.whole = original->amount.value;
+	if (!original->amount.given || prm_numeric_sign(original->amount.value) == 0)
+	{
+		/* An event without an amount, such as a sign-up, is refunded as a whole. */
+		progress.before = prm_numeric_int(original->refunds != NIL ? 1 : 0);
+		progress.after = progress.whole = prm_numeric_int(1);
+		return progress;
+	}
 	foreach (cell, original->refunds)
 	{
 		PrmRefunded *earlier = lfirst(cell);
@@ -69,9 +76,18 @@ progress_of(PrmEarningRun *run, const PrmPlan *plan, const PrmOriginal *original
 	return progress;
 }
 
+/* A row that others made smaller than what the rule gives goes back in proportion, as rows of rules that add nothing up do. */
+static bool
+is_unwound(const PrmEarned *earned)
+{
+	return earned->has_attained && earned->rule->accumulate == PRM_ACCUMULATE_CUMULATIVE &&
+		   (earned->level == 0 || (earned->rule->override_mode != PRM_OVERRIDE_DIFFERENTIAL &&
+								   earned->rule->override_mode != PRM_OVERRIDE_LOWER_OF_PLANS));
+}
+
 static void
 lower_caps(PrmEarningRun *run, const PrmEarned *earned, const PrmEvent *refund, PrmOutcome *row, const Progress *progress,
-		   Datum unwound)
+		   Datum unwound, Datum freed)
 {
 	ListCell *cell;
 
@@ -80,6 +96,9 @@ lower_caps(PrmEarningRun *run, const PrmEarned *earned, const PrmEvent *refund, 
 		PrmCapUse *use = lfirst(cell);
 		Datum amount = unwound;
 
+		/* A cap that the row alone used is freed of what the row gives back, to the cent. */
+		if (amount == (Datum) 0 && freed != (Datum) 0 && prm_numeric_compare(use->amount, earned->amount.value) == 0)
+			amount = freed;
 		if (amount == (Datum) 0)
 			amount = prm_numeric_negative(money_added(run, use->amount, progress, earned->rule->plan->currency));
 		prm_count_add(run, prm_count_at(run, &use->key, refund->earning_event_id), refund->earning_event_id, row, amount,
@@ -119,6 +138,30 @@ unwind(PrmEarningRun *run, const PrmEarned *earned, const PrmOriginal *original,
 	return money;
 }
 
+/*
+ * What the rows of the same thing before this one earned: two sellers may share an upline. Rounding their running sum makes what
+ * all of them give back the same, however later credits deal it among them.
+ */
+static Datum
+earned_before(const PrmOriginal *original, const PrmEarned *earned)
+{
+	Datum sum = prm_numeric_int(0);
+	ListCell *cell;
+
+	foreach (cell, original->earned)
+	{
+		PrmEarned *other = lfirst(cell);
+
+		if (other == earned)
+			break;
+		if (other->amount.given && other->rule->lineage_id == earned->rule->lineage_id && other->partner_id == earned->partner_id &&
+			other->level == earned->level && strcmp(other->credit_type, earned->credit_type) == 0 &&
+			strcmp(other->currency, earned->currency) == 0)
+			sum = prm_numeric_plus(sum, other->amount.value);
+	}
+	return sum;
+}
+
 static void
 take_back(PrmEarningRun *run, PrmEvent *refund, const PrmOriginal *original, PrmEarned *earned)
 {
@@ -126,7 +169,7 @@ take_back(PrmEarningRun *run, PrmEvent *refund, const PrmOriginal *original, Prm
 	Progress progress = progress_of(run, rule->plan, original, refund);
 	PrmOutcome *row = prm_outcome_make(run, refund);
 	PrmCount *count = NULL;
-	Datum measure = 0, basis = 0, unwound = 0;
+	Datum measure = 0, basis = 0, unwound = 0, freed = 0;
 	Datum amount;
 
 	row->credit_type = earned->credit_type;
@@ -155,7 +198,7 @@ take_back(PrmEarningRun *run, PrmEvent *refund, const PrmOriginal *original, Prm
 		measure = part_added(earned->measure, &progress);
 		basis = part_added(earned->basis, &progress);
 	}
-	if (earned->has_attained && rule->accumulate == PRM_ACCUMULATE_CUMULATIVE)
+	if (is_unwound(earned))
 	{
 		PrmRate rate = earned->rate;
 
@@ -176,17 +219,21 @@ take_back(PrmEarningRun *run, PrmEvent *refund, const PrmOriginal *original, Prm
 
 		if (earned->amount.given)
 		{
-			Datum share = prm_numeric_negative(part_of(earned->amount.value, progress.after, progress.whole));
+			Datum before = earned_before(original, earned);
+			Datum through = prm_numeric_plus(before, earned->amount.value);
 
-			row->commission = prm_money(share);
-			target = prm_money_round(run->book, share, earned->currency);
+			row->commission = prm_money(prm_numeric_negative(part_of(earned->amount.value, progress.after, progress.whole)));
+			target = prm_numeric_minus(prm_money_round(run->book, part_of(before, progress.after, progress.whole), earned->currency),
+									   prm_money_round(run->book, part_of(through, progress.after, progress.whole), earned->currency));
 		}
 		amount = prm_numeric_minus(target, earned->given_back);
 		earned->given_back = target;
+		if (earned->amount.given && !rule->owed && strcmp(earned->currency, rule->plan->currency) == 0)
+			freed = amount;
 	}
 	if (count != NULL)
 		prm_count_add(run, count, refund->earning_event_id, row, prm_numeric_negative(measure), prm_numeric_negative(basis));
-	lower_caps(run, earned, refund, row, &progress, unwound);
+	lower_caps(run, earned, refund, row, &progress, unwound, freed);
 	if (prm_numeric_sign(amount) == 0)
 	{
 		row->outcome = PRM_OUTCOME_UNPAID;
@@ -260,7 +307,7 @@ prm_earning_refund(PrmEarningRun *run, PrmEvent *refund)
 			original->waiting = lappend(original->waiting, refund);
 		return;
 	}
-	if (!original->amount.given || prm_numeric_sign(original->amount.value) == 0 || !refund->amount.given)
+	if (!refund->amount.given)
 		return;
 	foreach (cell, original->earned)
 	{

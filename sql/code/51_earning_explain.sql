@@ -46,11 +46,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 $prm$;
 COMMENT ON FUNCTION prm._part_reason(prm.commission_part) IS 'A part of a commission in words.';
 
-CREATE FUNCTION prm._winner_steps(winner prm.earning_outcome, program_id bigint) RETURNS SETOF prm.commission_explanation
+CREATE FUNCTION prm._winner_steps(won_row prm.earning_outcome, program_id bigint) RETURNS SETOF prm.commission_explanation
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  winner prm.earning_outcome := _winner_steps.winner;
+  winner prm.earning_outcome := _winner_steps.won_row;
   rule prm.commission_rule;
   started prm.recurring_start;
   the_plan_currency text;
@@ -136,7 +136,7 @@ BEGIN
       CROSS JOIN LATERAL (SELECT i.* FROM prm.commission_parts(winner.schedule::prm.commission_schedule, b.measured) i ORDER BY i.upper DESC NULLS FIRST LIMIT 1) p
       ORDER BY b.place
     LOOP
-      result.reason := format('%s %s from %s%s, so %s%s', trim_scale(round(found_one.measured, 6)), CASE WHEN winner.measure = 'attainment' THEN 'of the quota lies' ELSE winner.measure || ' lies' END,
+      result.reason := format('%s %s from %s%s, so %s', trim_scale(round(found_one.measured, 6)), CASE WHEN winner.measure = 'attainment' THEN 'of the quota lies' ELSE winner.measure || ' lies' END,
         trim_scale(found_one.lower), coalesce(' to ' || trim_scale(found_one.upper), ' on'),
         CASE WHEN found_one.rate IS NULL THEN 'a fixed amount' WHEN abs(found_one.rate) <= 1 THEN format('%s%% of %s', trim_scale(found_one.rate * 100), trim_scale(found_one.basis))
           ELSE format('%s each of %s', trim_scale(found_one.rate), trim_scale(found_one.basis)) END)
@@ -166,7 +166,7 @@ BEGIN
   the_sum := the_sign * winner.commission;
 
   IF the_plan_currency <> winner.currency THEN
-    the_sum := the_sum / winner.exchange_rate;
+    the_sum := trim_scale(the_sum / winner.exchange_rate);
     result := the_head;
     result.outcome := 'converted';
     result.currency := winner.currency;

@@ -250,7 +250,7 @@ BEGIN
   SELECT t.* INTO total FROM prm.refund_total t WHERE t.program_id = the_program AND t.earning_event_id = cancel_event.earning_event_id;
   IF event.kind = 'refunded' OR (total.refunds > 0 AND total.refunded >= coalesce(event.amount, 0)) THEN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('earning event %s cannot be cancelled', event.earning_event_id),
-      DETAIL = CASE WHEN event.kind = 'refunded' THEN 'It is a refund itself.' ELSE format('All of it was taken back, by %s refunds.', total.refunds) END,
+      DETAIL = CASE WHEN event.kind = 'refunded' THEN 'It is a refund itself.' ELSE 'All of it was taken back before.' END,
       HINT = 'Only what is left of a sale can be taken back.';
   END IF;
   INSERT INTO prm.earning_event (program_id, kind, deal_id, line_no, document_ref, partner_id, customer_id, product, product_family, deal_kind, subscription_id,
@@ -297,14 +297,10 @@ BEGIN
         DETAIL = format('It is of partner %s, in %s.', cause.partner_id, cause.currency), HINT = 'Adjust it for its partner and in its currency, or name no entry.';
     END IF;
   END IF;
-  INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, cause_entry_id, earned_on, eligible_at,
-      reason, idempotency_key, explain)
-    VALUES (the_program, post_adjustment.partner_id, cause.payee_id, cause.legal_entity, 'adjustment', coalesce(cause.component, 'base'), post_adjustment.amount,
-      post_adjustment.currency, cause.entry_id, (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date, prm.now(), post_adjustment.reason,
-      concat_ws('/', 'manual', gen_random_uuid()), jsonb_build_object('actor', prm.current_actor(), 'amount', post_adjustment.amount))
-    RETURNING entry_id INTO the_entry;
+  the_entry := prm._write_adjustment(the_program, post_adjustment.partner_id, post_adjustment.amount, post_adjustment.currency, post_adjustment.reason,
+    cause.entry_id, prm.current_actor());
   RETURN the_entry;
 END
 $prm$;
 COMMENT ON FUNCTION prm.post_adjustment(bigint, numeric, text, text, bigint, bigint) IS
-'Writes an entry of kind adjustment by hand, payable at once, and returns it. Whoever may write the ledger: the owner of schema prm. Errors: 42704 unknown partner or entry, 22023 no reason, no amount, or a cause of another partner or currency.';
+'Writes an entry of kind adjustment by hand, payable at once, and returns it. For the owner of schema prm and the profiles admin and manager, see grant_access(). Errors: 42704 unknown partner or entry, 22023 no reason, no amount, or a cause of another partner or currency.';

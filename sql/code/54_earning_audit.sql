@@ -12,7 +12,7 @@ CREATE TYPE prm.credit_share AS (earning_event_id bigint, credit_type text, revi
 COMMENT ON TYPE prm.credit_share IS 'What a partner is credited with of an event; shares of one credit type and revision sum to the whole.';
 
 CREATE FUNCTION prm._credit_shares(program_id bigint) RETURNS SETOF prm.credit_share
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
   WITH event AS MATERIALIZED (
     SELECT e.earning_event_id, e.partner_id, e.currency, coalesce(e.commissionable_amount, e.amount) AS amount, e.list_amount, e.quantity,
       greatest(coalesce(e.commissionable_amount, e.amount) - e.cost, 0) + 0 * (coalesce(e.commissionable_amount, e.amount) - e.cost) AS margin
@@ -22,7 +22,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = 
     SELECT e.*, coalesce(c.credit_type, 'sourced') AS credit_type, coalesce(c.revision, 1) AS revision, coalesce(c.partner_id, e.partner_id) AS credited,
       coalesce(c.weight, 100) AS weight
     FROM event e LEFT JOIN prm.sales_credit c ON c.program_id = _credit_shares.program_id AND c.earning_event_id = e.earning_event_id
-    WHERE coalesce(c.partner_id, e.partner_id) IS NOT NULL
+    WHERE coalesce(c.partner_id, e.partner_id) IS NOT NULL AND c.weight IS DISTINCT FROM 0
   )
   SELECT c.earning_event_id, c.credit_type, c.revision, c.credited, c.weight, c.amount, c.list_amount, c.margin, c.quantity FROM credit c WHERE c.weight = 100
   UNION ALL
@@ -43,13 +43,13 @@ COMMENT ON FUNCTION prm._credit_shares(bigint) IS 'The shares of all credits of 
 
 CREATE FUNCTION prm._bracket_pays(schedule prm.commission_schedule, measure numeric, basis numeric) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
-  SELECT CASE WHEN p.rate IS NULL THEN p.commission ELSE p.rate * _bracket_pays.basis END
-  FROM prm.commission_parts(_bracket_pays.schedule, _bracket_pays.measure) p ORDER BY p.upper DESC NULLS FIRST LIMIT 1
+  SELECT CASE WHEN (p.part).rate IS NULL THEN (p.part).commission ELSE (p.part).rate * _bracket_pays.basis END
+  FROM (SELECT prm.commission_parts(_bracket_pays.schedule, _bracket_pays.measure) AS part) p ORDER BY (p.part).upper DESC NULLS FIRST LIMIT 1
 $prm$;
 COMMENT ON FUNCTION prm._bracket_pays(prm.commission_schedule, numeric, numeric) IS 'What the bracket in which measure lies pays on basis: its rate of it, or its fixed amount.';
 
 CREATE FUNCTION prm._audit_entries(program_id bigint) RETURNS SETOF prm.ledger_violation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_audit_entries.program_id);
@@ -108,7 +108,7 @@ $prm$;
 COMMENT ON FUNCTION prm._audit_entries(bigint) IS 'Part of audit_ledger(): what each entry says of itself, against its event, rule and plan.';
 
 CREATE FUNCTION prm._audit_amounts(program_id bigint) RETURNS SETOF prm.ledger_violation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_rounding text;
@@ -121,7 +121,7 @@ BEGIN
         l.plan_id, l.rule_id, l.lineage_id, r.basis, coalesce(r.measure, r.basis) AS measure, r.accumulate, r.override_mode, r.schedule::prm.commission_schedule AS schedule,
         r.min_amount, r.cap_amount, p.currency AS plan_currency, CASE WHEN r.entry_kind IN ('royalty', 'fee') THEN -1 ELSE 1 END AS sign,
         (l.explain ->> 'amount')::numeric AS said, coalesce((l.explain ->> 'exchange_rate')::numeric, 1) AS rate, (l.explain ->> 'basis_amount')::numeric AS said_basis,
-        (l.explain ->> 'measure_amount')::numeric AS said_measure, l.earned_on
+        (l.explain ->> 'measure_amount')::numeric AS said_measure, l.earned_on, l.recorded_at
       FROM prm.ledger l
       JOIN prm.commission_rule r ON r.program_id = _audit_amounts.program_id AND r.rule_id = l.rule_id
       JOIN prm.commission_plan p ON p.program_id = _audit_amounts.program_id AND p.plan_id = r.plan_id
@@ -136,18 +136,24 @@ BEGIN
       FROM prm.accumulator_entry a WHERE a.program_id = _audit_amounts.program_id AND a.purpose = 'attained'
       GROUP BY a.earning_event_id, a.lineage_id, a.partner_id, a.credit_type, a.amount_before
     ),
+    -- What the levels below one got under its component, and a whole level under all components.
     below AS (
-      SELECT n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level, sum(n.amount) AS amount FROM entry n
+      SELECT n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level,
+        sum(sum(n.amount)) OVER (PARTITION BY n.earning_event_id, n.credit_type, n.plan_id, n.component ORDER BY n.level) - sum(n.amount) AS amount FROM entry n
       GROUP BY n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level
     ),
+    whole AS (
+      SELECT n.earning_event_id, n.credit_type, n.plan_id, n.level, sum(n.amount) AS amount FROM entry n
+      GROUP BY n.earning_event_id, n.credit_type, n.plan_id, n.level
+    ),
     capped AS (
-      SELECT b.earning_event_id, b.credit_type, b.partner_id, b.rule_id, b.level, sum(b.amount) AS amount FROM prm.breakage b
+      SELECT b.earning_event_id, b.credit_type, b.partner_id, b.rule_id, b.level, b.recorded_at, sum(b.amount) AS amount FROM prm.breakage b
       WHERE b.program_id = _audit_amounts.program_id AND b.reason_code = 'capped'
-      GROUP BY b.earning_event_id, b.credit_type, b.partner_id, b.rule_id, b.level
+      GROUP BY b.earning_event_id, b.credit_type, b.partner_id, b.rule_id, b.level, b.recorded_at
     ),
     fact AS (
       SELECT n.*, c.amount_before IS NOT NULL AS is_counted, c.basis_before, coalesce(k.amount, 0) AS capped, s.team, w.amount AS below_amount, w.level AS below_level,
-        w.component AS below_component,
+        b.amount AS paid_below, o.amount AS whole_below,
         (CASE n.basis WHEN 'amount' THEN s.amount WHEN 'margin' THEN s.margin WHEN 'quantity' THEN s.quantity ELSE s.list_amount END)
           * CASE WHEN n.basis = 'quantity' THEN 1 ELSE n.rate END AS basis_amount,
         -- Of attainment the entry says which part of the quota was reached with it.
@@ -158,8 +164,10 @@ BEGIN
       LEFT JOIN counted c ON n.accumulate <> 'transaction' AND c.earning_event_id = n.earning_event_id AND c.lineage_id = n.lineage_id
         AND c.partner_id = n.partner_id AND c.credit_type = n.credit_type AND c.amount_before = n.attained_before
       LEFT JOIN capped k ON k.earning_event_id = n.earning_event_id AND k.credit_type = n.credit_type AND k.partner_id = n.partner_id
-        AND k.rule_id = n.rule_id AND k.level = n.level
+        AND k.rule_id = n.rule_id AND k.level = n.level AND k.recorded_at = n.recorded_at
       LEFT JOIN entry w ON w.entry_id = n.cause_entry_id
+      LEFT JOIN below b ON n.override_mode = 'differential' AND (b.earning_event_id, b.credit_type, b.plan_id, b.component, b.level) = (n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level)
+      LEFT JOIN whole o ON n.override_mode = 'percent_of_below' AND (o.earning_event_id, o.credit_type, o.plan_id, o.level) = (n.earning_event_id, n.credit_type, n.plan_id, w.level)
     ),
     computed AS (
       SELECT f.*, x.basis_used,
@@ -173,16 +181,14 @@ BEGIN
           WHEN f.accumulate = 'lookup' THEN prm._bracket_pays(f.schedule, x.measure_after, x.basis_used)
           WHEN f.measure <> f.basis THEN prm._bracket_pays(f.schedule, f.measure_amount, x.basis_used)
           ELSE prm.commission(f.schedule, x.basis_used)
-        END AS gross,
-        CASE WHEN f.override_mode = 'differential' THEN coalesce((SELECT sum(b.amount) FROM below b
-          WHERE b.earning_event_id = f.earning_event_id AND b.credit_type = f.credit_type AND b.plan_id = f.plan_id AND b.component = f.component AND b.level < f.level), 0) ELSE 0 END AS paid_below
+        END AS gross
       FROM fact f
       CROSS JOIN LATERAL (SELECT CASE WHEN f.override_mode = 'percent_of_below' THEN f.said_basis ELSE f.basis_amount END AS basis_used,
         CASE f.measure WHEN 'attainment' THEN f.measure_amount ELSE f.attained_before + f.measure_amount END AS measure_after,
         CASE f.measure WHEN 'attainment' THEN f.attained_before * f.measure_amount / nullif(f.attained_before + f.basis_amount, 0) ELSE f.attained_before END AS measure_before) x
     ),
     judged AS (
-      SELECT c.*, prm.round_money(c.gross / c.rate - c.sign * c.paid_below, c.currency, the_rounding) AS expected
+      SELECT c.*, prm.round_money(c.gross / c.rate - coalesce(c.paid_below, 0), c.currency, the_rounding) AS expected
       FROM computed c
     )
     SELECT v.rule, j.entry_id, v.detail
@@ -192,7 +198,7 @@ BEGIN
       FROM judged j ORDER BY j.entry_id, abs(j.amount + j.sign * j.capped - j.expected) NULLS LAST
     ) j
     CROSS JOIN LATERAL (VALUES
-      ('credit', CASE WHEN j.team IS NULL THEN format('event %s has no %s credit%s', j.earning_event_id, j.credit_type, CASE WHEN j.level = 0 THEN ' of partner ' || j.partner_id ELSE '' END) END),
+      ('credit', CASE WHEN j.team IS NULL AND j.earning_event_id IS NOT NULL THEN format('event %s has no %s credit%s', j.earning_event_id, j.credit_type, CASE WHEN j.level = 0 THEN ' of partner ' || j.partner_id ELSE '' END) END),
       ('attained_before', CASE WHEN j.accumulate <> 'transaction' AND NOT j.is_counted
         THEN format('it says that %s was attained before; no step of the count of event %s begins there', coalesce(trim_scale(j.attained_before)::text, 'nothing'), j.earning_event_id) END),
       ('amount', CASE
@@ -209,10 +215,9 @@ BEGIN
         WHEN j.cause_entry_id IS NOT NULL AND (j.below_level IS NULL OR j.below_level >= j.level)
           THEN format('it derives from entry %s, which is no entry of a lower level', j.cause_entry_id)
         WHEN j.override_mode = 'percent_of_below' AND j.currency = j.plan_currency
-          AND j.said_basis <> j.below_amount AND j.said_basis <> (SELECT sum(b.amount) FROM below b WHERE b.earning_event_id = j.earning_event_id
-            AND b.credit_type = j.credit_type AND b.plan_id = j.plan_id AND b.level = j.below_level)
+          AND j.said_basis <> j.below_amount AND j.said_basis IS DISTINCT FROM j.whole_below
           THEN format('it is paid on %s, entry %s below is of %s', trim_scale(j.said_basis), j.cause_entry_id, trim_scale(j.below_amount)) END),
-      ('minimum', CASE WHEN abs(j.amount) * j.rate < j.min_amount THEN format('it is of %s, rule %s pays no less than %s', trim_scale(j.amount), j.rule_id, trim_scale(j.min_amount)) END),
+      ('minimum', CASE WHEN j.currency = j.plan_currency AND abs(j.amount) < j.min_amount THEN format('it is of %s, rule %s pays no less than %s', trim_scale(j.amount), j.rule_id, trim_scale(j.min_amount)) END),
       ('cap', CASE WHEN j.cap_amount IS NULL AND j.capped <> 0 THEN format('%s of it were capped, and rule %s has no cap', trim_scale(j.capped), j.rule_id) END),
       ('exchange_rate', CASE WHEN j.currency <> j.plan_currency AND NOT EXISTS (SELECT 1 FROM prm.exchange_rate x WHERE x.program_id = _audit_amounts.program_id AND x.valid_from <= j.earned_on
           AND (x.from_currency, x.to_currency) IN ((j.currency, j.plan_currency), (j.plan_currency, j.currency)))
@@ -232,7 +237,7 @@ $prm$;
 COMMENT ON FUNCTION prm._audit_amounts(bigint) IS 'Part of audit_ledger(): each earned amount computed again.';
 
 CREATE FUNCTION prm._audit_counts(program_id bigint) RETURNS SETOF prm.ledger_violation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_rounding text;
@@ -341,7 +346,7 @@ $prm$;
 COMMENT ON FUNCTION prm._audit_counts(bigint) IS 'Part of audit_ledger(): attained amounts and the use of caps.';
 
 CREATE FUNCTION prm._audit_refunds(program_id bigint) RETURNS SETOF prm.ledger_violation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_audit_refunds.program_id);
@@ -365,12 +370,15 @@ BEGIN
   -- What was given back of each entry: never more than it, and of rules that do not count, exactly its part.
   RETURN QUERY
     WITH entry AS MATERIALIZED (
-      SELECT l.entry_id, l.amount, l.currency, l.earning_event_id, l.lineage_id, l.partner_id, l.credit_type, r.accumulate, p.clawback_days, e.occurred_at, e.amount AS event_amount
+      SELECT l.entry_id, l.amount, l.currency, l.earning_event_id, l.lineage_id, l.partner_id, l.credit_type, l.level, r.accumulate, p.clawback_days, e.occurred_at, e.amount AS event_amount,
+        -- Rows of the same thing (two sellers may share an upline) give back by their running sum; adjustments belong to the first.
+        sum(l.amount) OVER w AS through, row_number() OVER w = 1 AS is_first
       FROM prm.ledger l
       JOIN prm.commission_rule r ON r.program_id = _audit_refunds.program_id AND r.rule_id = l.rule_id
       JOIN prm.commission_plan p ON p.program_id = _audit_refunds.program_id AND p.plan_id = r.plan_id
       JOIN prm.earning_event e ON e.program_id = _audit_refunds.program_id AND e.earning_event_id = l.earning_event_id
       WHERE l.program_id = _audit_refunds.program_id AND l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee')
+      WINDOW w AS (PARTITION BY l.earning_event_id, l.lineage_id, l.partner_id, l.credit_type, l.level, l.currency ORDER BY l.entry_id)
     ),
     given AS (
       SELECT b.cause_entry_id AS entry_id, sum(b.amount) AS amount FROM prm.ledger b
@@ -382,23 +390,30 @@ BEGIN
       WHERE n.clawback_days IS NULL OR r.occurred_at <= ((n.occurred_at AT TIME ZONE the_zone) + make_interval(days => n.clawback_days)) AT TIME ZONE the_zone
       GROUP BY n.entry_id
     ),
-    -- What recalculate() mended is part of what an entry is worth.
+    -- What later credits and recalculations adjusted is part of what an entry is worth, and of what it gave back.
     mended AS (
-      SELECT DISTINCT a.earning_event_id, a.lineage_id, a.partner_id, a.credit_type FROM prm.ledger a
+      SELECT CASE WHEN e.kind = 'refunded' THEN e.applies_to_id ELSE e.earning_event_id END AS earning_event_id, a.lineage_id, a.partner_id, a.credit_type, a.level,
+        coalesce(sum(a.amount) FILTER (WHERE e.kind <> 'refunded'), 0) AS amount, coalesce(sum(a.amount) FILTER (WHERE e.kind = 'refunded'), 0) AS given
+      FROM prm.ledger a JOIN prm.earning_event e ON e.program_id = _audit_refunds.program_id AND e.earning_event_id = a.earning_event_id
       WHERE a.program_id = _audit_refunds.program_id AND a.kind = 'adjustment' AND a.lineage_id IS NOT NULL
+      GROUP BY CASE WHEN e.kind = 'refunded' THEN e.applies_to_id ELSE e.earning_event_id END, a.lineage_id, a.partner_id, a.credit_type, a.level
     )
     SELECT v.rule, n.entry_id, v.detail
     FROM entry n
     LEFT JOIN given g ON g.entry_id = n.entry_id
     LEFT JOIN refunded f ON f.entry_id = n.entry_id
-    LEFT JOIN mended m ON (m.earning_event_id, m.lineage_id, m.partner_id, m.credit_type) = (n.earning_event_id, n.lineage_id, n.partner_id, n.credit_type)
+    LEFT JOIN mended m ON (m.earning_event_id, m.lineage_id, m.partner_id, m.credit_type, m.level) = (n.earning_event_id, n.lineage_id, n.partner_id, n.credit_type, n.level)
+    CROSS JOIN LATERAL (SELECT n.amount + CASE WHEN n.is_first THEN coalesce(m.amount, 0) ELSE 0 END AS worth,
+        coalesce(g.amount, 0) + CASE WHEN n.is_first THEN coalesce(m.given, 0) ELSE 0 END AS given,
+        prm.round_money(n.through * coalesce(f.amount, 0) / nullif(n.event_amount, 0), n.currency, the_rounding)
+          - prm.round_money((n.through - n.amount) * coalesce(f.amount, 0) / nullif(n.event_amount, 0), n.currency, the_rounding) AS due) x
     CROSS JOIN LATERAL (VALUES
       ('given_back', CASE
-        WHEN sign(g.amount) = sign(n.amount) OR abs(g.amount) > abs(n.amount) THEN format('%s of its %s were given back', trim_scale(-g.amount), trim_scale(n.amount))
-        WHEN n.accumulate = 'cumulative' OR m.earning_event_id IS NOT NULL OR n.event_amount = 0 THEN NULL
-        WHEN coalesce(g.amount, 0) <> -prm.round_money(n.amount * coalesce(f.amount, 0) / n.event_amount, n.currency, the_rounding)
-          THEN format('%s of its %s were given back; %s of %s refunded are %s', trim_scale(-coalesce(g.amount, 0)), trim_scale(n.amount), trim_scale(coalesce(f.amount, 0)), trim_scale(n.event_amount),
-            trim_scale(prm.round_money(n.amount * coalesce(f.amount, 0) / n.event_amount, n.currency, the_rounding))) END)
+        WHEN n.accumulate = 'cumulative' OR n.event_amount = 0 THEN NULL
+        WHEN x.given <> 0 AND (sign(x.given) = sign(x.worth) OR abs(x.given) > abs(x.worth)) THEN format('%s of its %s were given back', trim_scale(-x.given), trim_scale(x.worth))
+        WHEN m.earning_event_id IS NULL AND x.given <> -x.due
+          THEN format('%s of its %s were given back; %s of %s refunded are %s', trim_scale(-x.given), trim_scale(n.amount), trim_scale(coalesce(f.amount, 0)), trim_scale(n.event_amount),
+            trim_scale(x.due)) END)
     ) AS v(rule, detail)
     WHERE v.detail IS NOT NULL;
 
@@ -416,7 +431,7 @@ BEGIN
   RETURN QUERY
     SELECT 'credits', NULL::bigint, format('the %s credits of event %s total %s', c.credit_type, c.earning_event_id, trim_scale(sum(c.weight)))
     FROM prm.sales_credit c WHERE c.program_id = _audit_refunds.program_id
-    GROUP BY c.earning_event_id, c.credit_type, c.revision HAVING sum(c.weight) <> 100;
+    GROUP BY c.earning_event_id, c.credit_type, c.revision HAVING sum(c.weight) <> 100 AND (c.revision = 1 OR sum(c.weight) <> 0);
 
   RETURN QUERY
     SELECT 'breakage', l.entry_id, concat_ws('; ',
@@ -424,7 +439,7 @@ BEGIN
         THEN format('breakage %s is not of the plan, lineage and component of rule %s', b.breakage_id, r.rule_id) END,
       CASE WHEN b.currency <> e.currency THEN format('breakage %s is in %s, the event in %s', b.breakage_id, b.currency, e.currency) END,
       CASE WHEN b.reason_code = 'below_minimum' AND r.min_amount IS NULL THEN format('breakage %s is for a minimum, and rule %s has none', b.breakage_id, r.rule_id) END,
-      CASE WHEN b.reason_code = 'below_minimum' AND b.currency = p.currency AND abs(b.amount) >= r.min_amount
+      CASE WHEN b.reason_code = 'below_minimum' AND b.currency = p.currency AND abs(b.amount) >= r.min_amount AND r.cap_amount IS NULL
         THEN format('breakage %s of %s is not below the minimum of %s', b.breakage_id, trim_scale(b.amount), trim_scale(r.min_amount)) END,
       CASE WHEN b.reason_code = 'below_minimum' AND l.entry_id IS NOT NULL THEN format('breakage %s says that nothing was paid, and entry %s pays', b.breakage_id, l.entry_id) END,
       CASE WHEN b.reason_code = 'capped' AND r.cap_amount IS NULL THEN format('breakage %s is for a cap, and rule %s has none', b.breakage_id, r.rule_id) END,
@@ -437,7 +452,7 @@ BEGIN
       AND l.credit_type = b.credit_type AND l.partner_id = b.partner_id AND l.rule_id = b.rule_id AND l.level = b.level AND l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee')
     WHERE b.program_id = _audit_refunds.program_id
       AND ((r.rule_id IS NOT NULL AND (r.plan_id, r.lineage_id, r.component) IS DISTINCT FROM (b.plan_id, b.lineage_id, b.component)) OR b.currency <> e.currency
-        OR (b.reason_code = 'below_minimum' AND (r.min_amount IS NULL OR b.currency = p.currency AND abs(b.amount) >= r.min_amount OR l.entry_id IS NOT NULL))
+        OR (b.reason_code = 'below_minimum' AND (r.min_amount IS NULL OR b.currency = p.currency AND abs(b.amount) >= r.min_amount AND r.cap_amount IS NULL OR l.entry_id IS NOT NULL))
         OR (b.reason_code = 'capped' AND r.cap_amount IS NULL) OR (b.reason_code = 'no_exchange_rate' AND b.currency = p.currency));
 END
 $prm$;

@@ -25,7 +25,7 @@ COMMENT ON COLUMN prm.commission_forecast_row.credit_type IS 'The type of the cr
 COMMENT ON COLUMN prm.commission_forecast_row.seller_id IS 'The partner that would be credited.';
 
 CREATE FUNCTION prm.commission_forecast(partner_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.commission_forecast_row
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(commission_forecast.program_id);

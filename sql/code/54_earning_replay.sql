@@ -17,7 +17,7 @@ $prm$;
 COMMENT ON FUNCTION prm._check_dates(date, date, text) IS 'Refuses a range of dates that is open, infinite or goes backwards (22023).';
 
 CREATE FUNCTION prm._replay_events(date_from date, date_to date, plan_ids bigint[], program_id bigint) RETURNS bigint[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_replay_events.program_id);
@@ -94,7 +94,7 @@ COMMENT ON COLUMN prm.plan_simulation.attained_before IS 'What would have been c
 COMMENT ON COLUMN prm.plan_simulation.unpaid_amount IS 'What the rule would pay, were it not for its minimum or cap.';
 
 CREATE FUNCTION prm.simulate_plan(plan_id bigint, date_from date, date_to date, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.plan_simulation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(simulate_plan.program_id);
@@ -181,28 +181,105 @@ COMMENT ON COLUMN prm.recalculation.lineage_id IS 'The rule through all its vers
 COMMENT ON COLUMN prm.recalculation.cause_entry_id IS 'The entry that is corrected; NULL where there was none.';
 COMMENT ON COLUMN prm.recalculation.occurred_at IS 'When the event happened.';
 
-CREATE FUNCTION prm._recalculation(date_from date, date_to date, program_id bigint) RETURNS SETOF prm.recalculation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+-- Plans of which some rule counts over several events: what one event earns changes what others do.
+CREATE FUNCTION prm._counting_plans(program_id bigint, plan_ids bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT array_agg(DISTINCT r.plan_id) FROM prm.commission_rule r
+    WHERE r.program_id = _counting_plans.program_id AND r.plan_id = ANY (_counting_plans.plan_ids)
+      AND (r.accumulate <> 'transaction' OR (r.cap_amount IS NOT NULL AND r.cap_scope <> 'event') OR r.recurring_months IS NOT NULL));
+END
+$prm$;
+COMMENT ON FUNCTION prm._counting_plans(bigint, bigint[]) IS 'Those of the plans that count over several events: accumulate, are capped or recur; NULL for none.';
+
+-- The events that must be seen again so that some events come out right in some plans, as they were counted then.
+CREATE FUNCTION prm._recount_events(program_id bigint, earning_event_ids bigint[], plan_ids bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_asked bigint[];
+  the_counting bigint[] := prm._counting_plans(_recount_events.program_id, _recount_events.plan_ids);
+  the_partners bigint[];
+  the_lineages bigint[];
+BEGIN
+  SELECT array_agg(i.earning_event_id) INTO the_asked FROM (
+    SELECT unnest(_recount_events.earning_event_ids) AS earning_event_id
+    UNION
+    SELECT r.earning_event_id FROM prm.earning_event r
+    WHERE r.program_id = _recount_events.program_id AND r.applies_to_id = ANY (_recount_events.earning_event_ids) AND r.kind = 'refunded') i;
+  IF the_counting IS NULL THEN
+    RETURN the_asked;
+  END IF;
+  -- Counts are kept by partner, but for caps that several share: those need whoever used them.
+  SELECT array_agg(DISTINCT t.partner_id) INTO the_partners FROM (
+    SELECT o.partner_id FROM prm._earning_outcome(_recount_events.program_id, _recount_events.earning_event_ids, 'explain', the_counting) o WHERE o.outcome <> 'no_match'
+    UNION ALL
+    SELECT l.partner_id FROM prm.ledger l WHERE l.program_id = _recount_events.program_id AND l.earning_event_id = ANY (the_asked)
+    UNION ALL
+    SELECT a.partner_id FROM prm.accumulator_entry a WHERE a.program_id = _recount_events.program_id AND a.earning_event_id = ANY (the_asked)) t;
+  SELECT array_agg(DISTINCT r.lineage_id) || 0::bigint, CASE WHEN bool_or(r.cap_scope IN ('customer', 'programme', 'plan')) THEN NULL ELSE the_partners END
+    INTO the_lineages, the_partners FROM prm.commission_rule r WHERE r.program_id = _recount_events.program_id AND r.plan_id = ANY (the_counting);
+  SELECT array_agg(i.earning_event_id) INTO the_asked FROM (
+    SELECT unnest(the_asked) AS earning_event_id
+    UNION
+    SELECT l.earning_event_id FROM prm.ledger l
+    WHERE l.program_id = _recount_events.program_id AND l.plan_id = ANY (the_counting) AND l.earning_event_id IS NOT NULL AND l.rule_id IS NOT NULL
+      AND (the_partners IS NULL OR l.partner_id = ANY (the_partners))
+    UNION
+    SELECT a.earning_event_id FROM prm.accumulator_entry a
+    WHERE a.program_id = _recount_events.program_id AND a.purpose IN ('attained', 'cap') AND a.lineage_id = ANY (the_lineages) AND a.plan_id = ANY (the_counting)
+      AND (the_partners IS NULL OR a.partner_id = ANY (the_partners))
+    UNION
+    -- What found its cap used up may find it free now.
+    SELECT b.earning_event_id FROM prm.commission_rule r
+    JOIN prm.breakage b ON b.program_id = _recount_events.program_id AND b.rule_id = r.rule_id AND (the_partners IS NULL OR b.partner_id = ANY (the_partners))
+    WHERE r.program_id = _recount_events.program_id AND r.plan_id = ANY (the_counting)) i;
+  RETURN (SELECT array_agg(i.earning_event_id) FROM (
+    SELECT unnest(the_asked) AS earning_event_id
+    UNION
+    SELECT r.earning_event_id FROM unnest(the_asked) AS a(earning_event_id)
+    CROSS JOIN LATERAL (SELECT e.earning_event_id FROM prm.earning_event e
+      WHERE e.program_id = _recount_events.program_id AND e.applies_to_id = a.earning_event_id AND e.kind = 'refunded' OFFSET 0) r) i);
+END
+$prm$;
+COMMENT ON FUNCTION prm._recount_events(bigint, bigint[], bigint[]) IS
+'The events to replay so that the given ones come out right: these and their refunds and, for plans that count, what was counted beside them.';
+
+CREATE FUNCTION prm._recalculation(date_from date, date_to date, program_id bigint, earning_event_ids bigint[] DEFAULT NULL, plan_ids bigint[] DEFAULT NULL,
+  replayed_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.recalculation
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_recalculation.program_id);
   the_from timestamptz := _recalculation.date_from::timestamp AT TIME ZONE the_zone;
   the_until timestamptz := (_recalculation.date_to + 1)::timestamp AT TIME ZONE the_zone;
   the_plans bigint[];
+  the_events bigint[];
+  the_counting bigint[];
 BEGIN
-  SELECT array_agg(p.plan_id ORDER BY p.plan_id) INTO the_plans FROM prm.commission_plan p WHERE p.program_id = _recalculation.program_id AND p.is_active;
+  SELECT array_agg(p.plan_id ORDER BY p.plan_id) INTO the_plans FROM prm.commission_plan p WHERE p.program_id = _recalculation.program_id AND p.is_active
+    AND (_recalculation.plan_ids IS NULL OR p.plan_id = ANY (_recalculation.plan_ids));
   IF the_plans IS NULL THEN
     RETURN;
   END IF;
+  the_events := coalesce(_recalculation.replayed_ids, prm._replay_events(_recalculation.date_from, _recalculation.date_to, the_plans, _recalculation.program_id));
+  the_counting := prm._counting_plans(_recalculation.program_id, the_plans);
   RETURN QUERY
     WITH event AS MATERIALIZED (
-      SELECT e.earning_event_id, e.occurred_at, e.kind FROM prm.earning_event e
-      WHERE e.program_id = _recalculation.program_id AND e.occurred_at >= the_from AND e.occurred_at < the_until
+      SELECT e.earning_event_id, e.occurred_at, e.kind, true AS is_asked FROM prm.earning_event e
+      WHERE _recalculation.earning_event_ids IS NULL AND e.program_id = _recalculation.program_id AND e.occurred_at >= the_from AND e.occurred_at < the_until
+      UNION ALL
+      -- Of some events only: these, and what plans that count made of others.
+      SELECT e.earning_event_id, e.occurred_at, e.kind, coalesce(e.earning_event_id = ANY (_recalculation.earning_event_ids)
+        OR (e.kind = 'refunded' AND e.applies_to_id = ANY (_recalculation.earning_event_ids)), false)
+      FROM prm.earning_event e
+      WHERE _recalculation.earning_event_ids IS NOT NULL AND e.program_id = _recalculation.program_id AND e.earning_event_id = ANY (the_events)
     ),
     should AS (
       SELECT o.earning_event_id, o.credit_type, o.partner_id, o.plan_id, o.component, o.level, o.lineage_id, o.currency, sum(o.amount) AS amount,
         (array_agg(o.rule_id ORDER BY o.ordinal DESC))[1] AS rule_id, (array_agg(o.reason ORDER BY o.ordinal DESC))[1] AS reason
-      FROM prm._earning_outcome(_recalculation.program_id, prm._replay_events(_recalculation.date_from, _recalculation.date_to, the_plans, _recalculation.program_id), 'replay', the_plans) o
+      FROM prm._earning_outcome(_recalculation.program_id, the_events, 'replay', the_plans) o
       WHERE o.outcome = 'won'
       GROUP BY o.earning_event_id, o.credit_type, o.partner_id, o.plan_id, o.component, o.level, o.lineage_id, o.currency
     ),
@@ -219,18 +296,23 @@ BEGIN
       SELECT earning_event_id, credit_type, partner_id, plan_id, component, level, lineage_id, currency, coalesce(s.rule_id, b.rule_id) AS rule_id,
         coalesce(b.amount, 0) AS booked, coalesce(s.amount, 0) AS should_be, b.entry_id AS cause_entry_id, s.reason, s.rule_id IS NOT NULL AS is_due, b.rule_id AS booked_rule_id
       FROM should s FULL JOIN booked b USING (earning_event_id, credit_type, partner_id, plan_id, component, level, lineage_id, currency)
+    ),
+    touched AS (
+      SELECT DISTINCT d.partner_id, d.plan_id FROM difference d JOIN event e ON e.earning_event_id = d.earning_event_id
+      WHERE e.is_asked AND _recalculation.earning_event_ids IS NOT NULL
     )
     SELECT d.earning_event_id, d.partner_id, d.component, d.rule_id, d.currency, d.booked, d.should_be, d.should_be - d.booked, NULL::bigint,
-      format('recalculated: %s was booked, ', trim_scale(d.booked))
+      format('%s: %s was booked, ', CASE WHEN _recalculation.earning_event_ids IS NULL THEN 'recalculated' ELSE 'the credits changed' END, trim_scale(d.booked))
         || CASE WHEN NOT d.is_due THEN 'nothing is due by the rules' WHEN d.booked_rule_id <> d.rule_id THEN format('%s is due by rule %s: %s', trim_scale(d.should_be), d.rule_id, d.reason)
              ELSE format('%s is due: %s', trim_scale(d.should_be), d.reason) END,
       d.plan_id, d.level, d.credit_type, d.lineage_id, d.cause_entry_id, e.occurred_at
     FROM difference d JOIN event e ON e.earning_event_id = d.earning_event_id
     WHERE d.should_be <> d.booked
+      AND (e.is_asked OR (d.plan_id = ANY (the_counting) AND EXISTS (SELECT 1 FROM touched t WHERE t.partner_id = d.partner_id AND t.plan_id = d.plan_id)))
     ORDER BY e.occurred_at, d.earning_event_id, d.credit_type, d.plan_id, d.component, d.level, d.partner_id, d.lineage_id, d.currency;
 END
 $prm$;
-COMMENT ON FUNCTION prm._recalculation(date, date, bigint) IS 'The differences that recalculate() books; reads only.';
+COMMENT ON FUNCTION prm._recalculation(date, date, bigint, bigint[], bigint[], bigint[]) IS 'The differences that recalculate() books, or those of some events and what follows from them; reads only.';
 
 CREATE FUNCTION prm.recalculate(date_from date, date_to date, dry_run boolean DEFAULT false, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.recalculation
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

@@ -264,7 +264,7 @@ BEGIN
   ELSIF the_fault IS NULL AND NEW.action = 'earn' THEN
     the_column := 'earn_kind';
     IF NEW.earn_kind IS NULL OR NEW.earn_kind IN ('booked', 'collected', 'refunded') THEN
-      the_fault := coalesce(format('an event of kind %s is not booked by a hook', NEW.earn_kind), 'an earning event needs its kind, earn_kind');
+      the_fault := CASE WHEN NEW.earn_kind IS NULL THEN 'an earning event needs its kind, earn_kind' ELSE format('an event of kind %s is not booked by a hook', NEW.earn_kind) END;
       the_hint := 'Name a kind such as lead or signup: SELECT kind FROM prm.earning_kind. A won deal books itself.';
     ELSIF NOT EXISTS (SELECT 1 FROM prm.earning_kind t WHERE t.program_id = NEW.program_id AND t.kind = NEW.earn_kind) THEN
       the_fault := format('there is no earning kind "%s"', NEW.earn_kind);

@@ -116,3 +116,30 @@ $prm$;
 REVOKE ALL ON FUNCTION prm._released(bigint, bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION prm._released(bigint, bigint[]) IS
 'How much of each ledger entry may be paid by now, in its plan: all of it, or where pay_on is collected round(amount * collected / what is left of the sale), never more than all. What a statement pays is this less what earlier statements paid of the entry.';
+
+CREATE OR REPLACE VIEW prm.v_released WITH (security_invoker = true) AS
+  SELECT l.program_id, l.entry_id, l.partner_id, l.kind, l.currency, l.amount,
+    CASE WHEN coalesce(o.amount, 0) - coalesce(r.refunded, 0) <= 0 THEN l.amount
+      WHEN coalesce(c.collected, 0) <= 0 THEN 0
+      ELSE prm.round_money(l.amount * least(c.collected / (coalesce(o.amount, 0) - coalesce(r.refunded, 0)), 1), l.currency, g.rounding) END AS released,
+    o.earning_event_id, coalesce(c.collected, 0) AS collected, coalesce(o.amount, 0) - coalesce(r.refunded, 0) AS collectable, o.currency AS event_currency
+  FROM prm.commission_plan p
+  JOIN prm.program g ON g.program_id = p.program_id
+  JOIN prm.ledger l ON l.program_id = p.program_id AND l.plan_id = p.plan_id
+  JOIN prm.earning_event e ON e.program_id = l.program_id AND e.earning_event_id = l.earning_event_id
+  JOIN prm.earning_event o ON o.program_id = e.program_id AND o.earning_event_id = CASE WHEN e.kind = 'refunded' THEN e.applies_to_id ELSE e.earning_event_id END
+  LEFT JOIN prm.collected_total c ON c.program_id = o.program_id AND c.earning_event_id = o.earning_event_id
+  LEFT JOIN prm.refund_total r ON r.program_id = o.program_id AND r.earning_event_id = o.earning_event_id
+  WHERE p.pay_on = 'collected';
+COMMENT ON VIEW prm.v_released IS 'The ledger entries of plans that pay on collection, and how much of each the customers'' payments have released.';
+COMMENT ON COLUMN prm.v_released.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_released.entry_id IS 'The ledger entry.';
+COMMENT ON COLUMN prm.v_released.partner_id IS 'Who earned it.';
+COMMENT ON COLUMN prm.v_released.kind IS 'Kind of the entry.';
+COMMENT ON COLUMN prm.v_released.currency IS 'Currency of amount and released, ISO 4217.';
+COMMENT ON COLUMN prm.v_released.amount IS 'Amount of the entry.';
+COMMENT ON COLUMN prm.v_released.released IS 'What of it may be paid by now: round(amount * collected / collectable), never more than all; all of it where nothing is left of the sale.';
+COMMENT ON COLUMN prm.v_released.earning_event_id IS 'The sale that customers pay.';
+COMMENT ON COLUMN prm.v_released.collected IS 'What was collected of it.';
+COMMENT ON COLUMN prm.v_released.collectable IS 'Its amount less its refunds.';
+COMMENT ON COLUMN prm.v_released.event_currency IS 'Currency of collected and collectable.';

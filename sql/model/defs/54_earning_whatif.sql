@@ -78,8 +78,9 @@ COMMENT ON COLUMN prm.v_unpaid_reason.unknown IS 'Of how many cases the amount c
 
 -- Recalculation: the differences become adjustments, and counts and breakage follow, all in one transaction.
 
-CREATE OR REPLACE FUNCTION prm._book_recalculation(date_from date, date_to date, program_id bigint) RETURNS SETOF prm.recalculation
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $prm$
+CREATE OR REPLACE FUNCTION prm._book_recalculation(date_from date, date_to date, program_id bigint, earning_event_ids bigint[] DEFAULT NULL,
+  plan_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.recalculation
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(_book_recalculation.program_id);
@@ -91,19 +92,38 @@ DECLARE
   the_rows prm.recalculation[];
   the_counts prm.earning_count[];
   the_moment timestamptz;
+  the_asked bigint[];
+  the_counting bigint[];
+  the_touched bigint[];
 BEGIN
   PERFORM prm._check_dates(_book_recalculation.date_from, _book_recalculation.date_to, 'recalculate');
   -- Accruals hold their plans shared: this waits for those under way, and keeps others off until it is done. The rows are
   -- changed, so that a recalculation which cannot see another one (REPEATABLE READ) fails with 40001.
   SELECT array_agg(p.plan_id) INTO the_plans
-    FROM (SELECT i.plan_id FROM prm.commission_plan i WHERE i.program_id = the_program AND i.is_active ORDER BY i.plan_id FOR NO KEY UPDATE) p;
+    FROM (SELECT i.plan_id FROM prm.commission_plan i WHERE i.program_id = the_program AND i.is_active
+          AND (_book_recalculation.plan_ids IS NULL OR i.plan_id = ANY (_book_recalculation.plan_ids)) ORDER BY i.plan_id FOR NO KEY UPDATE) p;
   UPDATE prm.commission_plan SET rules_changed_at = clock_timestamp() WHERE program_id = the_program AND plan_id = ANY (the_plans);
   IF the_plans IS NULL THEN
     RETURN;
   END IF;
-  the_events := prm._replay_events(_book_recalculation.date_from, _book_recalculation.date_to, the_plans, the_program);
+  the_events := CASE WHEN _book_recalculation.earning_event_ids IS NULL THEN prm._replay_events(_book_recalculation.date_from, _book_recalculation.date_to, the_plans, the_program)
+    ELSE prm._recount_events(the_program, _book_recalculation.earning_event_ids, the_plans) END;
+  IF _book_recalculation.earning_event_ids IS NOT NULL THEN
+    the_counting := prm._counting_plans(the_program, the_plans);
+    SELECT array_agg(e.earning_event_id) INTO the_asked FROM prm.earning_event e
+      WHERE e.program_id = the_program AND (e.earning_event_id = ANY (_book_recalculation.earning_event_ids)
+        OR (e.kind = 'refunded' AND e.applies_to_id = ANY (_book_recalculation.earning_event_ids)));
+    SELECT array_agg(DISTINCT t.partner_id) INTO the_touched FROM (
+      SELECT l.partner_id FROM prm.ledger l WHERE l.program_id = the_program AND l.earning_event_id = ANY (the_asked)
+      UNION ALL
+      SELECT c.partner_id FROM prm._earning_counts(the_program, the_events, the_plans) c WHERE c.earning_event_id = ANY (the_asked)
+      UNION ALL
+      SELECT a.partner_id FROM prm.accumulator_entry a WHERE a.program_id = the_program AND a.earning_event_id = ANY (the_asked)
+      UNION ALL
+      SELECT c.partner_id FROM prm.sales_credit c WHERE c.program_id = the_program AND c.earning_event_id = ANY (the_asked)) t;
+  END IF;
   SELECT array_agg(r ORDER BY r.occurred_at, r.earning_event_id, r.credit_type, r.plan_id, r.component, r.level, r.partner_id, r.lineage_id) INTO the_rows
-    FROM prm._recalculation(_book_recalculation.date_from, _book_recalculation.date_to, the_program) r;
+    FROM prm._recalculation(_book_recalculation.date_from, _book_recalculation.date_to, the_program, _book_recalculation.earning_event_ids, the_plans, the_events) r;
 
   -- What the replay counts and the counts do not have, of the events of these days.
   SELECT array_agg(ROW(d.purpose, d.lineage_id, d.plan_id, d.partner_id, d.customer_id, d.credit_type, d.window_start, d.earning_event_id, d.amount, d.basis_amount)::prm.earning_count
@@ -122,7 +142,9 @@ BEGIN
         GROUP BY a.purpose, a.lineage_id, a.plan_id, a.partner_id, a.customer_id, a.credit_type, a.window_start, a.earning_event_id
       ) o USING (purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start, earning_event_id)
     ) d
-    JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id AND e.occurred_at >= the_from AND e.occurred_at < the_until
+    JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id
+      AND CASE WHEN the_asked IS NULL THEN e.occurred_at >= the_from AND e.occurred_at < the_until
+          ELSE d.earning_event_id = ANY (the_asked) OR (d.plan_id = ANY (the_counting) AND (d.partner_id = 0 OR d.partner_id = ANY (the_touched))) END
     WHERE d.amount <> 0 OR d.basis_amount <> 0;
   the_moment := clock_timestamp();
 
@@ -146,14 +168,16 @@ BEGIN
         GROUP BY b.earning_event_id, b.credit_type, b.partner_id, b.plan_id, b.lineage_id, b.component, b.level, b.reason_code, b.currency
       ) o USING (earning_event_id, credit_type, partner_id, plan_id, lineage_id, component, level, reason_code, currency)
     ) d
-    JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id AND e.occurred_at >= the_from AND e.occurred_at < the_until
+    JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id
+      AND CASE WHEN the_asked IS NULL THEN e.occurred_at >= the_from AND e.occurred_at < the_until
+          ELSE d.earning_event_id = ANY (the_asked) OR (d.plan_id = ANY (the_counting) AND (d.partner_id = 0 OR d.partner_id = ANY (the_touched))) END
     WHERE d.amount IS NOT NULL OR d.is_untold
     ORDER BY e.occurred_at, d.earning_event_id;
 
   INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, earning_event_id, credit_type, plan_id, rule_id, lineage_id,
       level, cause_entry_id, sequence_no, earned_on, eligible_at, reason, idempotency_key, explain, recorded_at)
-    SELECT the_program, d.partner_id, c.payee_id, coalesce(c.legal_entity, e.legal_entity), 'adjustment', d.component, d.difference, d.currency, d.earning_event_id, d.credit_type, d.plan_id, d.rule_id,
-      d.lineage_id, d.level, d.cause_entry_id, d.next_no, (prm.now() AT TIME ZONE the_zone)::date,
+    SELECT the_program, d.partner_id, CASE WHEN c.partner_id = d.partner_id THEN c.payee_id END, coalesce(c.legal_entity, e.legal_entity), 'adjustment', d.component, d.difference, d.currency, d.earning_event_id, d.credit_type, d.plan_id, d.rule_id,
+      d.lineage_id, d.level, c.entry_id, d.next_no, (prm.now() AT TIME ZONE the_zone)::date,
       -- Payable when what it corrects is, or would have been.
       coalesce(c.eligible_at, ((coalesce(a.occurred_at, e.occurred_at) AT TIME ZONE the_zone) + make_interval(days => p.hold_days)) AT TIME ZONE the_zone), d.reason,
       concat_ws('/', d.earning_event_id, d.credit_type, d.partner_id, d.lineage_id, d.level, 'adjustment', d.next_no),
@@ -166,7 +190,9 @@ BEGIN
     JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id
     JOIN prm.commission_plan p ON p.program_id = the_program AND p.plan_id = d.plan_id
     JOIN prm.commission_rule r ON r.program_id = the_program AND r.rule_id = d.rule_id
-    LEFT JOIN prm.ledger c ON c.program_id = the_program AND c.entry_id = d.cause_entry_id
+    -- Who had nothing before is referred to the first entry of the event.
+    LEFT JOIN prm.ledger c ON c.program_id = the_program AND c.entry_id = coalesce(d.cause_entry_id, CASE WHEN the_asked IS NOT NULL THEN
+      (SELECT min(l.entry_id) FROM prm.ledger l WHERE l.program_id = the_program AND l.earning_event_id = d.earning_event_id AND l.plan_id = d.plan_id AND l.kind <> 'adjustment') END)
     LEFT JOIN prm.earning_event a ON a.program_id = the_program AND a.earning_event_id = e.applies_to_id AND e.kind = 'refunded'
     ORDER BY d.occurred_at, d.earning_event_id, d.credit_type, d.plan_id, d.component, d.level, d.partner_id, d.lineage_id;
 
@@ -184,7 +210,7 @@ BEGIN
         amount, basis_amount, amount_before, basis_before, recorded_at)
       SELECT the_program, c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start, a.entries + row_number() OVER steps, c.earning_event_id,
         CASE WHEN c.purpose = 'cap' THEN (SELECT min(l.entry_id) FROM prm.ledger l WHERE l.program_id = the_program AND l.earning_event_id = c.earning_event_id AND l.recorded_at = the_moment
-          AND l.kind = 'adjustment' AND l.plan_id = c.plan_id AND c.lineage_id IN (0, l.lineage_id)) END,
+          AND l.kind = 'adjustment' AND l.plan_id = c.plan_id AND c.lineage_id IN (0, l.lineage_id) AND c.partner_id IN (0, l.partner_id)) END,
         c.amount, c.basis_amount, a.amount + coalesce(sum(c.amount) OVER (steps ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0),
         a.basis_amount + coalesce(sum(c.basis_amount) OVER (steps ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0),
         coalesce(least((SELECT min(i.recorded_at) FROM prm.accumulator_entry i WHERE i.program_id = the_program AND i.earning_event_id = c.earning_event_id),
@@ -210,6 +236,6 @@ BEGIN
     ORDER BY l.entry_id;
 END
 $prm$;
-REVOKE ALL ON FUNCTION prm._book_recalculation(date, date, bigint) FROM PUBLIC;
-COMMENT ON FUNCTION prm._book_recalculation(date, date, bigint) IS
+REVOKE ALL ON FUNCTION prm._book_recalculation(date, date, bigint, bigint[], bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION prm._book_recalculation(date, date, bigint, bigint[], bigint[]) IS
 'Books what recalculate() finds: adjustments in the ledger, and what follows in counts and breakage. For the profiles admin and manager, see grant_access(). Errors: 22023 dates, 40001 where another recalculation came first.';

@@ -38,7 +38,7 @@ BEGIN
           CASE WHEN fault.deal_id IS NULL THEN format('earning event %s', fault.earning_event_id) ELSE format('deal %s', fault.deal_id) END),
         DETAIL = format('By weight, %s: together %s.', fault.weights, trim_scale(fault.total)),
         HINT = CASE WHEN fault.total > 100 AND fault.deal_id IS NULL THEN 'Give weights that total 100; what replaces credits that are there is the next revision of their type.'
-          ELSE 'Give weights that total 100 within each credit type, all of them by one statement.' END,
+          ELSE 'Give weights that total 100 within each credit type.' END,
         SCHEMA = 'prm', TABLE = 'sales_credit', COLUMN = 'weight';
     END IF;
     SELECT c.earning_event_id, c.credit_type, max(c.revision) AS revision, count(DISTINCT c.revision) AS revisions INTO fault
@@ -100,6 +100,39 @@ COMMENT ON FUNCTION prm._credit_given() IS
 CREATE OR REPLACE TRIGGER prm_30_accrual AFTER INSERT ON prm.sales_credit REFERENCING NEW TABLE AS new_rows
   FOR EACH STATEMENT EXECUTE FUNCTION prm._credit_given();
 
+-- What the events pay with the credits of now, less what they paid, is posted payee by payee.
+CREATE OR REPLACE FUNCTION prm._recredit(program_id bigint, earning_event_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_zone constant text := prm._program_time_zone(_recredit.program_id);
+  the_from date;
+  the_to date;
+  the_plans bigint[];
+  the_counting bigint[];
+  the_plan bigint;
+BEGIN
+  SELECT min((e.occurred_at AT TIME ZONE the_zone)::date), max((e.occurred_at AT TIME ZONE the_zone)::date) INTO the_from, the_to FROM prm.earning_event e
+    WHERE e.program_id = _recredit.program_id AND e.earning_event_id = ANY (_recredit.earning_event_ids);
+  SELECT array_agg(p.plan_id ORDER BY p.plan_id) INTO the_plans FROM prm.commission_plan p
+    WHERE p.program_id = _recredit.program_id AND p.is_active AND p.earn_on IN (SELECT e.kind FROM prm.earning_event e
+      WHERE e.program_id = _recredit.program_id AND e.earning_event_id = ANY (_recredit.earning_event_ids));
+  the_counting := prm._counting_plans(_recredit.program_id, the_plans);
+  -- Plans that count are replayed one by one, each with the events that it counted.
+  SELECT array_agg(p) INTO the_plans FROM unnest(the_plans) p WHERE NOT p = ANY (coalesce(the_counting, '{}'));
+  IF the_plans IS NOT NULL THEN
+    PERFORM prm._book_recalculation(the_from, the_to, _recredit.program_id, _recredit.earning_event_ids, the_plans);
+  END IF;
+  FOREACH the_plan IN ARRAY coalesce(the_counting, '{}')
+  LOOP
+    PERFORM prm._book_recalculation(the_from, the_to, _recredit.program_id, _recredit.earning_event_ids, ARRAY[the_plan]);
+  END LOOP;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._recredit(bigint, bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION prm._recredit(bigint, bigint[]) IS
+'Posts adjustments for events whose credits have changed; plans that count are brought right for the partners concerned in the later events as well. A second time it finds nothing.';
+
 -- The credits of a deal that was booked change: each of its events gets the next revision of the types that were touched.
 CREATE OR REPLACE FUNCTION prm._deal_credits_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
@@ -107,13 +140,24 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   touched record;
   fault record;
+  the_new jsonb;
+  the_old jsonb;
 BEGIN
-  -- One name for the rows that are looked at, whichever way they changed.
-  FOR touched IN EXECUTE CASE TG_OP
-      WHEN 'INSERT' THEN 'SELECT n.program_id, array_agg(DISTINCT n.deal_id) AS ids FROM new_rows n GROUP BY n.program_id'
-      WHEN 'DELETE' THEN 'SELECT o.program_id, array_agg(DISTINCT o.deal_id) AS ids FROM old_rows o GROUP BY o.program_id'
-      ELSE 'SELECT u.program_id, array_agg(DISTINCT u.deal_id) AS ids FROM (SELECT n.program_id, n.deal_id FROM new_rows n UNION SELECT o.program_id, o.deal_id FROM old_rows o) u GROUP BY u.program_id' END
+  IF TG_OP <> 'DELETE' THEN
+    SELECT jsonb_object_agg(t.program_id, t.ids) INTO the_new FROM (SELECT n.program_id, jsonb_agg(DISTINCT n.deal_id) AS ids FROM new_rows n GROUP BY n.program_id) t;
+  END IF;
+  IF TG_OP <> 'INSERT' THEN
+    SELECT jsonb_object_agg(t.program_id, t.ids) INTO the_old FROM (SELECT o.program_id, jsonb_agg(DISTINCT o.deal_id) AS ids FROM old_rows o GROUP BY o.program_id) t;
+  END IF;
+  FOR touched IN
+    SELECT t.program_id, array_agg(DISTINCT i.deal_id::bigint) AS ids
+    FROM (SELECT n.key::bigint AS program_id, n.value AS ids FROM jsonb_each(the_new) n
+          UNION ALL SELECT o.key::bigint, o.value FROM jsonb_each(the_old) o) t
+    CROSS JOIN LATERAL jsonb_array_elements_text(t.ids) AS i(deal_id)
+    GROUP BY t.program_id ORDER BY t.program_id
   LOOP
+    -- Whoever wins the deal at this moment either sees these credits or is waited for: none of them is lost in between.
+    PERFORM d.deal_id FROM prm.deal d WHERE d.program_id = touched.program_id AND d.deal_id = ANY (touched.ids) ORDER BY d.deal_id FOR NO KEY UPDATE;
     CONTINUE WHEN NOT EXISTS (SELECT 1 FROM unnest(touched.ids) AS i(deal_id)
       CROSS JOIN LATERAL (SELECT 1 FROM prm.earning_event e WHERE e.program_id = touched.program_id AND e.deal_id = i.deal_id LIMIT 1) e);
     SELECT d.deal_id, d.credit_type, d.total INTO fault
@@ -170,3 +214,25 @@ CREATE OR REPLACE TRIGGER prm_30_credit_update AFTER UPDATE ON prm.deal_partner 
   FOR EACH STATEMENT EXECUTE FUNCTION prm._deal_credits_changed();
 CREATE OR REPLACE TRIGGER prm_30_credit_delete AFTER DELETE ON prm.deal_partner REFERENCING OLD TABLE AS old_rows
   FOR EACH STATEMENT EXECUTE FUNCTION prm._deal_credits_changed();
+
+-- Entries by hand. Checked by post_adjustment(); here only so that it may write the ledger.
+CREATE OR REPLACE FUNCTION prm._write_adjustment(program_id bigint, partner_id bigint, amount numeric, currency text, reason text, cause_entry_id bigint, actor text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_entry bigint;
+  cause prm.ledger;
+BEGIN
+  SELECT l.* INTO cause FROM prm.ledger l WHERE l.program_id = _write_adjustment.program_id AND l.entry_id = _write_adjustment.cause_entry_id;
+  INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, cause_entry_id, earned_on, eligible_at,
+      reason, idempotency_key, explain)
+    VALUES (_write_adjustment.program_id, _write_adjustment.partner_id, cause.payee_id, cause.legal_entity, 'adjustment', coalesce(cause.component, 'base'),
+      prm.round_money(_write_adjustment.amount, _write_adjustment.currency), _write_adjustment.currency, cause.entry_id, (prm.now() AT TIME ZONE prm._program_time_zone(_write_adjustment.program_id))::date, prm.now(),
+      _write_adjustment.reason, concat_ws('/', 'manual', gen_random_uuid()),
+      jsonb_build_object('actor', _write_adjustment.actor, 'amount', _write_adjustment.amount))
+    RETURNING entry_id INTO the_entry;
+  RETURN the_entry;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._write_adjustment(bigint, bigint, numeric, text, text, bigint, text) FROM PUBLIC;
+COMMENT ON FUNCTION prm._write_adjustment(bigint, bigint, numeric, text, text, bigint, text) IS 'Writes the entry of post_adjustment(). For the profiles admin and manager, see grant_access().';

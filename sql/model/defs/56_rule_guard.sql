@@ -98,7 +98,7 @@ BEGIN
     the_hint := 'SELECT tier FROM prm.tier lists the tiers.';
   ELSIF NEW.measure IS NOT NULL AND the_mode IN ('marginal', 'interpolated') THEN
     the_column := 'measure';
-    the_message := format('a %s schedule cannot measure %s and pay on %s', the_mode, NEW.measure, NEW.basis);
+    the_message := format('a schedule that is %s cannot measure %s and pay on %s', the_mode, NEW.measure, NEW.basis);
     the_detail := 'Its slices are slices of what is measured; where something else is paid on, one bracket must hold for the whole of it.';
     the_hint := 'Use a slab schedule, such as slab 0: 5%, 1: 8%, or leave measure out.';
   ELSIF NEW.accumulate <> 'transaction' AND NEW.window_kind IS NULL THEN
