@@ -31,7 +31,9 @@ static const char *const rows_query =
 
 static const char *const given_back_query =
 	EACH("i.cause_entry_id, i.earning_event_id, i.amount", "prm.ledger", "cause_entry_id",
-		 "WHERE i.kind OPERATOR(pg_catalog.=) ANY (ARRAY['reversal', 'clawback'])");
+		 "WHERE i.kind OPERATOR(pg_catalog.=) ANY (ARRAY['reversal', 'clawback'])"
+		 /* What a ban canceled was not given back: it goes on being canceled, whatever is refunded. */
+		 " AND i.idempotency_key OPERATOR(pg_catalog.!~~) 'cancel/%'");
 
 /* What recalculations found missing or too much in reversals: it is given back, too. */
 static const char *const mended_query =

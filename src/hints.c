@@ -61,6 +61,8 @@ add_hint(void *arg)
 			case ERRCODE_EXCLUSION_VIOLATION:
 				if (strcmp(constraint, "calendar_hours_overlap") == 0)
 					errhint("The hours overlap those of a row that is there: change that one, or begin where it ends.");
+				else if (strcmp(constraint, "registration_exclusive") == 0)
+					errhint("The customer is protected there already: reject this registration, or approve it when the other one ends.");
 				else
 					errhint("The validity overlaps that of a row that is there: close that one first.");
 				break;

@@ -45,7 +45,7 @@ target_of(const PrmMachine *machine, const PrmSubject *subject)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("machine \"%s\" serves no table in programme " INT64_FORMAT, machine->name, machine->program_id),
-				 errdetail("Tables with a machine are prm.lead, prm.deal and prm.partner, and those in prm.machine_target."),
+				 errdetail("Tables with a machine are prm.lead, prm.deal, prm.partner and prm.registration, and those in prm.machine_target."),
 				 errhint("SELECT prm.attach_machine('your_table', '%s') attaches it to a table of yours.", machine->name)));
 	if (subject->is_uuid != (target->key_type == UUIDOID))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),

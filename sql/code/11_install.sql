@@ -371,7 +371,7 @@ BEGIN
   IF to_regclass('prm.program') IS NOT NULL AND to_regclass('prm.machine') IS NOT NULL THEN
     RETURN QUERY SELECT 'error', format('programme %s (%s)', p.program_id, p.name), format('no machine "%s" is in force, so its rows cannot change state', n.machine),
         format('SELECT prm.define_machine(%L, ''...'', %s);', n.machine, p.program_id)
-      FROM prm.program p CROSS JOIN unnest(ARRAY['deal', 'lead', 'partner']) AS n(machine)
+      FROM prm.program p CROSS JOIN unnest(ARRAY['deal', 'lead', 'partner', 'registration']) AS n(machine)
       WHERE NOT EXISTS (SELECT 1 FROM prm.machine m WHERE m.program_id = p.program_id AND m.machine = n.machine AND m.is_current) ORDER BY 2, 3;
   END IF;
   IF to_regclass('prm.machine_target') IS NOT NULL THEN

@@ -55,7 +55,22 @@ DECLARE
       "payout": {"initial": "pending", "states": {
         "pending": {"on": {"pay": {"target": "paid", "actor": "vendor"}, "fail": {"target": "failed", "actor": "vendor"}}},
         "paid": {"on": {"bounce": {"target": "failed", "actor": "vendor"}}},
-        "failed": {"on": {"reissue": {"target": "pending", "actor": "vendor"}}}}}
+        "failed": {"on": {"reissue": {"target": "pending", "actor": "vendor"}}}}},
+      "registration": {"initial": "draft", "states": {
+        "draft": {"on": {"submit": {"target": "submitted"}, "cancel": {"target": "canceled"}}},
+        "submitted": {"on": {"review": {"target": "under_review", "actor": "vendor"},
+                             "approve": {"target": "approved", "actor": "vendor", "required": ["customer_id"]},
+                             "reject": {"target": "rejected", "actor": "vendor", "reason": true}, "cancel": {"target": "canceled"}}},
+        "under_review": {"on": {"forward": {"target": "pending_approval", "actor": "vendor"},
+                                "approve": {"target": "approved", "actor": "vendor", "required": ["customer_id"]},
+                                "reject": {"target": "rejected", "actor": "vendor", "reason": true}, "cancel": {"target": "canceled"}}},
+        "pending_approval": {"on": {"approve": {"target": "approved", "actor": "vendor", "required": ["customer_id"]},
+                                    "reject": {"target": "rejected", "actor": "vendor", "reason": true}, "cancel": {"target": "canceled"}}},
+        "approved": {"on": {"close": {"target": "closed"}, "expire": {"target": "expired", "actor": "vendor"}, "cancel": {"target": "canceled"}}},
+        "closed": {"type": "final", "category": "won"},
+        "expired": {"type": "final", "category": "lost"},
+        "rejected": {"type": "final", "category": "lost"},
+        "canceled": {"type": "final", "category": "lost"}}}
     },
     "partner_kind": [
       {"kind": "reseller", "label": "Reseller", "prospects": true, "sells": true, "supports": true},
@@ -156,7 +171,7 @@ DECLARE
       {"machine": "lead", "level": 2, "role": "channel_director", "label": "Channel director"}
     ],
     "risk_rule": [
-      {"risk_rule": "self_referral", "label": "The buyer is the partner itself", "kind": "self_referral"},
+      {"risk_rule": "self_referral", "label": "The buyer is the partner itself", "kind": "self_referral", "is_active": false},
       {"risk_rule": "duplicate_account", "label": "Same tax number or bank account as another partner", "kind": "duplicate_account", "parameters": {"match": ["tax_id", "bank"]}},
       {"risk_rule": "network_ban", "label": "The same as a banned partner", "kind": "network_ban", "expires_after_days": null},
       {"risk_rule": "velocity", "label": "Too many sales at once", "kind": "velocity", "action": "flag", "parameters": {"events": 100, "within": "1 day"}, "is_active": false},

@@ -11,7 +11,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
     CASE
       WHEN c.relkind = 'v' THEN 'SELECT'
       WHEN _access_tables.profile = 'partner' THEN
-        -- Leads and deals are written column by column: see _apply_access().
+        -- Leads, deals and registrations are written column by column: see _apply_access().
         CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' WHEN 'dispute' THEN 'SELECT, INSERT' WHEN 'payout_request' THEN 'SELECT, INSERT' ELSE 'SELECT' END
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
         'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
@@ -19,7 +19,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       WHEN c.relname IN ('review_decision', 'ledger_hold', 'dispute', 'payout_request') THEN 'SELECT, INSERT'
       WHEN c.relname = 'risk_event' THEN 'SELECT, INSERT, UPDATE'
       WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'
-      WHEN c.relname IN ('partner', 'partner_user', 'customer', 'product', 'lead', 'deal', 'deal_line', 'deal_partner', 'earning_event',
+      WHEN c.relname IN ('partner', 'partner_user', 'customer', 'product', 'lead', 'deal', 'deal_line', 'deal_partner', 'registration', 'earning_event',
         'sales_credit', 'subscription', 'metric_value', 'certificate', 'enrolment', 'external_id', 'outbox', 'task') THEN 'SELECT, INSERT, UPDATE'
       WHEN c.relname = 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE'
       ELSE 'SELECT'
@@ -27,7 +27,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
     EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'partner_id' AND NOT a.attisdropped)
   FROM pg_class c
   WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p', 'v')
-    AND (_access_tables.profile <> 'partner' OR c.relname IN ('partner', 'partner_user', 'enrolment', 'tier_history', 'benefit_grant', 'lead', 'deal',
+    AND (_access_tables.profile <> 'partner' OR c.relname IN ('partner', 'partner_user', 'enrolment', 'tier_history', 'benefit_grant', 'lead', 'deal', 'registration',
       'earning_event', 'ledger', 'partner_kind', 'ladder', 'tier', 'tier_requirement', 'lead_criterion', 'lead_answer', 'lead_answer_history', 'benefit', 'product', 'v_ledger', 'v_statement_preview', 'v_lead_answer',
       'ledger_hold', '_standing_hold', 'v_entry_hold', 'payee', 'statement', 'statement_line', 'statement_share', 'statement_policy', 'ledger_open', 'dispute', 'payout', 'payout_statement',
       'payout_request', 'v_statement', 'v_payout', 'v_dispute', 'v_aged_balance', 'billing_document', 'billing_document_statement'))
@@ -92,11 +92,11 @@ BEGIN
     CROSS JOIN LATERAL prm._access_tables(g.profile) t
   LOOP
     EXECUTE format('GRANT %s ON prm.%I TO %I', target.privileges, target.relation, target.role_name);
-    IF target.profile = 'partner' AND target.relation IN ('lead', 'deal') THEN
+    IF target.profile = 'partner' AND target.relation IN ('lead', 'deal', 'registration') THEN
       -- Not the key, whose numbers it could use up before the others get there, nor the moments, which decide on money.
       SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO the_columns FROM pg_attribute a
         WHERE a.attrelid = ('prm.' || quote_ident(target.relation))::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-          AND a.attname NOT IN ('lead_id', 'deal_id', 'created_at', 'closed_at');
+          AND a.attname NOT IN ('lead_id', 'deal_id', 'registration_id', 'created_at', 'closed_at', 'protected', 'is_exclusive', 'submitted_at', 'approved_at');
       EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON prm.%2$I TO %3$I', the_columns, target.relation, target.role_name);
     END IF;
   END LOOP;

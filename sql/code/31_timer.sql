@@ -183,6 +183,7 @@ BEGIN
     SELECT t.*, CASE t.machine
         WHEN 'lead' THEN (SELECT to_jsonb(l) FROM prm.lead l WHERE l.program_id = t.program_id AND l.lead_id = t.subject_id)
         WHEN 'deal' THEN (SELECT to_jsonb(d) FROM prm.deal d WHERE d.program_id = t.program_id AND d.deal_id = t.subject_id)
+        WHEN 'registration' THEN (SELECT to_jsonb(r) FROM prm.registration r WHERE r.program_id = t.program_id AND r.registration_id = t.subject_id)
         WHEN 'partner' THEN (SELECT to_jsonb(p) FROM prm.partner p WHERE p.program_id = t.program_id AND p.partner_id = t.subject_id)
       END AS row_values
     FROM prm.timer t WHERE t.program_id = _tell_timers.program_id AND t.timer_id = ANY (the_timers)

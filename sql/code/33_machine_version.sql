@@ -10,7 +10,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   the_table prm.machine_table;
 BEGIN
-  IF _machine_table.machine IN ('lead', 'deal', 'partner') THEN
+  IF _machine_table.machine IN ('lead', 'deal', 'partner', 'registration') THEN
     RETURN ROW(to_regclass('prm.' || _machine_table.machine), _machine_table.machine || '_id', 'state', 'program_id', false)::prm.machine_table;
   END IF;
   SELECT t.target, t.key_column, t.state_column, t.program_column,

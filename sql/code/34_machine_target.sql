@@ -100,7 +100,7 @@ BEGIN
   IF (the_table).target IS NOT NULL AND (the_table).target <> _check_target_free.target THEN
     RAISE EXCEPTION USING ERRCODE = '23505', MESSAGE = format('machine "%s" serves table %s already', _check_target_free.machine, (the_table).target),
       DETAIL = format('A machine serves one table per programme, and the history of programme %s is kept by machine and key.', _check_target_free.program_id),
-      HINT = CASE WHEN _check_target_free.machine IN ('lead', 'deal', 'partner') THEN 'Define a machine of another name for your table.'
+      HINT = CASE WHEN _check_target_free.machine IN ('lead', 'deal', 'partner', 'registration') THEN 'Define a machine of another name for your table.'
                   ELSE format('Define a machine of another name, or SELECT prm.detach_machine(%L) first.', (the_table).target) END;
   END IF;
   -- Other programmes may have attached the same table; they must agree on what it is.

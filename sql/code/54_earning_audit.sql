@@ -64,7 +64,7 @@ BEGIN
     LEFT JOIN prm.recurring_start s ON s.program_id = _audit_entries.program_id AND s.plan_id = r.plan_id AND s.component = r.component
       AND s.partner_id = l.partner_id AND s.customer_id = e.customer_id AND r.recurring_policy = 'first_sale'
     CROSS JOIN LATERAL (VALUES
-      ('event', CASE WHEN l.kind IN ('commission', 'override', 'reversal', 'clawback') AND e.earning_event_id IS NULL THEN 'it names no event' END),
+      ('event', CASE WHEN l.kind IN ('commission', 'override', 'reversal', 'clawback') AND e.earning_event_id IS NULL AND l.idempotency_key NOT LIKE 'cancel/%' THEN 'it names no event' END),
       ('event_kind', CASE WHEN l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee') AND e.kind <> p.earn_on
         THEN format('the event is of kind %s, plan %s earns on %s', e.kind, p.plan_id, p.earn_on) END),
       ('rule', CASE
@@ -91,7 +91,7 @@ BEGIN
       ('recurring', CASE WHEN l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee') AND s.rule_id = r.rule_id AND r.recurring_months IS NOT NULL
           AND s.earning_event_id <> l.earning_event_id AND l.earned_on >= s.started_on + make_interval(months => r.recurring_months)
         THEN format('rule %s pays %s months from %s, earned was on %s', r.rule_id, r.recurring_months, to_char(s.started_on, 'YYYY-MM-DD'), to_char(l.earned_on, 'YYYY-MM-DD')) END),
-      ('idempotency_key', CASE WHEN r.rule_id IS NOT NULL
+      ('idempotency_key', CASE WHEN r.rule_id IS NOT NULL AND l.idempotency_key NOT LIKE 'cancel/%'
           AND l.idempotency_key <> concat_ws('/', l.earning_event_id, l.credit_type, l.partner_id, l.lineage_id, l.level, l.kind, l.sequence_no)
         THEN format('the key is %s, the facts say %s', l.idempotency_key,
           concat_ws('/', l.earning_event_id, l.credit_type, l.partner_id, l.lineage_id, l.level, l.kind, l.sequence_no)) END)
@@ -328,7 +328,7 @@ BEGIN
         FROM prm.accumulator_entry c
         JOIN (
           SELECT i.earning_event_id, i.lineage_id, i.partner_id, i.credit_type, sum(i.amount) AS paid, bool_or(i.explain ? 'exchange_rate' AND i.explain ->> 'exchange_rate' IS NOT NULL) AS converted
-          FROM prm.ledger i WHERE i.program_id = _audit_counts.program_id AND i.lineage_id IS NOT NULL
+          FROM prm.ledger i WHERE i.program_id = _audit_counts.program_id AND i.lineage_id IS NOT NULL AND i.idempotency_key NOT LIKE 'cancel/%'
           GROUP BY i.earning_event_id, i.lineage_id, i.partner_id, i.credit_type
         ) l USING (earning_event_id, lineage_id, partner_id, credit_type)
         WHERE c.program_id = _audit_counts.program_id AND c.purpose = 'attained'
@@ -363,9 +363,18 @@ BEGIN
     FROM prm.ledger b
     LEFT JOIN prm.ledger l ON l.program_id = _audit_refunds.program_id AND l.entry_id = b.cause_entry_id
     LEFT JOIN prm.earning_event r ON r.program_id = _audit_refunds.program_id AND r.earning_event_id = b.earning_event_id
-    WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback')
+    WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback') AND b.idempotency_key NOT LIKE 'cancel/%'
       AND (l.entry_id IS NULL OR r.kind IS DISTINCT FROM 'refunded' OR r.applies_to_id IS DISTINCT FROM l.earning_event_id
         OR (b.partner_id, b.currency, b.lineage_id, b.level) IS DISTINCT FROM (l.partner_id, l.currency, l.lineage_id, l.level));
+
+  -- Of what a ban canceled nothing is left.
+  RETURN QUERY
+    SELECT 'canceled', c.entry_id, format('it was canceled, and %s %s are left of it', trim_scale(c.rest), c.currency)
+    FROM (SELECT l.entry_id, l.currency, l.amount + sum(b.amount) AS rest FROM prm.ledger b
+      JOIN prm.ledger l ON l.program_id = _audit_refunds.program_id AND l.entry_id = b.cause_entry_id
+      WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback')
+      GROUP BY l.entry_id, l.currency, l.amount HAVING bool_or(b.idempotency_key LIKE 'cancel/%')) c
+    WHERE c.rest <> 0;
 
   -- What was given back of each entry: never more than it, and of rules that do not count, exactly its part.
   RETURN QUERY
@@ -382,7 +391,8 @@ BEGIN
     ),
     given AS (
       SELECT b.cause_entry_id AS entry_id, sum(b.amount) AS amount FROM prm.ledger b
-      WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback') GROUP BY b.cause_entry_id
+      WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback')
+        AND b.idempotency_key NOT LIKE 'cancel/%' GROUP BY b.cause_entry_id
     ),
     refunded AS (
       SELECT n.entry_id, -sum(r.amount) AS amount FROM entry n
@@ -472,4 +482,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.audit_ledger(bigint) IS
-'Recomputes the ledger of a programme from its events, credits and the versions of rules that it names, and returns what does not hold; no rows: it is sound. Rules: event, event_kind, rule, rule_in_force, rule_match, earned_on, currency, recurring, idempotency_key, duplicate (what an entry says of itself); credit, attained_before, amount, below, minimum, cap, exchange_rate (its amount computed again); count_chain, count_total, cap_usage, cap_exceeded, telescope (attained amounts and caps); cause, given_back, refund_total, credits, breakage. What today''s rules would make of the past is another question: recalculate() with dry_run answers it.';
+'Recomputes the ledger of a programme from its events, credits and the versions of rules that it names, and returns what does not hold; no rows: it is sound. Rules: event, event_kind, rule, rule_in_force, rule_match, earned_on, currency, recurring, idempotency_key, duplicate (what an entry says of itself); credit, attained_before, amount, below, minimum, cap, exchange_rate (its amount computed again); count_chain, count_total, cap_usage, cap_exceeded, telescope (attained amounts and caps); cause, given_back, canceled, refund_total, credits, breakage. What today''s rules would make of the past is another question: recalculate() with dry_run answers it.';

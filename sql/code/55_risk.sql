@@ -113,20 +113,19 @@ COMMENT ON TYPE prm.partner_mark IS
 'Something by which a partner is known again: what is email, domain, tax_id or bank, word its form for comparing, place where it was found.';
 
 CREATE FUNCTION prm._partner_marks(program_id bigint, partner_ids bigint[]) RETURNS SETOF prm.partner_mark
--- A plan of its own for one partner and for all of them.
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $prm$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
   WITH who AS (
     SELECT p.partner_id, p.email, p.domain, p.tax_id FROM prm.partner p
-    WHERE p.program_id = _partner_marks.program_id AND (_partner_marks.partner_ids IS NULL OR p.partner_id = ANY (_partner_marks.partner_ids))
+    WHERE p.program_id = _partner_marks.program_id AND p.partner_id = ANY (_partner_marks.partner_ids)
   ), person AS (
     SELECT u.partner_id, u.email FROM prm.partner_user u
-    WHERE u.program_id = _partner_marks.program_id AND (_partner_marks.partner_ids IS NULL OR u.partner_id = ANY (_partner_marks.partner_ids)) AND u.email IS NOT NULL
+    WHERE u.program_id = _partner_marks.program_id AND u.partner_id = ANY (_partner_marks.partner_ids) AND u.email IS NOT NULL
   ), paid AS (
     SELECT y.partner_id, y.tax_id, y.bank FROM prm.payee y
-    WHERE y.program_id = _partner_marks.program_id AND (_partner_marks.partner_ids IS NULL OR y.partner_id = ANY (_partner_marks.partner_ids))
+    WHERE y.program_id = _partner_marks.program_id AND y.partner_id = ANY (_partner_marks.partner_ids)
   ), address AS (
     SELECT w.partner_id, w.email, 'partner' AS place FROM who w WHERE w.email IS NOT NULL
     UNION ALL SELECT u.partner_id, u.email, 'person' FROM person u
@@ -145,7 +144,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._partner_marks(bigint, bigint[]) IS
-'By what partners are known again: e-mail addresses and domains (no public mail providers) of the partner, its people and payees, tax numbers, bank accounts. NULL: all partners of the programme.';
+'By what partners are known again: e-mail addresses and domains (no public mail providers) of the partner, its people and payees, tax numbers, bank accounts.';
 
 CREATE TYPE prm.risk_finding AS (risk_rule text, partner_id bigint, earning_event_id bigint, mark text, since timestamptz, evidence jsonb);
 COMMENT ON TYPE prm.risk_finding IS
@@ -180,29 +179,53 @@ COMMENT ON FUNCTION prm._risk_document(bigint, bigint, bigint) IS
 'The document that the condition of a risk rule sees, the same as that of commission rules: event, deal, customer, product, partner, payee, metrics, level. Without an event: what is true of the partner now.';
 
 CREATE FUNCTION prm._find_event_risks(program_id bigint, earning_event_ids bigint[]) RETURNS SETOF prm.risk_finding
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
+-- All is found by keys, for one event as for many: planning each time would cost more than finding.
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_find_event_risks.program_id);
-  the_credits bigint[];
+  -- Who is credited with what, a list for each column.
   the_events bigint[];
+  the_partners bigint[];
+  the_kinds text[];
+  the_deals bigint[];
+  the_customers bigint[];
+  the_attributes jsonb[];
+  -- What stands behind them, by number.
+  the_deal_facts jsonb;
+  the_lead_facts jsonb;
+  the_buyers jsonb;
+  the_known jsonb;
+  the_sales bigint[];
+  the_sellers bigint[];
+  the_marks jsonb[];
   the_match text[];
-  the_words text[];
+  the_sources text[];
+  the_campaigns text[];
+  the_referrers text[];
+  the_mediums text[];
+  the_clicks text[];
   the_span interval;
+  the_stretches jsonb;
+  the_first timestamptz;
+  the_last timestamptz;
   the_currency text;
   the_events_most numeric;
   the_amount_most numeric;
   rule record;
 BEGIN
-  -- Who is credited with what: two lists side by side, so that no query below joins what has no statistics.
-  SELECT array_agg(c.earning_event_id ORDER BY c.earning_event_id, c.partner_id), array_agg(c.partner_id ORDER BY c.earning_event_id, c.partner_id)
-    INTO the_events, the_credits
-    FROM (SELECT e.earning_event_id, e.partner_id FROM prm.earning_event e
-            WHERE e.program_id = _find_event_risks.program_id AND e.earning_event_id = ANY (_find_event_risks.earning_event_ids)
-              AND e.kind <> 'refunded' AND e.partner_id IS NOT NULL
-          UNION
-          SELECT s.earning_event_id, s.partner_id FROM prm.sales_credit s
-            WHERE s.program_id = _find_event_risks.program_id AND s.earning_event_id = ANY (_find_event_risks.earning_event_ids)) c;
+  -- By all keys at once, and what belongs to them from variables: with statistics that do not know the programme, a look-up
+  -- for each event may read all of the programme each time, and a join more. See _earning_outcome().
+  SELECT array_agg(e.earning_event_id), array_agg(c.partner_id), array_agg(e.kind), array_agg(e.deal_id), array_agg(e.customer_id), array_agg(e.attributes)
+    INTO the_events, the_partners, the_kinds, the_deals, the_customers, the_attributes
+    FROM (SELECT t.earning_event_id, t.partner_id, t.kind, t.deal_id, t.customer_id, t.attributes FROM prm.earning_event t
+      WHERE t.program_id = _find_event_risks.program_id AND t.earning_event_id = ANY (_find_event_risks.earning_event_ids) AND t.kind <> 'refunded' OFFSET 0) e
+    CROSS JOIN LATERAL (
+      SELECT e.partner_id WHERE e.partner_id IS NOT NULL
+      UNION
+      -- The last revision counts.
+      (SELECT s.partner_id FROM (SELECT i.partner_id, i.revision, max(i.revision) OVER (PARTITION BY i.credit_type) AS latest FROM prm.sales_credit i
+        WHERE i.program_id = _find_event_risks.program_id AND i.earning_event_id = e.earning_event_id) s WHERE s.revision = s.latest)) c;
   IF the_events IS NULL THEN
     RETURN;
   END IF;
@@ -213,87 +236,102 @@ BEGIN
     WHERE r.program_id = _find_event_risks.program_id AND r.is_active AND r.kind IN ('self_referral', 'banned_source', 'velocity', 'paid_traffic', 'condition')
     ORDER BY r.risk_rule
   LOOP
+    IF rule.kind IN ('self_referral', 'banned_source') AND the_deal_facts IS NULL THEN
+      the_deal_facts := '{}';
+      the_lead_facts := '{}';
+      IF EXISTS (SELECT 1 FROM unnest(the_deals) i WHERE i IS NOT NULL) THEN
+        SELECT coalesce(jsonb_object_agg(d.deal_id, jsonb_build_object('lead_id', d.lead_id, 'email', d.attributes ->> 'email')), '{}') INTO the_deal_facts
+          FROM prm.deal d WHERE d.program_id = _find_event_risks.program_id AND d.deal_id = ANY (the_deals) AND (d.lead_id IS NOT NULL OR d.attributes ? 'email');
+        IF the_deal_facts <> '{}' THEN
+          SELECT coalesce(jsonb_object_agg(l.lead_id, jsonb_build_object('email', l.email, 'domain', l.domain, 'source', l.source, 'campaign', l.campaign,
+              'referrer', l.attributes ->> 'referrer')), '{}') INTO the_lead_facts
+            FROM prm.lead l WHERE l.program_id = _find_event_risks.program_id
+              AND l.lead_id = ANY (ARRAY(SELECT (f.value ->> 'lead_id')::bigint FROM jsonb_each(the_deal_facts) f));
+        END IF;
+      END IF;
+    END IF;
+
     CASE rule.kind
     WHEN 'self_referral' THEN
       the_match := coalesce(prm._risk_words(rule.parameters, 'match'), ARRAY['email', 'domain', 'tax_id']);
-      RETURN QUERY
-      WITH buyer AS MATERIALIZED (
-        SELECT t.earning_event_id, t.partner_id, b.marks
-        FROM unnest(the_events, the_credits) AS t(earning_event_id, partner_id)
-        CROSS JOIN LATERAL (SELECT i.kind, i.deal_id, i.customer_id, i.attributes FROM prm.earning_event i
-          WHERE i.program_id = _find_event_risks.program_id AND i.earning_event_id = t.earning_event_id OFFSET 0) e
-        LEFT JOIN LATERAL (SELECT i.lead_id, i.attributes FROM prm.deal i
-          WHERE i.program_id = _find_event_risks.program_id AND i.deal_id = e.deal_id OFFSET 0) d ON true
-        LEFT JOIN LATERAL (SELECT i.email, i.domain FROM prm.lead i
-          WHERE i.program_id = _find_event_risks.program_id AND i.lead_id = d.lead_id OFFSET 0) l ON true
-        LEFT JOIN LATERAL (SELECT i.domain, i.tax_id, i.attributes FROM prm.customer i
-          WHERE i.program_id = _find_event_risks.program_id AND i.customer_id = e.customer_id OFFSET 0) c ON true
+      SELECT jsonb_object_agg(c.customer_id, jsonb_build_object('email', c.attributes ->> 'email', 'domain', c.domain, 'tax_id', c.tax_id)) INTO the_buyers
+        FROM prm.customer c WHERE c.program_id = _find_event_risks.program_id AND c.customer_id = ANY (the_customers)
+          AND (c.domain IS NOT NULL OR c.tax_id IS NOT NULL OR c.attributes ? 'email');
+      -- What is known of the buyer. A public mail provider's domain is no partner's mark, so it need not be sorted out here.
+      SELECT array_agg(t.earning_event_id), array_agg(t.partner_id), array_agg(b.marks) INTO the_sales, the_sellers, the_marks
+        FROM unnest(the_events, the_partners, the_kinds, the_deals, the_customers, the_attributes) AS t(earning_event_id, partner_id, kind, deal_id, customer_id, attributes)
+        CROSS JOIN LATERAL (SELECT the_deal_facts -> t.deal_id::text AS deal, the_buyers -> t.customer_id::text AS customer OFFSET 0) f
+        CROSS JOIN LATERAL (SELECT the_lead_facts -> (f.deal ->> 'lead_id') AS lead OFFSET 0) g
         CROSS JOIN LATERAL (
-          -- A public provider's domain is no partner's mark, so it need not be sorted out here.
           SELECT jsonb_object_agg(m.what || ':' || m.word, m.place) AS marks FROM (
-            SELECT 'email' AS what, prm._plain_email(a.email) AS word, a.place FROM (VALUES (e.attributes ->> 'email', 'event'),
-              (e.attributes ->> 'customer_email', 'event'), (d.attributes ->> 'email', 'deal'), (l.email, 'lead'), (c.attributes ->> 'email', 'customer')) AS a(email, place)
+            SELECT 'email' AS what, prm._plain_email(a.email) AS word, a.place FROM (VALUES (t.attributes ->> 'email', 'event'),
+              (t.attributes ->> 'customer_email', 'event'), (f.deal ->> 'email', 'deal'), (g.lead ->> 'email', 'lead'), (f.customer ->> 'email', 'customer')) AS a(email, place)
               WHERE a.email IS NOT NULL
             UNION ALL
-            SELECT 'domain', regexp_replace(lower(btrim(a.word)), '^(https?://)?(www\.)?', ''), a.place FROM (VALUES (e.attributes ->> 'domain', 'event'), (l.domain, 'lead'), (c.domain, 'customer'),
-              (split_part(e.attributes ->> 'email', '@', 2), 'event'), (split_part(e.attributes ->> 'customer_email', '@', 2), 'event'),
-              (split_part(l.email, '@', 2), 'lead')) AS a(word, place)
+            SELECT 'domain', regexp_replace(lower(btrim(a.word)), '^(https?://)?(www\.)?', ''), a.place FROM (VALUES (t.attributes ->> 'domain', 'event'),
+              (g.lead ->> 'domain', 'lead'), (f.customer ->> 'domain', 'customer'), (split_part(t.attributes ->> 'email', '@', 2), 'event'),
+              (split_part(t.attributes ->> 'customer_email', '@', 2), 'event'), (split_part(g.lead ->> 'email', '@', 2), 'lead')) AS a(word, place)
+              WHERE a.word IS NOT NULL
             UNION ALL
-            SELECT 'tax_id', prm._plain_number(c.tax_id), 'customer' WHERE c.tax_id IS NOT NULL
+            SELECT 'tax_id', prm._plain_number(f.customer ->> 'tax_id'), 'customer' WHERE f.customer ->> 'tax_id' IS NOT NULL
           ) m WHERE m.word <> '' AND m.what = ANY (the_match)
         ) b
-        WHERE b.marks IS NOT NULL AND (rule.kinds = '{}' OR e.kind = ANY (rule.kinds))
-      ), known AS MATERIALIZED (
-        -- One map of all partners that matter: a look-up for each event costs no join.
-        SELECT jsonb_object_agg(k.partner_id, k.marks) AS partners FROM (
-          SELECT m.partner_id, jsonb_object_agg(m.what || ':' || m.word, m.place) AS marks
-          FROM prm._partner_marks(_find_event_risks.program_id, (SELECT array_agg(DISTINCT y.partner_id) FROM buyer y)) m
-          WHERE EXISTS (SELECT 1 FROM buyer y) GROUP BY m.partner_id) k
-      )
+        WHERE (f.deal IS NOT NULL OR f.customer IS NOT NULL OR t.attributes ?| ARRAY['email', 'customer_email', 'domain'])
+          AND b.marks IS NOT NULL AND (rule.kinds = '{}' OR t.kind = ANY (rule.kinds));
+      CONTINUE WHEN the_sales IS NULL;
+      SELECT jsonb_object_agg(k.partner_id, k.marks) INTO the_known FROM (
+        SELECT m.partner_id, jsonb_object_agg(m.what || ':' || m.word, m.place) AS marks
+        FROM prm._partner_marks(_find_event_risks.program_id, ARRAY(SELECT DISTINCT i FROM unnest(the_sellers) i)) m GROUP BY m.partner_id) k;
+      RETURN QUERY
       SELECT rule.risk_rule, y.partner_id, y.earning_event_id, f.mark, NULL::timestamptz,
         jsonb_build_object('found', format('the %s of the %s is that of the %s', replace(split_part(f.mark, ':', 1), '_', ' '), f.place, f.owner))
-      FROM buyer y CROSS JOIN known n
+      FROM unnest(the_sales, the_sellers, the_marks) AS y(earning_event_id, partner_id, marks)
       CROSS JOIN LATERAL (
         SELECT b.key AS mark, b.value #>> '{}' AS place, CASE v.word WHEN 'person' THEN 'partner''s own people' WHEN 'payee' THEN 'partner''s payee' ELSE 'partner' END AS owner
         FROM jsonb_each(y.marks) b
-        CROSS JOIN LATERAL (SELECT n.partners -> y.partner_id::text ->> b.key AS word) v
+        CROSS JOIN LATERAL (SELECT the_known -> y.partner_id::text ->> b.key AS word) v
         WHERE v.word IS NOT NULL
         -- An address says more than its domain.
         ORDER BY position('email' IN b.key) = 0, b.key LIMIT 1) f
       WHERE rule.path IS NULL OR jsonb_path_match(prm._risk_document(_find_event_risks.program_id, y.earning_event_id, y.partner_id), rule.path, '{}', true);
 
-    WHEN 'banned_source', 'paid_traffic' THEN
+    WHEN 'banned_source' THEN
+      the_sources := prm._risk_words(rule.parameters, 'sources');
+      the_campaigns := prm._risk_words(rule.parameters, 'campaigns');
+      the_referrers := prm._risk_words(rule.parameters, 'referrers');
       RETURN QUERY
       SELECT rule.risk_rule, t.partner_id, t.earning_event_id, f.mark, NULL::timestamptz, jsonb_build_object('found', f.found)
-      FROM unnest(the_events, the_credits) AS t(earning_event_id, partner_id)
-      CROSS JOIN LATERAL (SELECT i.kind, i.deal_id, i.attributes FROM prm.earning_event i
-        WHERE i.program_id = _find_event_risks.program_id AND i.earning_event_id = t.earning_event_id OFFSET 0) e
-      LEFT JOIN LATERAL (SELECT i.lead_id FROM prm.deal i
-        WHERE i.program_id = _find_event_risks.program_id AND i.deal_id = e.deal_id OFFSET 0) d ON true
-      LEFT JOIN LATERAL (SELECT i.source, i.campaign, i.attributes FROM prm.lead i
-        WHERE i.program_id = _find_event_risks.program_id AND i.lead_id = d.lead_id OFFSET 0) l ON true
+      FROM unnest(the_events, the_partners, the_kinds, the_deals, the_attributes) AS t(earning_event_id, partner_id, kind, deal_id, attributes)
+      CROSS JOIN LATERAL (SELECT the_lead_facts -> (the_deal_facts -> t.deal_id::text ->> 'lead_id') AS lead OFFSET 0) g
       CROSS JOIN LATERAL (
         SELECT w.what || ':' || lower(btrim(w.word)) AS mark, format('the %s is "%s"', w.what, btrim(w.word)) AS found
-        FROM (VALUES ('source', e.attributes ->> 'source', 'sources'), ('source', e.attributes ->> 'utm_source', 'sources'), ('source', l.source, 'sources'),
-          ('campaign', e.attributes ->> 'campaign', 'campaigns'), ('campaign', e.attributes ->> 'utm_campaign', 'campaigns'), ('campaign', l.campaign, 'campaigns'))
-          AS w(what, word, list)
-        WHERE rule.kind = 'banned_source' AND lower(btrim(w.word)) = ANY (prm._risk_words(rule.parameters, w.list))
+        FROM (VALUES ('source', t.attributes ->> 'source'), ('source', t.attributes ->> 'utm_source'), ('source', g.lead ->> 'source'),
+          ('campaign', t.attributes ->> 'campaign'), ('campaign', t.attributes ->> 'utm_campaign'), ('campaign', g.lead ->> 'campaign')) AS w(what, word)
+        WHERE lower(btrim(w.word)) = ANY (CASE w.what WHEN 'source' THEN the_sources ELSE the_campaigns END)
         UNION ALL
         SELECT 'referrer:' || h.host, format('the referrer is "%s"', h.host)
-        FROM (SELECT prm._plain_domain(r.address) AS host FROM (VALUES (e.attributes ->> 'referrer'), (l.attributes ->> 'referrer')) AS r(address)) h
-        WHERE rule.kind = 'banned_source' AND EXISTS (SELECT 1 FROM unnest(prm._risk_words(rule.parameters, 'referrers')) x WHERE h.host = x OR right(h.host, length(x) + 1) = '.' || x)
-        UNION ALL
-        SELECT 'medium:' || lower(btrim(m.word)), format('the medium is "%s"', btrim(m.word))
-        FROM (VALUES (e.attributes ->> 'medium'), (e.attributes ->> 'utm_medium')) AS m(word)
-        WHERE rule.kind = 'paid_traffic' AND lower(btrim(m.word)) = ANY (coalesce(prm._risk_words(rule.parameters, 'mediums'), ARRAY['cpc', 'ppc', 'paid', 'paid_search', 'paidsearch', 'sem']))
-        UNION ALL
-        SELECT 'click_id:' || c.id, format('the visitor came by an advertisement (%s)', c.id)
-        FROM unnest(coalesce(prm._risk_words(rule.parameters, 'click_ids'), ARRAY['gclid', 'gbraid', 'wbraid', 'msclkid', 'fbclid', 'ttclid'])) AS c(id)
-        WHERE rule.kind = 'paid_traffic' AND (e.attributes ? c.id
-          OR EXISTS (SELECT 1 FROM (VALUES (e.attributes ->> 'landing_url'), (e.attributes ->> 'url')) AS u(address)
-                     WHERE strpos(u.address, '?' || c.id || '=') > 0 OR strpos(u.address, '&' || c.id || '=') > 0))
+        FROM (SELECT prm._plain_domain(r.address) AS host FROM (VALUES (t.attributes ->> 'referrer'), (g.lead ->> 'referrer')) AS r(address) WHERE r.address IS NOT NULL) h
+        WHERE EXISTS (SELECT 1 FROM unnest(the_referrers) x WHERE h.host = x OR right(h.host, length(x) + 1) = '.' || x)
         LIMIT 1) f
-      WHERE (rule.kinds = '{}' OR e.kind = ANY (rule.kinds))
+      WHERE (t.attributes <> '{}' OR g.lead IS NOT NULL) AND (rule.kinds = '{}' OR t.kind = ANY (rule.kinds))
+        AND (rule.path IS NULL OR jsonb_path_match(prm._risk_document(_find_event_risks.program_id, t.earning_event_id, t.partner_id), rule.path, '{}', true));
+
+    WHEN 'paid_traffic' THEN
+      the_mediums := coalesce(prm._risk_words(rule.parameters, 'mediums'), ARRAY['cpc', 'ppc', 'paid', 'paid_search', 'paidsearch', 'sem']);
+      the_clicks := coalesce(prm._risk_words(rule.parameters, 'click_ids'), ARRAY['gclid', 'gbraid', 'wbraid', 'msclkid', 'fbclid', 'ttclid']);
+      RETURN QUERY
+      SELECT rule.risk_rule, t.partner_id, t.earning_event_id, f.mark, NULL::timestamptz, jsonb_build_object('found', f.found)
+      FROM unnest(the_events, the_partners, the_kinds, the_attributes) AS t(earning_event_id, partner_id, kind, attributes)
+      CROSS JOIN LATERAL (
+        SELECT 'medium:' || lower(btrim(m.word)) AS mark, format('the medium is "%s"', btrim(m.word)) AS found
+        FROM (VALUES (t.attributes ->> 'medium'), (t.attributes ->> 'utm_medium')) AS m(word) WHERE lower(btrim(m.word)) = ANY (the_mediums)
+        UNION ALL
+        SELECT 'click_id:' || c.id, format('the visitor came by an advertisement (%s)', c.id) FROM unnest(the_clicks) AS c(id)
+        WHERE t.attributes ? c.id
+          OR EXISTS (SELECT 1 FROM (VALUES (t.attributes ->> 'landing_url'), (t.attributes ->> 'url')) AS u(address)
+                     WHERE strpos(u.address, '?' || c.id || '=') > 0 OR strpos(u.address, '&' || c.id || '=') > 0)
+        LIMIT 1) f
+      WHERE t.attributes <> '{}' AND (rule.kinds = '{}' OR t.kind = ANY (rule.kinds))
         AND (rule.path IS NULL OR jsonb_path_match(prm._risk_document(_find_event_risks.program_id, t.earning_event_id, t.partner_id), rule.path, '{}', true));
 
     WHEN 'velocity' THEN
@@ -301,38 +339,36 @@ BEGIN
       the_events_most := (rule.parameters ->> 'events')::numeric;
       the_amount_most := (rule.parameters ->> 'amount')::numeric;
       the_currency := coalesce(rule.parameters ->> 'currency', prm._program_currency(_find_event_risks.program_id));
+      -- The stretch of each partner's time that the new events can have filled.
+      SELECT jsonb_object_agg(w.partner_id, jsonb_build_object('from', w.lower, 'to', w.upper)), min(w.lower) - the_span, max(w.upper) INTO the_stretches, the_first, the_last
+        FROM (SELECT e.partner_id, min(e.occurred_at) AS lower, max(e.occurred_at) + the_span AS upper FROM prm.earning_event e
+          WHERE e.program_id = _find_event_risks.program_id AND e.earning_event_id = ANY (_find_event_risks.earning_event_ids) AND e.kind <> 'refunded'
+            AND e.partner_id IS NOT NULL AND (rule.kinds = '{}' OR e.kind = ANY (rule.kinds))
+          GROUP BY e.partner_id) w;
+      CONTINUE WHEN the_stretches IS NULL;
       RETURN QUERY
-      WITH touched AS MATERIALIZED (
-        -- The stretch of each partner's time that the new events can have filled.
-        SELECT e.partner_id, min(e.occurred_at) - the_span AS lower, max(e.occurred_at) + the_span AS upper
-        FROM prm.earning_event e
-        WHERE e.program_id = _find_event_risks.program_id AND e.earning_event_id = ANY (_find_event_risks.earning_event_ids) AND e.kind <> 'refunded'
-          AND e.partner_id IS NOT NULL AND (rule.kinds = '{}' OR e.kind = ANY (rule.kinds))
-        GROUP BY e.partner_id
-      ), counted AS (
-        SELECT w.partner_id, i.earning_event_id, i.occurred_at, count(*) OVER span AS events,
-          sum(i.amount) FILTER (WHERE i.currency = the_currency) OVER span AS amount
-        FROM touched w
-        CROSS JOIN LATERAL (SELECT e.earning_event_id, e.occurred_at, e.amount, e.currency FROM prm.earning_event e
-          WHERE e.program_id = _find_event_risks.program_id AND e.partner_id = w.partner_id AND e.occurred_at > w.lower AND e.occurred_at <= w.upper
-            AND e.kind <> 'refunded' AND (rule.kinds = '{}' OR e.kind = ANY (rule.kinds)) OFFSET 0) i
-        WINDOW span AS (PARTITION BY w.partner_id ORDER BY i.occurred_at RANGE BETWEEN the_span PRECEDING AND CURRENT ROW)
-      )
       SELECT rule.risk_rule, f.partner_id, f.earning_event_id, NULL::text, f.occurred_at - the_span,
         jsonb_build_object('found', concat_ws(' and ', CASE WHEN f.events > the_events_most THEN format('%s events', f.events) END,
             CASE WHEN f.amount > the_amount_most THEN format('%s %s', trim_scale(f.amount), the_currency) END)
           || format(' within %s up to %s', rule.parameters ->> 'within', to_char(f.occurred_at AT TIME ZONE the_zone, 'YYYY-MM-DD HH24:MI')))
-      FROM (SELECT DISTINCT ON (c.partner_id) c.* FROM counted c WHERE c.events > the_events_most OR c.amount > the_amount_most
-            ORDER BY c.partner_id, c.occurred_at DESC, c.earning_event_id DESC) f
+      FROM (
+        SELECT DISTINCT ON (c.partner_id) c.* FROM (
+          SELECT i.partner_id, i.earning_event_id, i.occurred_at, count(*) OVER span AS events, sum(i.amount) FILTER (WHERE i.currency = the_currency) OVER span AS amount
+          FROM (SELECT e.partner_id, e.earning_event_id, e.occurred_at, e.amount, e.currency FROM prm.earning_event e
+            WHERE e.program_id = _find_event_risks.program_id
+              AND e.partner_id = ANY (ARRAY(SELECT k::bigint FROM jsonb_object_keys(the_stretches) k)) AND e.occurred_at > the_first AND e.occurred_at <= the_last
+              AND e.kind <> 'refunded' AND (rule.kinds = '{}' OR e.kind = ANY (rule.kinds)) OFFSET 0) i
+          WINDOW span AS (PARTITION BY i.partner_id ORDER BY i.occurred_at RANGE BETWEEN the_span PRECEDING AND CURRENT ROW)) c
+        WHERE (c.events > the_events_most OR c.amount > the_amount_most)
+          AND c.occurred_at BETWEEN (the_stretches -> c.partner_id::text ->> 'from')::timestamptz AND (the_stretches -> c.partner_id::text ->> 'to')::timestamptz
+        ORDER BY c.partner_id, c.occurred_at DESC, c.earning_event_id DESC) f
       WHERE rule.path IS NULL OR jsonb_path_match(prm._risk_document(_find_event_risks.program_id, f.earning_event_id, f.partner_id), rule.path, '{}', true);
 
     WHEN 'condition' THEN
       RETURN QUERY
       SELECT rule.risk_rule, t.partner_id, t.earning_event_id, NULL::text, NULL::timestamptz, jsonb_build_object('found', rule.condition || ' is true')
-      FROM unnest(the_events, the_credits) AS t(earning_event_id, partner_id)
-      CROSS JOIN LATERAL (SELECT i.kind FROM prm.earning_event i
-        WHERE i.program_id = _find_event_risks.program_id AND i.earning_event_id = t.earning_event_id OFFSET 0) e
-      WHERE (rule.kinds = '{}' OR e.kind = ANY (rule.kinds))
+      FROM unnest(the_events, the_partners, the_kinds) AS t(earning_event_id, partner_id, kind)
+      WHERE (rule.kinds = '{}' OR t.kind = ANY (rule.kinds))
         AND jsonb_path_match(prm._risk_document(_find_event_risks.program_id, t.earning_event_id, t.partner_id), rule.path, '{}', true);
     END CASE;
   END LOOP;
@@ -346,8 +382,10 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_match text[];
+  the_partners bigint[];
   rule record;
 BEGIN
+  SELECT array_agg(p.partner_id) INTO the_partners FROM prm.partner p WHERE p.program_id = _find_account_risks.program_id;
   FOR rule IN
     SELECT r.*, prm._condition(r.condition) AS path FROM prm.risk_rule r
     WHERE r.program_id = _find_account_risks.program_id AND r.is_active AND r.kind IN ('duplicate_account', 'network_ban') ORDER BY r.risk_rule
@@ -356,14 +394,14 @@ BEGIN
     IF rule.kind = 'duplicate_account' THEN
       RETURN QUERY
       WITH mark AS MATERIALIZED (
-        SELECT DISTINCT m.what, m.word, m.partner_id FROM prm._partner_marks(_find_account_risks.program_id, NULL) m WHERE m.what = ANY (the_match)
+        SELECT DISTINCT m.what, m.word, m.partner_id FROM prm._partner_marks(_find_account_risks.program_id, the_partners) m WHERE m.what = ANY (the_match)
       ), shared AS MATERIALIZED (
         SELECT m.what, m.word, array_agg(m.partner_id ORDER BY m.partner_id) AS partners FROM mark m GROUP BY m.what, m.word HAVING count(*) > 1
       )
       -- The account that came first is not the one to answer for it; each later one is compared with the first that is none
       -- of its own group (a parent and its children, and the children of one parent).
       SELECT rule.risk_rule, p.partner_id, NULL::bigint, format('%s:%s:%s', s.what, s.word, o.partner_id), NULL::timestamptz,
-        jsonb_build_object('found', format('the same %s as partner %s', replace(s.what, '_', ' '), o.partner_id), 'other', o.partner_id)
+        jsonb_build_object('found', format('the same %s as partner %s', CASE s.what WHEN 'bank' THEN 'bank account' ELSE replace(s.what, '_', ' ') END, o.partner_id), 'other', o.partner_id)
       FROM shared s
       CROSS JOIN LATERAL unnest(s.partners) WITH ORDINALITY AS i(partner_id, place)
       CROSS JOIN LATERAL (SELECT q.partner_id, q.parent_id FROM prm.partner q
@@ -390,8 +428,8 @@ BEGIN
         SELECT jsonb_object_agg(b.what || ':' || b.word, b.place ORDER BY b.partner_id DESC NULLS FIRST) AS marks FROM banned b WHERE b.word IS NOT NULL
       )
       SELECT rule.risk_rule, m.partner_id, NULL::bigint, m.what || ':' || m.word, NULL::timestamptz,
-        jsonb_build_object('found', format('the %s is one of %s', replace(m.what, '_', ' '), f.place))
-      FROM (SELECT DISTINCT n.partner_id, n.what, n.word FROM prm._partner_marks(_find_account_risks.program_id, NULL) n) m
+        jsonb_build_object('found', format('the %s is one of %s', CASE m.what WHEN 'bank' THEN 'bank account' ELSE replace(m.what, '_', ' ') END, f.place))
+      FROM (SELECT DISTINCT n.partner_id, n.what, n.word FROM prm._partner_marks(_find_account_risks.program_id, the_partners) n) m
       CROSS JOIN barred b
       CROSS JOIN LATERAL (SELECT b.marks ->> (m.what || ':' || m.word) AS place) f
       WHERE f.place IS NOT NULL

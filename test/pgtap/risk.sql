@@ -122,6 +122,11 @@ SELECT is((SELECT sum(amount) FROM prm.ledger WHERE partner_id = :gus AND progra
 SELECT is((SELECT array_agg(entry_id) FROM prm.v_entry_hold WHERE program_id = :program AND partner_id = :gus AND NOT held),
   (SELECT array_agg(entry_id) FROM prm.ledger WHERE program_id = :program AND partner_id = :gus AND kind = 'clawback'), 'a ban holds everything but what the partner owes');
 SELECT is(prm.resolve_risk(pg_temp.risk(:gus, 'self'), 'benign', 'it was a mistake'), 'benign', 'a ban can be lifted');
+INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) SELECT 'refunded', earning_event_id, -150, 'USD', prm.now() FROM prm.earning_event WHERE external_ref = 'g3' AND program_id = :program;
+SELECT is((SELECT sum(amount) FROM prm.ledger WHERE partner_id = :gus AND program_id = :program), -30::numeric, 'a refund of it then changes nothing either');
+SELECT is_empty($$SELECT a.* FROM prm.audit_ledger() a JOIN prm.ledger l USING (entry_id) WHERE l.program_id = prm.current_program() AND l.idempotency_key <> 'debt'$$, 'and the ledger is sound, but for the debt made up above');
+SELECT is_empty('SELECT * FROM prm.audit_ledger() WHERE entry_id IS NULL', 'its counts as well');
+SELECT is_empty($$SELECT * FROM prm.recalculate('2026-06-01', '2026-06-30', true)$$, 'what was canceled is not earned anew');
 SELECT pg_temp.sale('g5', :gus, 500);
 SELECT is(ARRAY[pg_temp.status('g3'), pg_temp.status('g5')], '{canceled,pending}', 'what was canceled stays so, and what comes later is earned');
 SELECT is((SELECT array_agg(h.action ORDER BY h.hold_id) FROM prm.ledger_hold h WHERE h.partner_id = :gus AND h.program_id = :program), '{place,cancel,release}', 'append-only');
@@ -217,12 +222,12 @@ INSERT INTO prm.payee (partner_id, legal_name, bank, currency) VALUES (:tim, 'T'
 SELECT prm._work_risk_review(:program);
 SELECT is(pg_temp.risks(:sue), 'twin open 1', 'the same domain, of the web site and of an address');
 SELECT is(pg_temp.risks(:una), 'twin open 1', 'the same bank account');
-SELECT is((SELECT found FROM prm.v_risk_event WHERE partner_id = :una AND program_id = :program), format('the same bank as partner %s', :tim), 'but not the same tax number as its parent');
+SELECT is((SELECT found FROM prm.v_risk_event WHERE partner_id = :una AND program_id = :program), format('the same bank account as partner %s', :tim), 'but not the same tax number as its parent');
 SELECT is(coalesce(pg_temp.risks(:ray), pg_temp.risks(:tim), pg_temp.risks(:quy)), NULL, 'the account that came first need not answer for it');
 SELECT is(prm._work_risk_review(:program), 0::bigint, 'the next day finds nothing new');
 SELECT prm.resolve_risk(pg_temp.risk(:sue, 'twin'), 'benign', 'two shops of a family'), prm.resolve_risk(pg_temp.risk(:una, 'twin'), 'banned', 'the same crook');
 SELECT is(prm._work_risk_review(:program), 2::bigint, 'who shares an account or a tax number with a banned partner is barred');
-SELECT is((SELECT found FROM prm.v_risk_event WHERE partner_id = :tim AND program_id = :program AND risk_rule = 'barred'), format('the bank is one of partner %s, which is banned', :una), 'with the reason');
+SELECT is((SELECT found FROM prm.v_risk_event WHERE partner_id = :tim AND program_id = :program AND risk_rule = 'barred'), format('the bank account is one of partner %s, which is banned', :una), 'with the reason');
 SELECT is(pg_temp.risks(:sue), 'twin benign 1', 'and what is benign stays so');
 
 -- Holds by hand.

@@ -51,6 +51,7 @@ DECLARE
   the_ids bigint[];
   the_old bigint[];
   the_events bigint[];
+  the_registered jsonb;
 BEGIN
   -- The few states that occur are looked at first: a statement that wins nothing pays for no more than that.
   IF TG_OP = 'UPDATE' THEN
@@ -87,13 +88,15 @@ BEGIN
         WHERE b.program_id = touched.program_id AND b.deal_id = d.deal_id AND b.kind = 'booked' OFFSET 0) e
       WHERE e.bookings = 0 OR (e.bookings = e.taken_back AND w.deal_id IS NULL);
     CONTINUE WHEN the_ids IS NULL;
+    -- A map, so that each deal is looked up and not searched for.
+    SELECT coalesce(jsonb_object_agg(i, true), '{}') INTO the_registered FROM unnest(prm._registered_deals(touched.program_id, the_ids)) i;
     INSERT INTO prm.earning_event (program_id, kind, deal_id, line_no, partner_id, customer_id, product, product_family, deal_kind, quantity,
-        amount, commissionable_amount, list_amount, cost, currency, occurred_at, booking_no)
+        amount, commissionable_amount, list_amount, cost, currency, occurred_at, registered, booking_no)
       SELECT d.program_id, 'booked', d.deal_id, l.line_no, d.partner_id, d.customer_id, coalesce(l.product, d.product),
         CASE WHEN l.line_no IS NULL THEN coalesce(d.product_family, p.family) ELSE coalesce(p.family, d.product_family) END, d.kind, l.quantity,
         CASE WHEN l.line_no IS NULL THEN d.amount ELSE l.net END, CASE WHEN l.excluded <> 0 THEN greatest(d.amount - l.excluded, 0) END,
         l.list_amount, CASE WHEN l.line_no IS NULL THEN coalesce(l.cost, d.cost) ELSE l.cost END,
-        d.currency, coalesce(d.closed_at, prm.now()), b.booking_no
+        d.currency, coalesce(d.closed_at, prm.now()), the_registered ? d.deal_id::text, b.booking_no
       -- By all keys at once, never by a join or a look-up that depends on statistics: see _earning_outcome().
       FROM (SELECT t.*, coalesce(t.book_by, (SELECT g.book_by FROM prm.program g WHERE g.program_id = touched.program_id)) = 'line'
               AND EXISTS (SELECT 1 FROM prm.deal_line i WHERE i.program_id = touched.program_id AND i.deal_id = t.deal_id) AS by_line

@@ -10,11 +10,6 @@ CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON
   FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
 ALTER TABLE prm.ledger_hold ENABLE ALWAYS TRIGGER prm_append_only;
 
-CREATE OR REPLACE FUNCTION prm._settled_entries(program_id bigint, entry_ids bigint[]) RETURNS bigint[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT coalesce(prm._is_settled(_settled_entries.program_id, _settled_entries.entry_ids), '{}') $prm$;
-COMMENT ON FUNCTION prm._settled_entries(bigint, bigint[]) IS 'Which of the ledger entries are on a statement, so that they can no longer be held or canceled.';
-
 -- Holds.
 
 CREATE OR REPLACE FUNCTION prm._guard_hold() RETURNS trigger
@@ -40,7 +35,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no ledger entry %s', NEW.entry_id),
           DETAIL = format('It was looked for in programme %s.', NEW.program_id), HINT = 'SELECT entry_id, partner, amount FROM prm.v_ledger lists the entries.';
       END IF;
-      IF NEW.kind = 'manual' AND cardinality(prm._settled_entries(NEW.program_id, ARRAY[NEW.entry_id])) > 0 THEN
+      IF NEW.kind = 'manual' AND prm._is_settled(NEW.program_id, ARRAY[NEW.entry_id]) IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('ledger entry %s is on a statement already', NEW.entry_id),
           DETAIL = 'A hold keeps an entry off the next statement; this one has been settled.', HINT = 'Take it back by an adjustment.';
       END IF;
@@ -222,7 +217,7 @@ BEGIN
     IF batch.bans IS NOT NULL THEN
       SELECT array_agg(DISTINCT k.partner_id ORDER BY k.partner_id) INTO the_partners FROM prm.risk_event k
         WHERE k.program_id = batch.program_id AND k.risk_event_id = ANY (batch.bans);
-      PERFORM prm._cancel_unsettled(batch.program_id, the_partners, NULL);
+      PERFORM prm._cancel_unsettled(batch.program_id, the_partners, NULL, false);
     END IF;
     PERFORM prm._outbox_risk_changed(batch.program_id, batch.ids);
   END LOOP;
@@ -251,7 +246,7 @@ BEGIN
   LOOP
     -- A programme that neither has such rules nor banned anybody pays for no more than this.
     CONTINUE WHEN NOT EXISTS (SELECT 1 FROM prm.risk_rule r WHERE r.program_id = the_program AND r.is_active AND r.kind NOT IN ('duplicate_account', 'network_ban'))
-      AND NOT EXISTS (SELECT 1 FROM prm.risk_event k WHERE k.program_id = the_program AND k.state = 'banned');
+      AND NOT EXISTS (SELECT 1 FROM prm.risk_event k WHERE k.program_id = the_program AND k.state IN ('banned', 'benign'));
     SELECT array_agg(DISTINCT n.earning_event_id) INTO the_ids FROM new_rows n WHERE n.program_id = the_program;
     PERFORM prm._assess_events(the_program, the_ids);
   END LOOP;

@@ -42,7 +42,7 @@ BEGIN
       HINT = 'The sources are tier, risk and the machines: SELECT DISTINCT machine FROM prm.machine.',
       SCHEMA = 'prm', TABLE = 'outbox_rule', COLUMN = 'source';
   END IF;
-  the_table := CASE WHEN NEW.source = 'tier' THEN 'tier_history' WHEN NEW.source = 'risk' THEN 'risk_event' WHEN NEW.source IN ('lead', 'deal', 'partner') THEN NEW.source END;
+  the_table := CASE WHEN NEW.source = 'tier' THEN 'tier_history' WHEN NEW.source = 'risk' THEN 'risk_event' WHEN NEW.source IN ('lead', 'deal', 'partner', 'registration') THEN NEW.source END;
   SELECT f INTO the_unknown FROM unnest(NEW.fields) f
     WHERE f IS NULL OR the_table IS NULL OR NOT EXISTS (SELECT 1 FROM pg_attribute a
       WHERE a.attrelid = to_regclass('prm.' || the_table) AND a.attname = f AND a.attnum > 0 AND NOT a.attisdropped) LIMIT 1;
@@ -87,7 +87,7 @@ BEGIN
         AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)
       ORDER BY r.outbox_rule_id
     LOOP
-      IF rule.fields = '{}' OR _state_entered.machine NOT IN ('lead', 'deal', 'partner') THEN
+      IF rule.fields = '{}' OR _state_entered.machine NOT IN ('lead', 'deal', 'partner', 'registration') THEN
         INSERT INTO prm.outbox (program_id, aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, available_at)
         SELECT _state_entered.program_id, _state_entered.machine, u.id, rule.event_type, rule.channel, the_common, _state_entered.at, prm.now()
         FROM (SELECT unnest(_state_entered.subjects)::text AS id UNION ALL SELECT unnest(_state_entered.subject_uuids)::text) u;
