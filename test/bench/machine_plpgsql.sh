@@ -8,7 +8,7 @@ set -eu
 rows=${1:-100000} rounds=${2:-5}
 bench_begin
 make_leads "$rows"
-make_twin prm_bench_row prm_bench_set
+make_twin prm_bench prm_bench_row prm_bench_set
 psql >/dev/null <<SQL
 CREATE TABLE prm_bench.source AS
   SELECT ${p}::bigint AS program_id, 900000000 + i AS lead_id, 'Company ' || i AS company, 'Contact ' || i AS contact_name, 'c' || i || '@example.org' AS email,
@@ -97,6 +97,11 @@ insert() { echo "INSERT INTO $1.lead ($columns) SELECT $columns FROM prm_bench.s
 interleave update "$rounds" prm prm "$(update_of prm)" row prm_bench_row "$(update_of prm_bench_row)" set prm_bench_set "$(update_of prm_bench_set)"
 report update machine_update_to_row_trigger prm row 0.333
 report update machine_update_to_statement_trigger prm set 1
-interleave insert "$rounds" prm prm "$(insert prm)" row prm_bench_row "$(insert prm_bench_row)" set prm_bench_set "$(insert prm_bench_set)"
+# Beside them the floor, which nothing that writes the same rows can pass: what it takes of the row trigger bounds the first ratio.
+interleave insert "$rounds" prm prm "$(insert prm)" row prm_bench_row "$(insert prm_bench_row)" set prm_bench_set "$(insert prm_bench_set)" \
+  floor prm_bench "$(insert prm_bench)
+$(first_history prm_bench)"
 report insert machine_insert_to_row_trigger prm row 0.333
+psql -c "SELECT format('  the bare INSERT and the bare history alone take %s of the row trigger', round(percentile_cont(0.5) WITHIN GROUP (ORDER BY a.cost / b.cost)::numeric, 3))
+  FROM prm_bench.result a JOIN prm_bench.result b USING (name, round) WHERE a.name = 'insert' AND a.kind = 'floor' AND b.kind = 'row' AND round > 0"
 report insert machine_insert_to_statement_trigger prm set 1
