@@ -372,6 +372,11 @@ BEGIN
     LEFT JOIN prm.ledger l ON l.program_id = _audit_refunds.program_id AND l.entry_id = b.cause_entry_id
     LEFT JOIN prm.earning_event r ON r.program_id = _audit_refunds.program_id AND r.earning_event_id = b.earning_event_id
     WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback')
+      -- What only counted is unwound, too; it has no entry to name.
+      AND NOT (b.cause_entry_id IS NULL AND r.kind = 'refunded' AND EXISTS (SELECT 1 FROM prm.accumulator_entry c WHERE c.program_id = _audit_refunds.program_id
+        AND c.purpose = 'attained' AND c.earning_event_id = r.applies_to_id AND c.lineage_id = b.lineage_id AND c.partner_id = b.partner_id)
+        AND NOT EXISTS (SELECT 1 FROM prm.ledger n WHERE n.program_id = _audit_refunds.program_id AND n.earning_event_id = r.applies_to_id AND n.lineage_id = b.lineage_id
+          AND n.partner_id = b.partner_id AND n.credit_type = b.credit_type))
       AND (l.entry_id IS NULL OR r.kind IS DISTINCT FROM 'refunded' OR r.applies_to_id IS DISTINCT FROM l.earning_event_id
         OR (b.partner_id, b.currency, b.lineage_id, b.level) IS DISTINCT FROM (l.partner_id, l.currency, l.lineage_id, l.level));
 
