@@ -52,6 +52,15 @@ DECLARE
                             "reopen": {"target": "settled", "actor": "vendor", "reason": true}, "dispute": {"target": "disputed", "reason": true}}},
         "invoiced": {"on": {"pay": {"target": "paid", "actor": "vendor"}, "uninvoice": {"target": "settled", "actor": "vendor"}}},
         "paid": {"on": {"bounce": {"target": "approved", "actor": "vendor"}, "bounce_invoiced": {"target": "invoiced", "actor": "vendor"}}}}},
+      "mdf_request": {"initial": "requested", "states": {
+        "requested": {"on": {"approve": {"target": "approved", "actor": "vendor"}, "reject": {"target": "rejected", "actor": "vendor", "reason": true}}},
+        "approved": {"on": {"claim": {"target": "claimed"}, "claim_late": {"target": "rejected_late"}, "expire": {"target": "expired", "actor": "vendor"},
+                            "reject": {"target": "rejected", "actor": "vendor", "reason": true}}},
+        "claimed": {"on": {"reimburse": {"target": "reimbursed", "actor": "vendor"}, "reject": {"target": "rejected", "actor": "vendor", "reason": true}}},
+        "reimbursed": {"type": "final", "category": "won"},
+        "rejected": {"type": "final", "category": "lost"},
+        "rejected_late": {"type": "final", "category": "lost"},
+        "expired": {"type": "final", "category": "lost"}}},
       "payout": {"initial": "pending", "states": {
         "pending": {"on": {"pay": {"target": "paid", "actor": "vendor"}, "fail": {"target": "failed", "actor": "vendor"}}},
         "paid": {"on": {"bounce": {"target": "failed", "actor": "vendor"}}},
