@@ -4,9 +4,9 @@
 
 CREATE FUNCTION prm._job_names() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'tier_due', 'tiers', 'health', 'risk_review', 'job_log'] $prm$;
+$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'funds', 'tier_due', 'tiers', 'health', 'risk_review', 'debts', 'job_log'] $prm$;
 COMMENT ON FUNCTION prm._job_names() IS
-'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, risks expires risk events, tier_due looks again at partners that won deals, tiers, health and risk_review (duplicate and barred accounts) run once per business day, job_log forgets old runs.';
+'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, risks expires risk events, funds returns what nobody claimed, tier_due looks again at partners that won deals, tiers, health, risk_review (duplicate and barred accounts) and debts (what the profiles write off) run once per business day, job_log forgets old runs.';
 
 CREATE FUNCTION prm._job_programs(program_id bigint) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -43,6 +43,10 @@ BEGIN
       the_count := prm._work_subscriptions(_job_work.program_id, _job_work.batch);
     WHEN 'risks' THEN
       the_count := prm._work_risks(_job_work.program_id, _job_work.batch);
+    WHEN 'funds' THEN
+      the_count := prm._work_mdf(_job_work.program_id, _job_work.batch);
+    WHEN 'debts' THEN
+      the_count := prm.write_off_debts(_job_work.program_id);
     WHEN 'risk_review' THEN
       the_count := prm._work_risk_review(_job_work.program_id);
     WHEN 'tier_due' THEN
@@ -92,7 +96,7 @@ BEGIN
   UPDATE prm.job_run r SET outcome = 'failed', ended_at = clock_timestamp(), message = 'its session ended before it did'
     WHERE r.program_id = _job_step.program_id AND r.job = _job_step.job AND r.outcome = 'running'
       AND r.started_at < clock_timestamp() - interval '1 day' AND r.job_run_id IS DISTINCT FROM the_run;
-  IF _job_step.job IN ('tiers', 'health', 'risk_review') AND EXISTS (SELECT 1 FROM prm.job_run r
+  IF _job_step.job IN ('tiers', 'health', 'risk_review', 'debts') AND EXISTS (SELECT 1 FROM prm.job_run r
       WHERE r.program_id = _job_step.program_id AND r.job = _job_step.job AND r.business_day = the_day AND r.outcome = 'done') THEN
     INSERT INTO prm.job_run (program_id, job, business_day, ended_at, outcome, message)
       VALUES (_job_step.program_id, _job_step.job, the_day, clock_timestamp(), 'nothing_due', 'done already on this business day');
@@ -117,12 +121,12 @@ BEGIN
       RETURN NULL;
   END;
 
-  IF _job_step.job NOT IN ('tiers', 'health', 'risk_review') AND the_count >= the_batch THEN
+  IF _job_step.job NOT IN ('tiers', 'health', 'risk_review', 'debts') AND the_count >= the_batch THEN
     UPDATE prm.job_run r SET done = r.done + the_count WHERE r.program_id = _job_step.program_id AND r.job_run_id = the_run;
     RETURN the_run;
   END IF;
   UPDATE prm.job_run r SET done = r.done + the_count, ended_at = clock_timestamp(),
-    outcome = CASE WHEN r.done + the_count > 0 OR r.job IN ('tiers', 'health', 'risk_review') THEN 'done' ELSE 'nothing_due' END
+    outcome = CASE WHEN r.done + the_count > 0 OR r.job IN ('tiers', 'health', 'risk_review', 'debts') THEN 'done' ELSE 'nothing_due' END
     WHERE r.program_id = _job_step.program_id AND r.job_run_id = the_run;
   RETURN NULL;
 END
