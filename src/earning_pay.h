@@ -149,6 +149,7 @@ struct PrmEarningState
 	bool stateful;	  /* some rule of the plans that take part counts up, is capped, or recurs */
 	bool has_refunds; /* some event of the run is a refund */
 	List *texts;	  /* char *: each has a number, its place */
+	List *text_values; /* text *: the same */
 	HTAB *counts;	  /* PrmCount */
 	HTAB *starts;	  /* PrmStart */
 	HTAB *rates;	  /* of earning_load.c */
@@ -178,6 +179,7 @@ extern const char *prm_money_text(Datum amount);
 /* earning_count.c: counts and first sales in memory */
 extern int prm_text_number(PrmEarningState *state, const char *text);
 extern const char *prm_text_of(PrmEarningState *state, int number);
+extern Datum prm_text_value(PrmEarningState *state, int number);
 extern PrmCountKey prm_attained_key(PrmEarningRun *run, const PrmRule *rule, int64 partner_id, const char *credit_type, DateADT day);
 extern bool prm_cap_key(PrmEarningRun *run, const PrmRule *rule, int64 partner_id, int64 customer_id, DateADT day, PrmCountKey *key);
 extern const PrmPlanFacts *prm_plan_facts(PrmEarningRun *run, const PrmPlan *plan);
