@@ -1,17 +1,39 @@
 #!/usr/bin/env bash
 # 100,000 earning events in one statement, under 40 rules, against the bare inserts of the same events and entries; and against a row-wise trigger in PL/pgSQL
 # that stands beside them and writes the same entries: for each event its credits, for each of them what was true of the partner, the product and what it is a
-# variant of, the plans in which the partner is enrolled, the best rule of each component; it computes, explains and inserts. It knows no conditions, levels,
-# windows, caps, minima or currencies, in its favour. The floor is part of both, so it bounds what can be won over the trigger; the last line tells what both cost above it.
+# variant of, the plans in which the partner is enrolled, the best rule of each component; it computes, explains and inserts. counts and caps under a lock. It knows no conditions,
+# levels, minima or currencies, in its favour. The floor is part of both, so it bounds what can be won over the trigger; the last line tells what both cost above it.
+# Then the same with two rules that count.
 #   test/bench/earning.sh [events] [rounds]
 set -eu
 . "$(dirname "$0")/earning.bash"
 rows=${1:-100000} rounds=${2:-5}
-bench_begin
+compare() {          # NAME CUSTOMERS
+bench_begin "$2"
 make_source "$rows"
 make_twin prm_bench prm_bench_row
 keep_entries
 psql >/dev/null <<SQL
+CREATE TABLE prm_bench_row.accumulator (LIKE prm.accumulator INCLUDING ALL);
+CREATE TABLE prm_bench_row.accumulator_entry (LIKE prm.accumulator_entry INCLUDING ALL);
+CREATE TABLE prm_bench_row.breakage (LIKE prm.breakage INCLUDING ALL);
+-- The count of a month, locked; and what is added to it.
+CREATE FUNCTION prm_bench.next_count(purpose text, program bigint, lineage bigint, plan bigint, partner bigint, credit text, day date) RETURNS prm_bench_row.accumulator LANGUAGE plpgsql AS \$\$
+DECLARE the_count prm_bench_row.accumulator;
+BEGIN
+  INSERT INTO prm_bench_row.accumulator (program_id, purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start)
+    VALUES (program, next_count.purpose, lineage, plan, partner, 0, credit, date_trunc('month', day::timestamp)::date) ON CONFLICT DO NOTHING;
+  SELECT a.* INTO the_count FROM prm_bench_row.accumulator a WHERE a.program_id = program AND a.purpose = next_count.purpose AND a.lineage_id = lineage AND a.plan_id = plan AND a.partner_id = partner
+    AND a.customer_id = 0 AND a.credit_type = credit AND a.window_start = date_trunc('month', day::timestamp)::date FOR UPDATE;
+  RETURN the_count;
+END \$\$;
+CREATE FUNCTION prm_bench.count(c prm_bench_row.accumulator, event bigint, added numeric) RETURNS void LANGUAGE plpgsql AS \$\$
+BEGIN
+  UPDATE prm_bench_row.accumulator a SET amount = a.amount + added, entries = a.entries + 1 WHERE a.program_id = c.program_id AND a.purpose = c.purpose AND a.lineage_id = c.lineage_id AND a.plan_id = c.plan_id
+    AND a.partner_id = c.partner_id AND a.customer_id = c.customer_id AND a.credit_type = c.credit_type AND a.window_start = c.window_start;
+  INSERT INTO prm_bench_row.accumulator_entry (program_id, purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start, sequence_no, earning_event_id, amount, amount_before)
+    VALUES (c.program_id, c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start, c.entries + 1, event, added, c.amount);
+END \$\$;
 CREATE FUNCTION prm_bench.by_row() RETURNS trigger LANGUAGE plpgsql AS \$\$
 DECLARE
   the_day date := (NEW.occurred_at AT TIME ZONE (SELECT g.time_zone FROM prm.program g WHERE g.program_id = NEW.program_id))::date;
@@ -23,6 +45,7 @@ DECLARE
   the_share numeric;
   the_commission numeric;
   the_amount numeric;
+  the_count prm_bench_row.accumulator;
 BEGIN
   WITH RECURSIVE chain AS (
     SELECT t.product, t.parent, t.family, 0 AS depth FROM prm.product t WHERE t.program_id = NEW.program_id AND t.product = NEW.product
@@ -50,6 +73,22 @@ BEGIN
   LOOP
     the_commission := prm.commission(rule.schedule::prm.commission_schedule, the_share);
     the_amount := prm.round_money(the_commission, NEW.currency);
+    IF rule.accumulate = 'cumulative' THEN
+      the_count := prm_bench.next_count('attained', NEW.program_id, rule.lineage_id, rule.plan_id, credit.partner_id, credit.credit_type, the_day);
+      the_amount := prm.round_money(prm.commission(rule.schedule::prm.commission_schedule, the_count.amount + the_share), NEW.currency)
+        - prm.round_money(prm.commission(rule.schedule::prm.commission_schedule, the_count.amount), NEW.currency);
+      PERFORM prm_bench.count(the_count, NEW.earning_event_id, the_share);
+    END IF;
+    IF rule.cap_amount IS NOT NULL THEN
+      the_count := prm_bench.next_count('cap', NEW.program_id, rule.lineage_id, rule.plan_id, credit.partner_id, '', the_day);
+      IF the_count.amount + the_amount > rule.cap_amount THEN
+        INSERT INTO prm_bench_row.breakage (program_id, earning_event_id, credit_type, partner_id, plan_id, rule_id, lineage_id, component, reason_code, reason, amount, currency)
+          VALUES (NEW.program_id, NEW.earning_event_id, credit.credit_type, credit.partner_id, rule.plan_id, rule.rule_id, rule.lineage_id, rule.component, 'capped', 'the cap is used up',
+            the_count.amount + the_amount - rule.cap_amount, NEW.currency);
+        the_amount := rule.cap_amount - the_count.amount;
+      END IF;
+      IF the_amount <> 0 THEN PERFORM prm_bench.count(the_count, NEW.earning_event_id, the_amount); END IF;
+    END IF;
     CONTINUE WHEN the_amount = 0;
     INSERT INTO prm_bench_row.ledger (program_id, partner_id, legal_entity, kind, component, amount, currency, earning_event_id, credit_type, plan_id, rule_id, lineage_id, level, sequence_no, earned_on, eligible_at, idempotency_key, explain)
       VALUES (NEW.program_id, credit.partner_id, NEW.legal_entity, 'commission', rule.component, the_amount, NEW.currency, NEW.earning_event_id, credit.credit_type, rule.plan_id, rule.rule_id, rule.lineage_id, 0, 1, the_day,
@@ -65,8 +104,12 @@ SQL
 interleave bulk "$rounds" prm prm "$(insert_events prm)" floor prm_bench "$(insert_events prm_bench)
 $(insert_entries prm_bench)" row prm_bench_row "$(insert_events prm_bench_row)"
 echo "  $rows events, $rules rules, $partners partners, $(psql -c "SELECT count(*) FROM prm_bench.entries") entries"
-report bulk earning_bulk prm floor '<=' 6
-report bulk earning_rowwise_plpgsql row prm '>=' 5
+report bulk earning_bulk$1 prm floor '<=' 6
+report bulk earning_rowwise_plpgsql$1 row prm '>=' 5
 psql -c "SELECT format('  above the floor the trigger costs %s of prm; the trigger costs %s of the floor', round(percentile_cont(0.5) WITHIN GROUP (ORDER BY (r.cost - f.cost) / nullif(a.cost - f.cost, 0))::numeric, 2),
     round(percentile_cont(0.5) WITHIN GROUP (ORDER BY r.cost / f.cost)::numeric, 2))
   FROM prm_bench.result a JOIN prm_bench.result f USING (name, round) JOIN prm_bench.result r USING (name, round) WHERE a.name = 'bulk' AND a.kind = 'prm' AND f.kind = 'floor' AND r.kind = 'row' AND round > 0"
+}
+compare '' 4
+# Two of the forty count: one by the month, with brackets, and one up to a cap. Each event takes a place in both.
+compare _counting 2
