@@ -10,7 +10,7 @@ psql() { command psql -X -q -A -t -v ON_ERROR_STOP=1 "$@"; }
 partners=${partners:-5000}
 
 bench_database() { PGDATABASE=postgres psql -c "SET client_min_messages = warning" -c "DROP DATABASE IF EXISTS prm_bench_earning WITH (FORCE)" "$@"; }
-bench_begin() {
+bench_begin() {      # [customers with a rule of their own, 4; 2 make room for two rules that count]
   bench_database -c "CREATE DATABASE prm_bench_earning"
   trap 'rm -rf "${scratch:-}"; bench_database' EXIT
   scratch=$(mktemp -d)
@@ -38,7 +38,7 @@ INSERT INTO prm.commission_plan (plan_id, name, currency, hold_days) VALUES (1, 
 INSERT INTO prm.commission_rule (plan_id, product, tier, schedule) SELECT 1, 'p' || n, t, (5 + n + i) || '%' FROM generate_series(0, 7) n, unnest(ARRAY['silver', 'gold']) WITH ORDINALITY AS u(t, i);
 INSERT INTO prm.commission_rule (plan_id, product, schedule) SELECT 1, 'p' || n, 'marginal 0: ' || (3 + n % 5) || '%, 500: 10%' FROM generate_series(0, 9) n;
 INSERT INTO prm.commission_rule (plan_id, region, partner_kind, schedule) SELECT 1, r, k, '7.5%' FROM unnest(ARRAY['north', 'south']) r, unnest(ARRAY['reseller', 'hub']) k;
-INSERT INTO prm.commission_rule (plan_id, customer_id, schedule) SELECT 1, n * 100, '2.25%' FROM generate_series(1, 4) n;
+INSERT INTO prm.commission_rule (plan_id, customer_id, schedule) SELECT 1, n * 100, '2.25%' FROM generate_series(1, ${1:-4}) n;
 INSERT INTO prm.commission_rule (plan_id, deal_kind, schedule) VALUES (1, 'renewal', '1%'), (1, 'upsell', '4%');
 INSERT INTO prm.commission_rule (plan_id, tier, schedule) VALUES (1, 'gold', '6%');
 INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (1, '5%');
@@ -53,16 +53,20 @@ BEGIN
 END \$\$;
 SQL
   p=$(psql -c "SELECT program_id FROM prm_bench.setting")
+  if [ "${1:-4}" = 2 ]; then
+    psql -c "INSERT INTO prm.commission_rule (program_id, plan_id, component, schedule, accumulate, window_kind) VALUES ($p, 1, 'volume', 'marginal 0: 0.5%, 2000: 1%, 5000: 2%', 'cumulative', 'month')" \
+      -c "INSERT INTO prm.commission_rule (program_id, plan_id, component, schedule, cap_amount, cap_window) VALUES ($p, 1, 'sprint', '1%', 40, 'month')"
+  fi
   rules=$(psql -c "SELECT count(*) FROM prm.commission_rule")
 }
 
-# The events to come, in no order of partners; numbered, so that the same entries come of them everywhere.
+# The events to come, in the order in which they occurred and in no order of partners; numbered, so that the same entries come of them everywhere.
 make_source() {      # ROWS
   psql >/dev/null <<SQL
 CREATE TABLE prm_bench.source AS
-  SELECT $p::bigint AS program_id, 1000000 + i AS earning_event_id, 'booked' AS kind, 1 + (i * 7919) % $partners AS partner_id, 1 + i % 500 AS customer_id, 'p' || i % 20 AS product, 'f' || i % 4 AS product_family,
-    (ARRAY['new', 'new', 'renewal', 'upsell'])[1 + i % 4] AS deal_kind, 1 AS quantity, ((i * 104729) % 100000) / 100.0 AS amount, 'USD' AS currency, '2026-01-01Z'::timestamptz + (i % 80) * interval '1 day' AS occurred_at
-  FROM generate_series(1, $1) i;
+  SELECT $p::bigint AS program_id, 1000000 + i AS earning_event_id, 'booked' AS kind, 1 + (i::bigint * 7919) % $partners AS partner_id, 1 + i % 500 AS customer_id, 'p' || i % 20 AS product, 'f' || i % 4 AS product_family,
+    (ARRAY['new', 'new', 'renewal', 'upsell'])[1 + i % 4] AS deal_kind, 1 AS quantity, ((i::bigint * 104729) % 100000) / 100.0 AS amount, 'USD' AS currency, '2026-01-01Z'::timestamptz + (i % 80) * interval '1 day' AS occurred_at
+  FROM generate_series(1, $1) i ORDER BY occurred_at, earning_event_id;
 ANALYZE prm_bench.source;
 SQL
 }
