@@ -11,11 +11,11 @@ CREATE OR REPLACE VIEW prm.v_unpaid WITH (security_invoker = true) AS
     FROM prm.breakage b
     UNION ALL
     -- Events of kinds that earn, on which somebody is credited, and of which nothing is said anywhere.
-    SELECT e.program_id, e.earning_event_id, x.credit_type, x.partner_id, NULL, NULL, NULL, 0,
-      CASE WHEN x.counted THEN 'zero' ELSE 'no_rule' END,
+    SELECT e.program_id, e.earning_event_id, x.credit_type, x.partner_id, NULL::bigint AS plan_id, NULL::text AS component, NULL::bigint AS rule_id, 0 AS level,
+      CASE WHEN x.counted THEN 'zero' ELSE 'no_rule' END AS reason_code,
       CASE WHEN x.counted THEN 'it counts for a rule, and pays nothing itself'
-        ELSE 'no rule of a plan in force pays it; explain_commission() says of each why' END,
-      NULL, e.currency, NULL, e.recorded_at
+        ELSE 'no rule of a plan in force pays it; explain_commission() says of each why' END AS reason,
+      NULL::numeric AS amount, e.currency, NULL::bigint AS breakage_id, e.recorded_at
     FROM prm.earning_event e
     CROSS JOIN LATERAL (
       SELECT coalesce(s.credit_type, 'sourced') AS credit_type, coalesce(s.partner_id, e.partner_id) AS partner_id,
