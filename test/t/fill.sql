@@ -53,6 +53,18 @@ INSERT INTO prm.certificate (partner_user_id, certification, issued_on) SELECT p
 INSERT INTO prm.external_id (system, kind, external_ref, id) SELECT 'billing', 'partner', 'B' || partner_id, partner_id FROM prm.partner;
 CALL prm.run_jobs();
 SELECT count(*) FROM prm.claim_outbox('tester', 2);
+-- Two months later: statements, one of them paid, one disputed; a document, a fund, and entries that stay open.
+SELECT count(prm.post_adjustment(partner_id, 10 * partner_id, 'USD', 'filler')) FROM prm.partner WHERE external_ref IN ('P-7', 'P-8', 'P-9', 'P-10');
+SELECT set_config('prm.clock', (now() + interval '65 days')::text, false) <> '' AS later;
+SELECT count(*) FROM prm.close_period((prm.now() - interval '35 days')::date);
+SELECT count(prm.dispute(entry_id, 'not right')) FROM prm.ledger WHERE reason = 'filler' AND partner_id = (SELECT partner_id FROM prm.partner WHERE external_ref = 'P-10');
+UPDATE prm.statement SET state = 'approved' WHERE state = 'settled' AND partner_id <> (SELECT partner_id FROM prm.partner WHERE external_ref = 'P-9');
+SELECT count(*) FROM prm.create_documents();
+SELECT count(*) FROM prm.create_payouts();
+SELECT prm.settle_payout(min(payout_id), 'paid', 'wire') FROM prm.payout;
+INSERT INTO prm.mdf_fund (name, currency, granted, year_start) VALUES ('Pool', 'USD', 5000, '2026-01-01');
+SELECT prm.approve_mdf(prm.request_mdf(fund_id, 'Fair', 100, '[2026-05-01,2026-06-01)', (SELECT partner_id FROM prm.partner WHERE external_ref = 'P-7'))) FROM prm.mdf_fund;
+RESET prm.clock;
 
 SET prm.program_id = :other;
 INSERT INTO prm.partner (name) VALUES ('Elsewhere');

@@ -180,11 +180,11 @@ CREATE OR REPLACE VIEW prm.v_aged_balance WITH (security_invoker = true) AS
       (prm.now() AT TIME ZONE prm._program_time_zone(s.program_id))::date - s.period_end - 1 AS age
     FROM prm.statement s CROSS JOIN (VALUES (1), (2)) AS k(part) WHERE s.state <> 'paid'
     UNION ALL
-    SELECT o.program_id, o.partner_id, nullif(o.payee_id, 0), nullif(o.legal_entity, ''), o.currency, 'open', o.amount,
+    SELECT o.program_id, o.partner_id, nullif(o.payee_id, 0), nullif(o.legal_entity, ''), o.currency, 'open' AS side, o.amount,
       (prm.now() AT TIME ZONE prm._program_time_zone(o.program_id))::date - o.due_on
     FROM prm.ledger_open o
     UNION ALL
-    SELECT l.program_id, l.partner_id, l.payee_id, l.legal_entity, l.currency, 'draw', -l.amount, (prm.now() AT TIME ZONE prm._program_time_zone(l.program_id))::date - l.earned_on
+    SELECT l.program_id, l.partner_id, l.payee_id, l.legal_entity, l.currency, 'draw' AS side, -l.amount, (prm.now() AT TIME ZONE prm._program_time_zone(l.program_id))::date - l.earned_on
     FROM prm.ledger l WHERE l.kind = 'draw' AND l.component = 'recoverable'
   ) x
   JOIN prm.partner p ON p.program_id = x.program_id AND p.partner_id = x.partner_id

@@ -210,7 +210,11 @@ CREATE TABLE prm.payout_fee_rule (
   borne_by text NOT NULL DEFAULT 'vendor',
   CONSTRAINT payout_fee_rule_pkey PRIMARY KEY (program_id, currency),
   CONSTRAINT payout_fee_rule_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
+<<<<<<< HEAD:sql/model/steps/0013_settlement.sql
   CONSTRAINT payout_fee_rule_rate_check CHECK (rate >= 0 AND rate <= 1 AND hard_rate >= 0 AND hard_rate <= 1 AND rate + hard_rate < 1),
+=======
+  CONSTRAINT payout_fee_rule_rate_check CHECK (rate >= 0 AND hard_rate >= 0 AND rate + hard_rate < 1),
+>>>>>>> settle:sql/model/steps/0014_settlement.sql
   CONSTRAINT payout_fee_rule_waiver_check CHECK (waiver >= 0 AND waiver < 'Infinity' AND waiver_used >= 0 AND waiver_used <= waiver),
   CONSTRAINT payout_fee_rule_borne_check CHECK (borne_by IN ('vendor', 'payee'))
 );
@@ -384,7 +388,7 @@ CREATE TABLE prm.mdf_fund (
   CONSTRAINT mdf_fund_kind_fkey FOREIGN KEY (program_id, accrual_kind) REFERENCES prm.earning_kind (program_id, kind),
   CONSTRAINT mdf_fund_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
   CONSTRAINT mdf_fund_amount_check CHECK (granted >= 0 AND granted < 'Infinity' AND limit_amount >= 0 AND limit_amount < 'Infinity'),
-  CONSTRAINT mdf_fund_rate_check CHECK (accrual_rate BETWEEN 0 AND 1 AND share > 0 AND share <= 1),
+  CONSTRAINT mdf_fund_rate_check CHECK (accrual_rate >= 0 AND accrual_rate <= 1 AND share > 0 AND share <= 1),
   CONSTRAINT mdf_fund_basis_check CHECK (accrual_basis IN ('none', 'this_year', 'last_year', 'growth') AND (accrual_basis = 'none') = (accrual_rate = 0)),
   CONSTRAINT mdf_fund_days_check CHECK (claim_days BETWEEN 0 AND 730)
 );
