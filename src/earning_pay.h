@@ -134,6 +134,7 @@ typedef struct PrmOriginal
 	bool given;	   /* read from the ledger, or passed by this run */
 	bool in_run;   /* this run pays it: what it earned is noted, not read */
 	bool passed_own; /* while its refunds are read: one of this run was among them */
+	int64 customer_id; /* 0 = none */
 	PrmMoney amount;
 	TimestampTz occurred_at;
 	DateADT earned_on;

@@ -206,7 +206,8 @@ BEGIN
         WHEN j.team IS NULL OR (j.accumulate <> 'transaction' AND NOT j.is_counted)
           OR (j.override_mode = 'differential' AND j.team > 1) THEN NULL
         WHEN j.gross IS NULL THEN format('it is of %s, and the event has no %s', trim_scale(j.amount), j.basis)
-        WHEN j.override_mode = 'lower_of_plans' AND abs(j.amount) <= abs(j.expected) THEN NULL
+        -- Of two credits with one upline nothing says which of them was capped.
+        WHEN (j.override_mode = 'lower_of_plans' OR j.level > 0 AND j.team > 1 AND j.capped <> 0) AND abs(j.amount) <= abs(j.expected) THEN NULL
         WHEN abs(j.amount + j.sign * j.capped - j.expected) > CASE WHEN j.currency = j.plan_currency THEN 0 ELSE power(10::numeric, -prm.minor_units(j.currency)) END
           THEN format('it is of %s%s; rule %s pays %s on %s%s', trim_scale(j.amount), CASE WHEN j.capped <> 0 THEN format(' and %s capped', trim_scale(j.capped)) ELSE '' END,
             j.rule_id, trim_scale(j.expected), trim_scale(j.basis_used), CASE WHEN j.accumulate <> 'transaction' THEN format(' after %s', trim_scale(j.attained_before)) ELSE '' END) END),
@@ -274,19 +275,24 @@ BEGIN
   -- Caps: what the entries of an event use of a cap is what they pay, and never goes beyond it.
   RETURN QUERY
     WITH used AS (
-      SELECT a.earning_event_id, a.plan_id, a.lineage_id, a.partner_id, a.window_start, sum(a.amount) AS amount FROM prm.accumulator_entry a
+      SELECT a.earning_event_id, a.plan_id, a.lineage_id, a.partner_id, a.window_start, sum(a.amount) AS amount, bool_or(e.currency <> p.currency) AS converted
+      FROM prm.accumulator_entry a
+      JOIN prm.earning_event e ON e.program_id = _audit_counts.program_id AND e.earning_event_id = a.earning_event_id
+      JOIN prm.commission_plan p ON p.program_id = _audit_counts.program_id AND p.plan_id = a.plan_id
       WHERE a.program_id = _audit_counts.program_id AND a.purpose = 'cap'
       GROUP BY a.earning_event_id, a.plan_id, a.lineage_id, a.partner_id, a.window_start
     ),
     entry AS MATERIALIZED (
       SELECT i.entry_id, i.amount * CASE WHEN r.entry_kind IN ('royalty', 'fee') THEN -1 ELSE 1 END AS amount, i.earning_event_id, i.plan_id, i.lineage_id, i.partner_id, i.currency <> p.currency AS converted,
         -- A cap of each event is counted nowhere, nor one of a customer where there is none.
-        r.cap_amount IS NOT NULL AND NOT (r.cap_scope = 'event' OR r.cap_scope = 'customer' AND e.customer_id IS NULL) AND r.cap_scope IS DISTINCT FROM 'plan' AS is_capped,
+        r.cap_amount IS NOT NULL AND NOT (r.cap_scope = 'event' OR r.cap_scope = 'customer' AND coalesce(o.customer_id, e.customer_id) IS NULL) AND r.cap_scope IS DISTINCT FROM 'plan' AS is_capped,
         r.cap_scope, i.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee') AS is_new
       FROM prm.ledger i
       JOIN prm.commission_rule r ON r.program_id = _audit_counts.program_id AND r.rule_id = i.rule_id
       JOIN prm.commission_plan p ON p.program_id = _audit_counts.program_id AND p.plan_id = r.plan_id
       JOIN prm.earning_event e ON e.program_id = _audit_counts.program_id AND e.earning_event_id = i.earning_event_id
+      -- A refund goes by the sale.
+      LEFT JOIN prm.earning_event o ON o.program_id = _audit_counts.program_id AND o.earning_event_id = e.applies_to_id AND e.kind = 'refunded'
       WHERE i.program_id = _audit_counts.program_id
     ),
     -- By lineage, and by plan for caps of the whole plan (lineage 0).
@@ -304,7 +310,7 @@ BEGIN
       format('the entries of event %s pay %s under %s, and use %s of its cap', coalesce(n.earning_event_id, u.earning_event_id), trim_scale(coalesce(n.amount, 0)),
         CASE coalesce(n.lineage_id, u.lineage_id) WHEN 0 THEN format('plan %s', coalesce(n.plan_id, u.plan_id)) ELSE format('lineage %s', coalesce(n.lineage_id, u.lineage_id)) END, trim_scale(coalesce(u.amount, 0)))
     FROM paid n FULL JOIN used u ON (u.earning_event_id, u.plan_id, u.lineage_id, u.partner_id) = (n.earning_event_id, n.plan_id, n.lineage_id, n.partner_id)
-    WHERE coalesce(n.amount, 0) <> coalesce(u.amount, 0) AND NOT coalesce(n.converted, false);
+    WHERE coalesce(n.amount, 0) <> coalesce(u.amount, 0) AND NOT coalesce(n.converted, u.converted);
 
   RETURN QUERY
     SELECT 'cap_exceeded', a.entry_id, format('%s were used before it, with it %s; rule %s is capped at %s', trim_scale(a.amount_before), trim_scale(a.amount_before + a.amount), r.rule_id,
@@ -324,13 +330,15 @@ BEGIN
     LEFT JOIN (
       SELECT k.lineage_id, k.partner_id, k.credit_type, k.window_start, sum(k.paid) AS paid, bool_or(k.converted) AS converted
       FROM (
-        SELECT DISTINCT c.earning_event_id, c.lineage_id, c.partner_id, c.credit_type, c.window_start, l.paid, l.converted
+        SELECT DISTINCT c.earning_event_id, c.lineage_id, c.partner_id, c.credit_type, c.window_start, l.paid, e.currency <> g.currency AS converted
         FROM prm.accumulator_entry c
-        JOIN (
-          SELECT i.earning_event_id, i.lineage_id, i.partner_id, i.credit_type, sum(i.amount) AS paid, bool_or(i.explain ? 'exchange_rate' AND i.explain ->> 'exchange_rate' IS NOT NULL) AS converted
+        JOIN prm.earning_event e ON e.program_id = _audit_counts.program_id AND e.earning_event_id = c.earning_event_id
+        JOIN prm.commission_plan g ON g.program_id = _audit_counts.program_id AND g.plan_id = c.plan_id
+        LEFT JOIN (
+          SELECT i.earning_event_id, i.lineage_id, i.partner_id, i.credit_type, sum(i.amount) AS paid
           FROM prm.ledger i WHERE i.program_id = _audit_counts.program_id AND i.lineage_id IS NOT NULL AND i.idempotency_key NOT LIKE 'cancel/%'
           GROUP BY i.earning_event_id, i.lineage_id, i.partner_id, i.credit_type
-        ) l USING (earning_event_id, lineage_id, partner_id, credit_type)
+        ) l ON (l.earning_event_id, l.lineage_id, l.partner_id, l.credit_type) = (c.earning_event_id, c.lineage_id, c.partner_id, c.credit_type)
         WHERE c.program_id = _audit_counts.program_id AND c.purpose = 'attained'
       ) k
       GROUP BY k.lineage_id, k.partner_id, k.credit_type, k.window_start
@@ -364,6 +372,11 @@ BEGIN
     LEFT JOIN prm.ledger l ON l.program_id = _audit_refunds.program_id AND l.entry_id = b.cause_entry_id
     LEFT JOIN prm.earning_event r ON r.program_id = _audit_refunds.program_id AND r.earning_event_id = b.earning_event_id
     WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback') AND b.idempotency_key NOT LIKE 'cancel/%'
+      -- What only counted is unwound, too; it has no entry to name.
+      AND NOT (b.cause_entry_id IS NULL AND r.kind = 'refunded' AND EXISTS (SELECT 1 FROM prm.accumulator_entry c WHERE c.program_id = _audit_refunds.program_id
+        AND c.purpose = 'attained' AND c.earning_event_id = r.applies_to_id AND c.lineage_id = b.lineage_id AND c.partner_id = b.partner_id)
+        AND NOT EXISTS (SELECT 1 FROM prm.ledger n WHERE n.program_id = _audit_refunds.program_id AND n.earning_event_id = r.applies_to_id AND n.lineage_id = b.lineage_id
+          AND n.partner_id = b.partner_id AND n.credit_type = b.credit_type))
       AND (l.entry_id IS NULL OR r.kind IS DISTINCT FROM 'refunded' OR r.applies_to_id IS DISTINCT FROM l.earning_event_id
         OR (b.partner_id, b.currency, b.lineage_id, b.level) IS DISTINCT FROM (l.partner_id, l.currency, l.lineage_id, l.level));
 
