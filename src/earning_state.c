@@ -212,6 +212,8 @@ load_past(PrmEarningRun *run)
 		then->basis = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, form, 10, &isnull)));
 		then->entries = 0;
 		then->changed = false;
+		then->paid_known = false;
+		then->paid = prm_numeric_int(0);
 		run->state->has_past = true;
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -337,6 +339,8 @@ prm_earning_state_load(PrmEarningRun *run)
 	}
 	else
 		prm_canceled_load(run);
+	if (state->has_refunds)
+		prm_originals_paid(run);
 	MemoryContextSwitchTo(caller);
 }
 
