@@ -19,7 +19,10 @@
 	" AND a.partner_id OPERATOR(pg_catalog.=) u.partner_id AND a.customer_id OPERATOR(pg_catalog.=) 0"                           \
 	" AND a.credit_type OPERATOR(pg_catalog.=) u.credit_type AND a.window_start OPERATOR(pg_catalog.=) u.window_start"
 
-/* The rows of all events that the count knows, those before the event where it has one; what a ban canceled goes on being paid. */
+/*
+ * The rows of all events that the count knows, those before the event where it has one; what a ban canceled goes on being paid.
+ * A row and what corrected it are converted as one, as a replay does.
+ */
 static const char *const paid_query =
 	"SELECT u.n, l.amount, l.rate, l.currency, CASE WHEN l.rate IS NULL AND l.currency OPERATOR(pg_catalog.<>) u.currency THEN"
 	" (SELECT coalesce((SELECT o.occurred_at FROM prm.earning_event o WHERE o.program_id OPERATOR(pg_catalog.=) $1"
@@ -33,17 +36,18 @@ static const char *const paid_query =
 	" AND " SAME_KEY " OFFSET 0) b) s"
 	" CROSS JOIN LATERAL (SELECT DISTINCT a.earning_event_id FROM prm.accumulator_entry a WHERE " SAME_KEY
 	" AND (s.sequence_no IS NULL OR a.sequence_no OPERATOR(pg_catalog.<) s.sequence_no) OFFSET 0) e"
-	" CROSS JOIN LATERAL (SELECT t.amount, t.currency, (t.explain OPERATOR(pg_catalog.->>) 'exchange_rate')::pg_catalog.numeric AS rate"
+	" CROSS JOIN LATERAL (SELECT sum(t.amount) AS amount, t.currency,"
+	" max((t.explain OPERATOR(pg_catalog.->>) 'exchange_rate')::pg_catalog.numeric) AS rate"
 	" FROM prm.ledger t WHERE t.program_id OPERATOR(pg_catalog.=) $1 AND t.earning_event_id OPERATOR(pg_catalog.=) e.earning_event_id"
 	" AND t.lineage_id OPERATOR(pg_catalog.=) u.lineage_id AND t.partner_id OPERATOR(pg_catalog.=) u.partner_id"
 	" AND t.credit_type OPERATOR(pg_catalog.=) u.credit_type AND t.kind OPERATOR(pg_catalog.=) ANY"
 	" (ARRAY['commission', 'override', 'bonus', 'royalty', 'fee', 'reversal', 'clawback', 'adjustment'])"
 	" AND t.idempotency_key OPERATOR(pg_catalog.!~~) 'cancel/%'"
-	" AND (s.recorded_at IS NULL OR t.recorded_at OPERATOR(pg_catalog.<=) s.recorded_at) OFFSET 0) l";
+	" AND (s.recorded_at IS NULL OR t.recorded_at OPERATOR(pg_catalog.<=) s.recorded_at) GROUP BY t.level, t.currency) l";
 
 static const Oid paid_types[] = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, DATEARRAYOID, INT8ARRAYOID, TEXTARRAYOID};
 
-/* A row of the ledger. */
+/* A row of the ledger, with what corrected it. */
 typedef struct PaidRow
 {
 	PrmCount *count;
