@@ -351,6 +351,9 @@ DECLARE
   the_count bigint;
 BEGIN
   PERFORM prm._check_settler();
+  IF NOT EXISTS (SELECT 1 FROM prm.settlement_profile f WHERE f.program_id = the_program AND f.debt_policy = 'write_off') THEN
+    RETURN 0;
+  END IF;
   PERFORM prm._lock_calendar(the_program, true);
   INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, earned_on, eligible_at, reason, idempotency_key, explain)
     SELECT the_program, s.partner_id, s.payee_id, s.legal_entity, 'adjustment', 'write_off', -s.total - s.receivable, s.currency, the_today, prm.now(),
