@@ -12,6 +12,7 @@
  *   earning_pay.c     what the matching rules pay, event by event in order; earning_evaluate.c: what one rule gives; earning_cap.c:
  *                     what caps leave; earning_load.c: rates of exchange and quotas
  *   earning_refund.c  what a refund takes back; earning_origin.c: what the refunded events earned
+ *   earning_paid.c    what a lineage with a cap or minimum holds in a window
  *   earning_ban.c     what a ban gave back of used caps, for replays
  *   earning_replay.c  what a replay counts, for recalculations
  *   earning_money.c   exact arithmetic on numerics, rates of exchange, rounding
@@ -109,6 +110,7 @@ typedef struct PrmRule
 	int64 rule_id;
 	int64 lineage_id;
 	bool lineage_recurs; /* some version of the lineage has recurring_months */
+	bool lineage_limited; /* some version of it has a cap or a minimum */
 	char *component;
 	char *label;
 	const char *entry_kind;

@@ -136,6 +136,8 @@ enter_count(PrmEarningRun *run, const PrmCountKey *key, const PrmCount *from)
 		count->basis = from != NULL ? from->basis : prm_numeric_int(0);
 		count->entries = 0;
 		count->changed = false;
+		count->paid_known = false;
+		count->paid = prm_numeric_int(0);
 	}
 	return count;
 }

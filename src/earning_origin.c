@@ -49,7 +49,7 @@ static const char *const counts_query =
 		 "prm.accumulator_entry", "earning_event_id", "ORDER BY k.n, i.accumulator_entry_id");
 
 static const char *const breakage_query =
-	EACH("i.earning_event_id, i.credit_type, i.partner_id, i.lineage_id, i.level, i.amount", "prm.breakage", "earning_event_id",
+	EACH("i.earning_event_id, i.credit_type, i.partner_id, i.lineage_id, i.level", "prm.breakage", "earning_event_id",
 		 "WHERE i.amount IS NOT NULL AND i.reason_code OPERATOR(pg_catalog.=) ANY (ARRAY['below_minimum', 'capped', 'no_seller_plan'])"
 		 " ORDER BY k.n, i.breakage_id");
 
@@ -196,7 +196,6 @@ make_earned(PrmRule *rule, const char *credit_type, int64 partner_id)
 	earned->partner_id = partner_id;
 	earned->level = rule->level;
 	earned->given_back = prm_numeric_int(0);
-	earned->unpaid = prm_numeric_int(0);
 	return earned;
 }
 
@@ -366,44 +365,20 @@ read_counts(PrmEarningRun *run, Datum ids)
 	}
 }
 
-/* What cumulative rules gave and caps or minima held back: it is not given back either. */
+/* At which level an event counted that earned nothing: what caps or minima held back tells it. */
 static void
-read_breakage(PrmEarningRun *run, Datum ids)
+read_levels(PrmEarningRun *run, Datum ids)
 {
 	static PrmKept kept = {"breakage"};
 
 	query(run, &kept, breakage_query, ids);
 	for (uint64 i = 0; go_to(i); i++)
 	{
-		PrmOriginal *original = original_of(run, id_at(1));
-		char *credit_type = text_at(2);
+		PrmEarned *earned = earned_of_lineage(original_of(run, id_at(1)), id_at(4), text_at(2), id_at(3), -1);
 		bool isnull;
-		int level = DatumGetInt32(value_at(5, &isnull));
-		PrmEarned *match = NULL;
-		ListCell *cell;
 
-		foreach (cell, original->earned)
-		{
-			PrmEarned *earned = lfirst(cell);
-
-			if (!earned->has_attained || earned->partner_id != id_at(3) || earned->rule->lineage_id != id_at(4) ||
-				strcmp(earned->credit_type, credit_type) != 0 || (earned->amount.given && earned->level != level))
-				continue;
-			if (match == NULL || !earned->amount.given)
-				match = earned;
-		}
-		if (match != NULL)
-		{
-			PrmRate rate = match->rate;
-			Datum amount = match->rule->owed ? prm_numeric_negative(money_at(6).value) : money_at(6).value;
-
-			if (!rate.needed)
-				rate = prm_rate_of(run, original->currency, match->rule->plan->currency, original->earned_on);
-			if (rate.given || !rate.needed)
-				match->unpaid = prm_numeric_plus(match->unpaid, prm_money_round(run->book, prm_money_to_plan(&rate, amount),
-																				 match->rule->plan->currency));
-			match->level = level;
-		}
+		if (earned != NULL && !earned->amount.given)
+			earned->level = DatumGetInt32(value_at(5, &isnull));
 	}
 }
 
@@ -497,7 +472,7 @@ read_originals(PrmEarningRun *run, Datum ids)
 	if (book_counts(run))
 	{
 		read_counts(run, ids);
-		read_breakage(run, ids);
+		read_levels(run, ids);
 		hash_seq_init(&scan, run->state->originals);
 		while ((original = hash_seq_search(&scan)) != NULL)
 			foreach (cell, original->earned)
@@ -565,9 +540,35 @@ prm_originals_load(PrmEarningRun *run)
 		read_originals(run, prm_array(ids, NULL, count, INT8OID));
 }
 
+/* What the windows hold from which refunds of earlier events take; those of events of this run are read when they are asked for. */
+void
+prm_originals_paid(PrmEarningRun *run)
+{
+	List *counts = NIL;
+	ListCell *cell;
+	ListCell *earned_cell;
+
+	foreach (cell, run->events)
+	{
+		PrmEvent *event = lfirst(cell);
+		PrmOriginal *original = event->is_refund ? original_of(run, event->applies_to_id) : NULL;
+
+		if (original == NULL)
+			continue;
+		foreach (earned_cell, original->earned)
+		{
+			PrmEarned *earned = lfirst(earned_cell);
+
+			if (prm_is_unwound(earned) && prm_is_limited(earned->rule))
+				counts = lappend(counts, prm_count_at(run, &earned->attained_key, event->earning_event_id));
+		}
+	}
+	prm_paid_load(run, counts);
+}
+
 /* A winner has been paid, or not: what a refund later in this run would have to know of it. */
 void
-prm_original_note(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row, Datum unpaid, List *caps)
+prm_original_note(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row, List *caps)
 {
 	PrmOriginal *original;
 	PrmEarned *earned;
@@ -587,7 +588,6 @@ prm_original_note(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row, Datu
 	earned->legal_entity = row->event->legal_entity;
 	earned->eligible_at = row->eligible_at;
 	earned->rate = attempt->rate;
-	earned->unpaid = unpaid;
 	earned->caps = caps;
 	if (attempt->attained != NULL)
 	{

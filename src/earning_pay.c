@@ -207,7 +207,7 @@ pay_winner(PrmEarningRun *run, PrmAttempt *attempt, List **paid)
 	if (attempt->code != NULL)
 	{
 		leave_unpaid(run, attempt, row, attempt->code, attempt->reason);
-		prm_original_note(run, attempt, row, attempt->money, NIL);
+		prm_original_note(run, attempt, row, NIL);
 		return;
 	}
 	allowed = prm_cap_leaves(run, attempt, row);
@@ -221,7 +221,7 @@ pay_winner(PrmEarningRun *run, PrmAttempt *attempt, List **paid)
 		leave_unpaid(run, attempt, row, "below_minimum",
 					 psprintf("%s %s is below the minimum of %s", prm_money_text(allowed), rule->plan->currency,
 							  prm_money_text(rule->min_amount.value)));
-		prm_original_note(run, attempt, row, attempt->money, NIL);
+		prm_original_note(run, attempt, row, NIL);
 		return;
 	}
 	/* In another currency the unrounded commission is converted, so that it is rounded once. */
@@ -235,7 +235,7 @@ pay_winner(PrmEarningRun *run, PrmAttempt *attempt, List **paid)
 			leave_unpaid(run, attempt, row, "capped", prm_cap_reason(attempt, row));
 		else
 			leave_unpaid(run, attempt, row, "zero", "the commission is zero");
-		prm_original_note(run, attempt, row, attempt->money, NIL);
+		prm_original_note(run, attempt, row, NIL);
 		return;
 	}
 	row->outcome = PRM_OUTCOME_WON;
@@ -250,7 +250,9 @@ pay_winner(PrmEarningRun *run, PrmAttempt *attempt, List **paid)
 		add_breakage(run, row);
 	}
 	caps = prm_cap_use(run, attempt, row, allowed);
-	prm_original_note(run, attempt, row, prm_numeric_minus(attempt->money, allowed), caps);
+	if (attempt->attained != NULL)
+		prm_paid_add(run, rule, attempt->attained, row);
+	prm_original_note(run, attempt, row, caps);
 	*paid = lappend(*paid, row);
 }
 

@@ -46,6 +46,8 @@ typedef struct PrmCount
 	Datum basis;
 	int64 entries; /* how many steps led to it */
 	bool changed;
+	bool paid_known; /* paid holds what the ledger knows, not only what this run adds */
+	Datum paid;		 /* attained under a limited rule: what its rows come to, see earning_paid.c */
 } PrmCount;
 
 /* One step of a count, to be written. */
@@ -101,7 +103,6 @@ typedef struct PrmEarned
 	bool has_attained;
 	Datum measure;
 	Datum basis;
-	Datum unpaid; /* of what the rule gave: held back by cap or minimum, in the plan's currency */
 	List *caps;	  /* PrmCapUse * */
 	List *adjustments; /* numbers of the entries that corrected the row; amount holds their sum with it */
 } PrmEarned;
@@ -284,6 +285,14 @@ extern void prm_original_passed(PrmEarningRun *run, PrmEvent *event); /* its ref
 
 /* earning_origin.c */
 extern void prm_originals_load(PrmEarningRun *run);
-extern void prm_original_note(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *outcome, Datum unpaid, List *caps);
+extern void prm_originals_paid(PrmEarningRun *run); /* after the counts are locked */
+extern void prm_original_note(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *outcome, List *caps);
+extern bool prm_is_unwound(const PrmEarned *earned);
+
+/* earning_paid.c: what a lineage holds in a window */
+extern bool prm_is_limited(const PrmRule *rule);
+extern void prm_paid_load(PrmEarningRun *run, List *counts); /* PrmCount * */
+extern void prm_paid_add(PrmEarningRun *run, const PrmRule *rule, PrmCount *count, const PrmOutcome *row);
+extern Datum prm_paid_so_far(PrmEarningRun *run, const PrmRule *rule, PrmCount *count);
 
 #endif /* PRM_EARNING_PAY_H */

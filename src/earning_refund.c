@@ -2,7 +2,9 @@
  * earning_refund.c: what a refund takes back. No rule is selected again: each row of the refunded event gives back
  * round(row * refunded so far / event amount), less what it gave back before. Rows of cumulative rules are unwound instead:
  * what the rule gives for the rest of the original's window, less what it gave for all of it, so that a return comes off the
- * top bracket. Events that attained and earned nothing unwind too. Used caps go down in the window of the cause.
+ * top bracket. Events that attained and earned nothing unwind too. Where a cap or minimum held something back, that goes first:
+ * no more is given back than what the window holds above what the rule gives for the rest. Used caps go down in the window of the
+ * cause.
  *
  * In the reversal's outcome basis_amount is what the cause earned, measure_amount what was refunded so far, basis_before what
  * was given back before and attained_before, for cumulative rules, what was attained before.
@@ -77,8 +79,8 @@ progress_of(PrmEarningRun *run, const PrmPlan *plan, const PrmOriginal *original
 }
 
 /* A row that others made smaller than what the rule gives goes back in proportion, as rows of rules that add nothing up do. */
-static bool
-is_unwound(const PrmEarned *earned)
+bool
+prm_is_unwound(const PrmEarned *earned)
 {
 	return earned->has_attained && earned->rule->accumulate == PRM_ACCUMULATE_CUMULATIVE &&
 		   (earned->level == 0 || (earned->rule->override_mode != PRM_OVERRIDE_DIFFERENTIAL &&
@@ -107,12 +109,11 @@ lower_caps(PrmEarningRun *run, const PrmEarned *earned, const PrmEvent *refund, 
 }
 
 /*
- * What the rule gives for the rest of the window less what it gave before, in the plan's currency; what a cap or minimum held
- * back of the original is not taken from what others earned.
+ * What the rule gives for the rest of the window less what it gave before, in the plan's currency. What caps or minima held back
+ * was never paid: then only what the window holds above the rest is given back.
  */
 static Datum
-unwind(PrmEarningRun *run, const PrmEarned *earned, const PrmOriginal *original, const PrmCount *count, Datum measure, Datum basis,
-	   const Progress *progress)
+unwind(PrmEarningRun *run, const PrmEarned *earned, const PrmOriginal *original, PrmCount *count, Datum measure, Datum basis)
 {
 	const PrmRule *rule = earned->rule;
 	const char *currency = rule->plan->currency;
@@ -127,15 +128,18 @@ unwind(PrmEarningRun *run, const PrmEarned *earned, const PrmOriginal *original,
 	}
 	before = prm_cumulative(run, rule, &quota, count->amount, count->basis);
 	after = prm_cumulative(run, rule, &quota, prm_numeric_minus(count->amount, measure), prm_numeric_minus(count->basis, basis));
-	money = prm_numeric_minus(prm_money_round(run->book, after, currency), prm_money_round(run->book, before, currency));
-	held = money_added(run, earned->unpaid, progress, currency);
-	if (prm_numeric_sign(money) < 0 && prm_numeric_sign(held) > 0)
+	before = prm_money_round(run->book, before, currency);
+	after = prm_money_round(run->book, after, currency);
+	money = prm_numeric_minus(before, after);
+	if (prm_is_limited(rule))
 	{
-		money = prm_numeric_plus(money, held);
-		if (prm_numeric_sign(money) > 0)
-			money = prm_numeric_int(0);
+		held = prm_numeric_minus(prm_paid_so_far(run, rule, count), after);
+		if (prm_numeric_sign(held) < 0)
+			held = prm_numeric_int(0);
+		if (prm_numeric_compare(held, money) < 0)
+			money = held;
 	}
-	return money;
+	return prm_numeric_negative(money);
 }
 
 /*
@@ -198,13 +202,16 @@ take_back(PrmEarningRun *run, PrmEvent *refund, const PrmOriginal *original, Prm
 		measure = part_added(earned->measure, &progress);
 		basis = part_added(earned->basis, &progress);
 	}
-	if (is_unwound(earned))
+	if (prm_is_unwound(earned))
 	{
 		PrmRate rate = earned->rate;
 
 		if (!rate.needed && strcmp(earned->currency, rule->plan->currency) != 0)
+		{
 			rate = prm_rate_of(run, earned->currency, rule->plan->currency, original->earned_on);
-		unwound = unwind(run, earned, original, count, measure, basis, &progress);
+			row->exchange_rate = prm_rate_shown(&rate);
+		}
+		unwound = unwind(run, earned, original, count, measure, basis);
 		if (rate.needed && !rate.given)
 			unwound = prm_numeric_int(0);
 		row->commission = prm_money(unwound);
@@ -243,6 +250,8 @@ take_back(PrmEarningRun *run, PrmEvent *refund, const PrmOriginal *original, Prm
 	}
 	row->outcome = PRM_OUTCOME_WON;
 	row->amount = prm_money(amount);
+	if (count != NULL)
+		prm_paid_add(run, rule, count, row);
 	row->reason = unwound != (Datum) 0 ? "what the rule gives for the rest of the window, less what it gave"
 									   : "the share of the row that was refunded, less what was given back before";
 }
@@ -309,16 +318,21 @@ prm_earning_refund(PrmEarningRun *run, PrmEvent *refund)
 	}
 	if (!refund->amount.given)
 		return;
-	foreach (cell, original->earned)
+	/* Rows first, then what only counted: the same order, whether it is read or was noted by this run. */
+	for (int pass = 0; pass < 2; pass++)
 	{
-		PrmEarned *earned = lfirst(cell);
+		foreach (cell, original->earned)
+		{
+			PrmEarned *earned = lfirst(cell);
 
-		if (run->mode == PRM_EARNING_REPLAY && !list_member_ptr(run->plans, earned->rule->plan))
-			continue;
-		if (within_clawback(run, earned->rule->plan, original, refund->occurred_at))
-			take_back(run, refund, original, earned);
-		else
-			say_too_late(run, refund, earned);
+			if (earned->amount.given != (pass == 0) ||
+				(run->mode == PRM_EARNING_REPLAY && !list_member_ptr(run->plans, earned->rule->plan)))
+				continue;
+			if (within_clawback(run, earned->rule->plan, original, refund->occurred_at))
+				take_back(run, refund, original, earned);
+			else
+				say_too_late(run, refund, earned);
+		}
 	}
 	number_reversals(run, first);
 	done = palloc(sizeof(PrmRefunded));

@@ -301,18 +301,28 @@ compile_rules(PrmRuleBook *book)
 	}
 }
 
-/* Whether some version of the lineage recurs, for all of them; the versions of a lineage share its plan. */
+/* Whether some version of the lineage recurs, or holds something back, for all of them; the versions of a lineage share its plan. */
 static void
-spread_recurring(PrmRuleBook *book)
+spread_over_lineages(PrmRuleBook *book)
 {
 	for (int i = 0; i < book->plan_count; i++)
 	{
 		PrmPlan *plan = &book->plans[i];
 
 		for (int j = 0; j < plan->rule_count; j++)
-			for (int k = 0; k < plan->rule_count && !plan->rules[j]->lineage_recurs; k++)
-				plan->rules[j]->lineage_recurs =
-					plan->rules[k]->lineage_id == plan->rules[j]->lineage_id && plan->rules[k]->recurring_months >= 0;
+		{
+			PrmRule *rule = plan->rules[j];
+
+			for (int k = 0; k < plan->rule_count; k++)
+			{
+				const PrmRule *version = plan->rules[k];
+
+				if (version->lineage_id != rule->lineage_id)
+					continue;
+				rule->lineage_recurs |= version->recurring_months >= 0;
+				rule->lineage_limited |= version->cap_amount.given || version->min_amount.given;
+			}
+		}
 	}
 }
 
@@ -360,7 +370,7 @@ load_book(int64 program_id, MemoryContext parent)
 		elog(ERROR, "reading prm.commission_rule failed");
 	MemoryContextSwitchTo(context);
 	compile_rules(book);
-	spread_recurring(book);
+	spread_over_lineages(book);
 	SPI_freetuptable(SPI_tuptable);
 	MemoryContextSwitchTo(caller);
 	return book;

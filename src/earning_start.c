@@ -5,7 +5,10 @@
  * A first sale never changes once it stands, so it is read without a lock. Where there is none, its place is held by a row that
  * says infinity, inserted and locked in the order of the keys: whoever comes at the same time waits. The place becomes the
  * first sale, or goes again if nothing is sold after all. A pair that was paid before anybody asked has its first sale in the
- * ledger.
+ * ledger; there can be none where all rules of the component have recurred from the beginning, so nobody looks.
+ *
+ * Replays take the first sales that stand, too: a sale that was credited to somebody else since remains the first one, for
+ * recalculations as for new sales.
  */
 #include "earning_pay.h"
 
@@ -135,18 +138,41 @@ start_columns(PrmEarningRun *run, List *asked, int width)
 	return columns;
 }
 
+/*
+ * Whether rows of the component may be older than its first sales: some rule of it does not recur, and may have paid before
+ * another did. Rules that paid stay and stay as they are.
+ */
+static bool
+may_be_older(PrmEarningRun *run, const PrmStart *start)
+{
+	const char *component = prm_text_of(run->state, start->key.component);
+
+	for (int i = 0; i < run->book->plan_count; i++)
+	{
+		const PrmPlan *plan = &run->book->plans[i];
+
+		if (plan->plan_id != start->key.plan_id)
+			continue;
+		for (int j = 0; j < plan->rule_count; j++)
+			if (plan->rules[j]->recurring_months < 0 && strcmp(plan->rules[j]->component, component) == 0)
+				return true;
+	}
+	return false;
+}
+
 /* The first sales that are asked for, each of them once. */
 void
 prm_starts_load(PrmEarningRun *run, List *asked)
 {
 	static PrmKept read_plan = {"recurring_start"}, lock_plan = {"recurring_start"}, first_plan = {"ledger"}, insert_plan;
-	PrmColumns *columns;
+	List *older = NIL;
+	ListCell *cell;
 
 	if (asked == NIL)
 		return;
 	prm_run_query(run, &read_plan, read_starts_query, start_types, start_columns(run, asked, 4), NULL, SPI_OK_SELECT);
 	asked = take_starts(run, asked, false);
-	if (asked == NIL)
+	if (asked == NIL || run->mode == PRM_EARNING_REPLAY)
 		return;
 	if (run->mode == PRM_EARNING_ACCRUE)
 	{
@@ -166,9 +192,13 @@ prm_starts_load(PrmEarningRun *run, List *asked)
 		if (asked == NIL)
 			return;
 	}
-	columns = start_columns(run, asked, 4);
-	prm_run_query(run, &first_plan, first_rows_query, start_types, columns, NULL, SPI_OK_SELECT);
-	(void) take_starts(run, asked, true);
+	foreach (cell, asked)
+		if (may_be_older(run, lfirst(cell)))
+			older = lappend(older, lfirst(cell));
+	if (older == NIL)
+		return;
+	prm_run_query(run, &first_plan, first_rows_query, start_types, start_columns(run, older, 4), NULL, SPI_OK_SELECT);
+	(void) take_starts(run, older, true);
 }
 
 void

@@ -212,6 +212,8 @@ load_past(PrmEarningRun *run)
 		then->basis = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, form, 10, &isnull)));
 		then->entries = 0;
 		then->changed = false;
+		then->paid_known = false;
+		then->paid = prm_numeric_int(0);
 		run->state->has_past = true;
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -262,7 +264,7 @@ need_candidate(PrmEarningRun *run, PrmCandidate *candidate, List *asked)
 			if (rule->plan->rules[i]->lineage_id == rule->lineage_id && rule->plan->rules[i] != rule)
 				need_rule(run, candidate, rule->plan->rules[i]);
 	}
-	if (facts->recurs && run->mode != PRM_EARNING_REPLAY && !candidate->of_sellers_plan)
+	if (facts->recurs && !candidate->of_sellers_plan)
 	{
 		start = prm_start_of(run, rule->plan, rule->component, candidate->payee->partner_id, event->customer_id);
 		if (start != NULL && !start->given)
@@ -331,12 +333,14 @@ prm_earning_state_load(PrmEarningRun *run)
 	if (run->mode != PRM_EARNING_REPLAY)
 	{
 		load_counts(run);
-		prm_starts_load(run, asked);
 		if (run->mode != PRM_EARNING_DEAL)
 			load_past(run);
 	}
 	else
 		prm_canceled_load(run);
+	prm_starts_load(run, asked);
+	if (state->has_refunds)
+		prm_originals_paid(run);
 	MemoryContextSwitchTo(caller);
 }
 

@@ -376,7 +376,7 @@ BEGIN
       AND NOT (b.cause_entry_id IS NULL AND r.kind = 'refunded' AND EXISTS (SELECT 1 FROM prm.accumulator_entry c WHERE c.program_id = _audit_refunds.program_id
         AND c.purpose = 'attained' AND c.earning_event_id = r.applies_to_id AND c.lineage_id = b.lineage_id AND c.partner_id = b.partner_id)
         AND NOT EXISTS (SELECT 1 FROM prm.ledger n WHERE n.program_id = _audit_refunds.program_id AND n.earning_event_id = r.applies_to_id AND n.lineage_id = b.lineage_id
-          AND n.partner_id = b.partner_id AND n.credit_type = b.credit_type))
+          AND n.partner_id = b.partner_id AND n.credit_type = b.credit_type AND n.entry_id < b.entry_id))
       AND (l.entry_id IS NULL OR r.kind IS DISTINCT FROM 'refunded' OR r.applies_to_id IS DISTINCT FROM l.earning_event_id
         OR (b.partner_id, b.currency, b.lineage_id, b.level) IS DISTINCT FROM (l.partner_id, l.currency, l.lineage_id, l.level));
 

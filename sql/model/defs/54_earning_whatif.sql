@@ -196,6 +196,29 @@ BEGIN
     LEFT JOIN prm.earning_event a ON a.program_id = the_program AND a.earning_event_id = e.applies_to_id AND e.kind = 'refunded'
     ORDER BY d.occurred_at, d.earning_event_id, d.credit_type, d.plan_id, d.component, d.level, d.partner_id, d.lineage_id;
 
+  -- Whom a component pays for the first time has had its first sale: new sales are judged by it, as the next replay is.
+  IF EXISTS (SELECT 1 FROM prm.commission_rule r WHERE r.program_id = the_program AND r.plan_id = ANY (the_plans) AND r.recurring_months IS NOT NULL) THEN
+    INSERT INTO prm.recurring_start (program_id, plan_id, component, partner_id, customer_id, rule_id, lineage_id, started_on, earning_event_id, recorded_at)
+      SELECT DISTINCT ON (d.plan_id, d.component, d.partner_id, e.customer_id)
+        the_program, d.plan_id, d.component, d.partner_id, e.customer_id, d.rule_id, d.lineage_id, (e.occurred_at AT TIME ZONE the_zone)::date, d.earning_event_id, the_moment
+      FROM unnest(the_rows) d
+      JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id AND e.kind <> 'refunded' AND e.customer_id IS NOT NULL
+      WHERE d.booked = 0 AND d.should_be <> 0
+        AND EXISTS (SELECT 1 FROM prm.commission_rule r JOIN prm.commission_rule v ON v.program_id = r.program_id AND v.lineage_id = r.lineage_id AND v.recurring_months IS NOT NULL
+          WHERE r.program_id = the_program AND r.plan_id = d.plan_id AND r.component = d.component)
+        -- One that was paid before the component recurred has its first sale in the ledger.
+        AND (SELECT l.entry_id FROM prm.ledger l JOIN prm.earning_event o ON o.program_id = l.program_id AND o.earning_event_id = l.earning_event_id
+          WHERE l.program_id = the_program AND l.partner_id = d.partner_id AND l.plan_id = d.plan_id AND l.component = d.component AND l.rule_id IS NOT NULL
+            AND l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee') AND o.customer_id = e.customer_id
+          LIMIT 1) IS NULL
+      ORDER BY d.plan_id, d.component, d.partner_id, e.customer_id,
+        coalesce(least((SELECT min(i.recorded_at) FROM prm.accumulator_entry i WHERE i.program_id = the_program AND i.earning_event_id = d.earning_event_id AND i.recorded_at < the_moment),
+          (SELECT min(l.recorded_at) FROM prm.ledger l WHERE l.program_id = the_program AND l.earning_event_id = d.earning_event_id AND l.kind <> 'adjustment'),
+          (SELECT min(b.recorded_at) FROM prm.breakage b WHERE b.program_id = the_program AND b.earning_event_id = d.earning_event_id AND b.recorded_at < the_moment)), e.recorded_at),
+        d.occurred_at, d.earning_event_id
+      ON CONFLICT DO NOTHING;
+  END IF;
+
   IF the_counts IS NOT NULL THEN
     INSERT INTO prm.accumulator (program_id, purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start)
       SELECT DISTINCT the_program, c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start FROM unnest(the_counts) c
