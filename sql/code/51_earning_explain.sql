@@ -46,11 +46,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 $prm$;
 COMMENT ON FUNCTION prm._part_reason(prm.commission_part) IS 'A part of a commission in words.';
 
-CREATE FUNCTION prm._winner_steps(winner prm.earning_outcome, program_id bigint) RETURNS SETOF prm.commission_explanation
+CREATE FUNCTION prm._winner_steps(won_row prm.earning_outcome, program_id bigint) RETURNS SETOF prm.commission_explanation
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  winner prm.earning_outcome := _winner_steps.winner;
+  winner prm.earning_outcome := _winner_steps.won_row;
   rule prm.commission_rule;
   started prm.recurring_start;
   the_plan_currency text;

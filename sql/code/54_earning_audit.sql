@@ -43,8 +43,8 @@ COMMENT ON FUNCTION prm._credit_shares(bigint) IS 'The shares of all credits of 
 
 CREATE FUNCTION prm._bracket_pays(schedule prm.commission_schedule, measure numeric, basis numeric) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
-  SELECT CASE WHEN p.rate IS NULL THEN p.commission ELSE p.rate * _bracket_pays.basis END
-  FROM prm.commission_parts(_bracket_pays.schedule, _bracket_pays.measure) p ORDER BY p.upper DESC NULLS FIRST LIMIT 1
+  SELECT CASE WHEN (p.part).rate IS NULL THEN (p.part).commission ELSE (p.part).rate * _bracket_pays.basis END
+  FROM (SELECT prm.commission_parts(_bracket_pays.schedule, _bracket_pays.measure) AS part) p ORDER BY (p.part).upper DESC NULLS FIRST LIMIT 1
 $prm$;
 COMMENT ON FUNCTION prm._bracket_pays(prm.commission_schedule, numeric, numeric) IS 'What the bracket in which measure lies pays on basis: its rate of it, or its fixed amount.';
 
@@ -136,9 +136,15 @@ BEGIN
       FROM prm.accumulator_entry a WHERE a.program_id = _audit_amounts.program_id AND a.purpose = 'attained'
       GROUP BY a.earning_event_id, a.lineage_id, a.partner_id, a.credit_type, a.amount_before
     ),
+    -- What the levels below one got under its component, and a whole level under all components.
     below AS (
-      SELECT n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level, sum(n.amount) AS amount FROM entry n
+      SELECT n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level,
+        sum(sum(n.amount)) OVER (PARTITION BY n.earning_event_id, n.credit_type, n.plan_id, n.component ORDER BY n.level) - sum(n.amount) AS amount FROM entry n
       GROUP BY n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level
+    ),
+    whole AS (
+      SELECT n.earning_event_id, n.credit_type, n.plan_id, n.level, sum(n.amount) AS amount FROM entry n
+      GROUP BY n.earning_event_id, n.credit_type, n.plan_id, n.level
     ),
     capped AS (
       SELECT b.earning_event_id, b.credit_type, b.partner_id, b.rule_id, b.level, b.recorded_at, sum(b.amount) AS amount FROM prm.breakage b
@@ -147,7 +153,7 @@ BEGIN
     ),
     fact AS (
       SELECT n.*, c.amount_before IS NOT NULL AS is_counted, c.basis_before, coalesce(k.amount, 0) AS capped, s.team, w.amount AS below_amount, w.level AS below_level,
-        w.component AS below_component,
+        b.amount AS paid_below, o.amount AS whole_below,
         (CASE n.basis WHEN 'amount' THEN s.amount WHEN 'margin' THEN s.margin WHEN 'quantity' THEN s.quantity ELSE s.list_amount END)
           * CASE WHEN n.basis = 'quantity' THEN 1 ELSE n.rate END AS basis_amount,
         -- Of attainment the entry says which part of the quota was reached with it.
@@ -160,6 +166,8 @@ BEGIN
       LEFT JOIN capped k ON k.earning_event_id = n.earning_event_id AND k.credit_type = n.credit_type AND k.partner_id = n.partner_id
         AND k.rule_id = n.rule_id AND k.level = n.level AND k.recorded_at = n.recorded_at
       LEFT JOIN entry w ON w.entry_id = n.cause_entry_id
+      LEFT JOIN below b ON n.override_mode = 'differential' AND (b.earning_event_id, b.credit_type, b.plan_id, b.component, b.level) = (n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level)
+      LEFT JOIN whole o ON n.override_mode = 'percent_of_below' AND (o.earning_event_id, o.credit_type, o.plan_id, o.level) = (n.earning_event_id, n.credit_type, n.plan_id, w.level)
     ),
     computed AS (
       SELECT f.*, x.basis_used,
@@ -173,16 +181,14 @@ BEGIN
           WHEN f.accumulate = 'lookup' THEN prm._bracket_pays(f.schedule, x.measure_after, x.basis_used)
           WHEN f.measure <> f.basis THEN prm._bracket_pays(f.schedule, f.measure_amount, x.basis_used)
           ELSE prm.commission(f.schedule, x.basis_used)
-        END AS gross,
-        CASE WHEN f.override_mode = 'differential' THEN coalesce((SELECT sum(b.amount) FROM below b
-          WHERE b.earning_event_id = f.earning_event_id AND b.credit_type = f.credit_type AND b.plan_id = f.plan_id AND b.component = f.component AND b.level < f.level), 0) ELSE 0 END AS paid_below
+        END AS gross
       FROM fact f
       CROSS JOIN LATERAL (SELECT CASE WHEN f.override_mode = 'percent_of_below' THEN f.said_basis ELSE f.basis_amount END AS basis_used,
         CASE f.measure WHEN 'attainment' THEN f.measure_amount ELSE f.attained_before + f.measure_amount END AS measure_after,
         CASE f.measure WHEN 'attainment' THEN f.attained_before * f.measure_amount / nullif(f.attained_before + f.basis_amount, 0) ELSE f.attained_before END AS measure_before) x
     ),
     judged AS (
-      SELECT c.*, prm.round_money(c.gross / c.rate - c.sign * c.paid_below, c.currency, the_rounding) AS expected
+      SELECT c.*, prm.round_money(c.gross / c.rate - coalesce(c.paid_below, 0), c.currency, the_rounding) AS expected
       FROM computed c
     )
     SELECT v.rule, j.entry_id, v.detail
@@ -209,8 +215,7 @@ BEGIN
         WHEN j.cause_entry_id IS NOT NULL AND (j.below_level IS NULL OR j.below_level >= j.level)
           THEN format('it derives from entry %s, which is no entry of a lower level', j.cause_entry_id)
         WHEN j.override_mode = 'percent_of_below' AND j.currency = j.plan_currency
-          AND j.said_basis <> j.below_amount AND j.said_basis <> (SELECT sum(b.amount) FROM below b WHERE b.earning_event_id = j.earning_event_id
-            AND b.credit_type = j.credit_type AND b.plan_id = j.plan_id AND b.level = j.below_level)
+          AND j.said_basis <> j.below_amount AND j.said_basis IS DISTINCT FROM j.whole_below
           THEN format('it is paid on %s, entry %s below is of %s', trim_scale(j.said_basis), j.cause_entry_id, trim_scale(j.below_amount)) END),
       ('minimum', CASE WHEN j.currency = j.plan_currency AND abs(j.amount) < j.min_amount THEN format('it is of %s, rule %s pays no less than %s', trim_scale(j.amount), j.rule_id, trim_scale(j.min_amount)) END),
       ('cap', CASE WHEN j.cap_amount IS NULL AND j.capped <> 0 THEN format('%s of it were capped, and rule %s has no cap', trim_scale(j.capped), j.rule_id) END),

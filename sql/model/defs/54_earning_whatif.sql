@@ -210,7 +210,7 @@ BEGIN
         amount, basis_amount, amount_before, basis_before, recorded_at)
       SELECT the_program, c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start, a.entries + row_number() OVER steps, c.earning_event_id,
         CASE WHEN c.purpose = 'cap' THEN (SELECT min(l.entry_id) FROM prm.ledger l WHERE l.program_id = the_program AND l.earning_event_id = c.earning_event_id AND l.recorded_at = the_moment
-          AND l.kind = 'adjustment' AND l.plan_id = c.plan_id AND c.lineage_id IN (0, l.lineage_id)) END,
+          AND l.kind = 'adjustment' AND l.plan_id = c.plan_id AND c.lineage_id IN (0, l.lineage_id) AND c.partner_id IN (0, l.partner_id)) END,
         c.amount, c.basis_amount, a.amount + coalesce(sum(c.amount) OVER (steps ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0),
         a.basis_amount + coalesce(sum(c.basis_amount) OVER (steps ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0),
         coalesce(least((SELECT min(i.recorded_at) FROM prm.accumulator_entry i WHERE i.program_id = the_program AND i.earning_event_id = c.earning_event_id),
