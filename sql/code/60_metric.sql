@@ -33,7 +33,7 @@ $prm$;
 COMMENT ON FUNCTION prm._year_before(bigint, timestamptz) IS 'The same wall-clock moment a calendar year earlier, in the programme''s time zone: where a rolling window of 12 months begins (it does not belong to the window).';
 
 CREATE FUNCTION prm._metric_values(program_id bigint, partner_ids bigint[], moment timestamptz, metrics text[] DEFAULT NULL) RETURNS SETOF prm.metric_row
-LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 DECLARE
   the_ids bigint[] := _metric_values.partner_ids;
@@ -45,6 +45,9 @@ DECLARE
 BEGIN
   IF the_ids IS NULL THEN
     SELECT array_agg(p.partner_id ORDER BY p.partner_id) INTO the_ids FROM prm.partner p WHERE p.program_id = _metric_values.program_id;
+  ELSIF cardinality(the_ids) <= 20 THEN
+    -- For a few partners one plan is as good as another, and making it would cost more than running it.
+    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
   END IF;
   SELECT array_agg(m.metric) INTO the_names FROM prm.metric m
     WHERE m.program_id = _metric_values.program_id AND m.source = 'built_in'

@@ -2,10 +2,14 @@
 -- Booking: a deal that is won becomes earning events, once; a deal that is no longer won takes them back.
 
 CREATE OR REPLACE FUNCTION prm._is_won(program_id bigint, state text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+-- PL/pgSQL keeps its plan; a function in SQL would be planned anew by each statement that calls it.
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
   -- The newest version that knows the state: a deal may still be on an older one.
-  SELECT coalesce((SELECT s.is_final AND s.category = 'won' FROM prm.machine_state s
-    WHERE s.program_id = _is_won.program_id AND s.machine = 'deal' AND s.state = _is_won.state ORDER BY s.version DESC LIMIT 1), false)
+  RETURN coalesce((SELECT s.is_final AND s.category = 'won' FROM prm.machine_state s
+    WHERE s.program_id = _is_won.program_id AND s.machine = 'deal' AND s.state = _is_won.state ORDER BY s.version DESC LIMIT 1), false);
+END
 $prm$;
 REVOKE ALL ON FUNCTION prm._is_won(bigint, text) FROM PUBLIC;
 COMMENT ON FUNCTION prm._is_won(bigint, text) IS 'Whether a state of the machine deal is a final one of category won.';
@@ -44,7 +48,8 @@ COMMENT ON FUNCTION prm._refund_rest(bigint, bigint[], timestamptz, text) IS
 'Books a refund of what is left of each event and returns the refunds; NULL where nothing was left. An event without an amount is refunded once, with 0.';
 
 CREATE OR REPLACE FUNCTION prm._book_won_deals() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+-- Rows are found by their keys, whatever the statistics say: a plan that was made while earning_event was empty would read all of it.
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 DECLARE
   touched record;
@@ -77,6 +82,8 @@ BEGIN
   LOOP
     CONTINUE WHEN NOT prm._is_won(touched.program_id, touched.state);
     SELECT array_agg(n.deal_id) INTO the_ids FROM new_rows n WHERE n.program_id = touched.program_id AND n.state = touched.state;
+    -- For a few deals one plan is as good as another, and making it would cost more than running it.
+    PERFORM set_config('plan_cache_mode', CASE WHEN cardinality(the_ids) <= 20 THEN 'force_generic_plan' ELSE 'auto' END, true);
     -- A deal that was won before the statement may lack its booking, as it had no amount; it is never booked a second time.
     SELECT array_agg(d.deal_id) INTO the_ids
       FROM unnest(the_ids) AS d(deal_id)
