@@ -60,8 +60,8 @@ SQL
 make_source() {      # ROWS
   psql >/dev/null <<SQL
 CREATE TABLE prm_bench.source AS
-  SELECT $p::bigint AS program_id, 1000000 + i AS earning_event_id, 'booked' AS kind, 1 + (i * 7919) % $partners AS partner_id, 1 + i % 500 AS customer_id, 'p' || i % 20 AS product, 'f' || i % 4 AS product_family,
-    (ARRAY['new', 'new', 'renewal', 'upsell'])[1 + i % 4] AS deal_kind, 1 AS quantity, ((i * 104729) % 100000) / 100.0 AS amount, 'USD' AS currency, '2026-01-01Z'::timestamptz + (i % 80) * interval '1 day' AS occurred_at
+  SELECT $p::bigint AS program_id, 1000000 + i AS earning_event_id, 'booked' AS kind, 1 + (i * 7919::bigint) % $partners AS partner_id, 1 + i % 500 AS customer_id, 'p' || i % 20 AS product, 'f' || i % 4 AS product_family,
+    (ARRAY['new', 'new', 'renewal', 'upsell'])[1 + i % 4] AS deal_kind, 1 AS quantity, ((i * 104729::bigint) % 100000) / 100.0 AS amount, 'USD' AS currency, '2026-01-01Z'::timestamptz + (i % 80) * interval '1 day' AS occurred_at
   FROM generate_series(1, $1) i;
 ANALYZE prm_bench.source;
 SQL
