@@ -66,7 +66,10 @@ ALTER TABLE prm.commission_rule ENABLE ALWAYS TRIGGER prm_definition_changed;
 -- Accrual: events become ledger entries, in the same transaction.
 
 CREATE OR REPLACE FUNCTION prm._accrue(program_id bigint, earning_event_ids bigint[]) RETURNS void
--- Rows are found by their keys, whatever the statistics say.
+-- Rows are found by their keys, whatever the statistics say. All events go in one piece: the engine locks plans, counts and first
+-- sales once, each in the order of its keys, and a second piece would lock smaller keys after greater ones, so that two statements
+-- that accrue at once could wait for each other. The engine reads facts and writes counts in slices instead; what stays in memory
+-- is about a kilobyte for each event.
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 DECLARE

@@ -96,23 +96,23 @@ DECLARE
   the_common jsonb;
   rule record;
 BEGIN
-  -- What all messages of the batch have in common is made once. The reason stands in the history, which the trigger wrote just
-  -- before; a batch has one.
-  IF _state_entered.to_state IS NOT NULL AND EXISTS (
-      SELECT 1 FROM prm.outbox_rule r WHERE r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
-             AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)) THEN
-    the_common := jsonb_strip_nulls(jsonb_build_object('event', _state_entered.event, 'from_state', _state_entered.from_state,
-      'to_state', _state_entered.to_state, 'actor', _state_entered.actor, 'reason', CASE WHEN _state_entered.subjects IS NULL
-        THEN (SELECT h.reason FROM prm.state_history h WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine
-                AND h.subject_uuid = _state_entered.subject_uuids[1] ORDER BY h.history_id DESC LIMIT 1)
-        ELSE (SELECT h.reason FROM prm.state_history h WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine
-                AND h.subject_id = _state_entered.subjects[1] ORDER BY h.history_id DESC LIMIT 1) END));
+  IF _state_entered.to_state IS NOT NULL THEN
     FOR rule IN
       SELECT r.event_type, r.channel, r.fields FROM prm.outbox_rule r
       WHERE r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
         AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)
       ORDER BY r.outbox_rule_id
     LOOP
+      -- What all messages of the batch have in common is made once. The reason stands in the history, which the trigger wrote just
+      -- before; a batch has one.
+      IF the_common IS NULL THEN
+        the_common := jsonb_strip_nulls(jsonb_build_object('event', _state_entered.event, 'from_state', _state_entered.from_state,
+          'to_state', _state_entered.to_state, 'actor', _state_entered.actor, 'reason', CASE WHEN _state_entered.subjects IS NULL
+            THEN (SELECT h.reason FROM prm.state_history h WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine
+                    AND h.subject_uuid = _state_entered.subject_uuids[1] ORDER BY h.history_id DESC LIMIT 1)
+            ELSE (SELECT h.reason FROM prm.state_history h WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine
+                    AND h.subject_id = _state_entered.subjects[1] ORDER BY h.history_id DESC LIMIT 1) END));
+      END IF;
       IF rule.fields = '{}' OR _state_entered.machine NOT IN ('lead', 'deal', 'partner', 'registration') THEN
         INSERT INTO prm.outbox (program_id, aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, available_at)
         SELECT _state_entered.program_id, _state_entered.machine, u.id, rule.event_type, rule.channel, the_common, _state_entered.at, prm.now()
