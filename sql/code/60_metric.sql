@@ -8,7 +8,7 @@ CREATE TYPE prm.partner_metric_row AS (metric text, value numeric, observed_at t
 COMMENT ON TYPE prm.partner_metric_row IS 'A row of partner_metrics(): metric, its value, and when it was observed (built-in ones: now).';
 
 CREATE FUNCTION prm._won_states(program_id bigint) RETURNS text[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $prm$
 #variable_conflict use_column
 DECLARE
   the_states text[];
@@ -33,11 +33,12 @@ $prm$;
 COMMENT ON FUNCTION prm._year_before(bigint, timestamptz) IS 'The same wall-clock moment a calendar year earlier, in the programme''s time zone: where a rolling window of 12 months begins (it does not belong to the window).';
 
 CREATE FUNCTION prm._metric_values(program_id bigint, partner_ids bigint[], moment timestamptz, metrics text[] DEFAULT NULL) RETURNS SETOF prm.metric_row
-LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 DECLARE
   the_ids bigint[] := _metric_values.partner_ids;
   the_names text[];
+  the_pushed boolean;
   the_won text[];
   the_start timestamptz := prm._year_before(_metric_values.program_id, _metric_values.moment);
   the_currency text := prm._program_currency(_metric_values.program_id);
@@ -45,9 +46,12 @@ DECLARE
 BEGIN
   IF the_ids IS NULL THEN
     SELECT array_agg(p.partner_id ORDER BY p.partner_id) INTO the_ids FROM prm.partner p WHERE p.program_id = _metric_values.program_id;
+  ELSIF cardinality(the_ids) <= 20 THEN
+    -- For a few partners one plan is as good as another, and making it would cost more than running it.
+    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
   END IF;
-  SELECT array_agg(m.metric) INTO the_names FROM prm.metric m
-    WHERE m.program_id = _metric_values.program_id AND m.source = 'built_in'
+  SELECT array_agg(m.metric) FILTER (WHERE m.source = 'built_in'), bool_or(m.source = 'pushed') INTO the_names, the_pushed FROM prm.metric m
+    WHERE m.program_id = _metric_values.program_id
       AND (_metric_values.metrics IS NULL OR m.metric = ANY (_metric_values.metrics));
   the_won := prm._won_states(_metric_values.program_id);
 
@@ -114,6 +118,9 @@ BEGIN
         GROUP BY u.partner_id) s ON s.partner_id = i.partner_id;
   END IF;
 
+  IF the_pushed IS NOT TRUE THEN
+    RETURN;
+  END IF;
   -- One look into the index for each partner and metric, however long the history of values is.
   RETURN QUERY
     SELECT i.partner_id, m.metric, v.value, v.observed_at

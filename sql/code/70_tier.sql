@@ -119,6 +119,40 @@ $prm$;
 COMMENT ON FUNCTION prm._tier_findings(bigint, bigint[], text) IS
 'Evaluates the partners (NULL: all) on a ladder (NULL: all) in one pass and writes nothing: a row for each partner and ladder with the outcome and what the enrolment should become.';
 
+CREATE FUNCTION prm._may_rise(program_id bigint, partner_ids bigint[], ladder text DEFAULT NULL) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_metrics text[];
+  the_values jsonb := '{}';
+BEGIN
+  SELECT array_agg(DISTINCT r.metric) INTO the_metrics FROM prm.tier_requirement r
+    WHERE r.program_id = _may_rise.program_id AND (_may_rise.ladder IS NULL OR r.ladder = _may_rise.ladder);
+  IF the_metrics IS NOT NULL THEN
+    SELECT coalesce(jsonb_object_agg(v.partner_id || ' ' || v.metric, v.value), '{}') INTO the_values
+      FROM prm._metric_values(_may_rise.program_id, _may_rise.partner_ids, prm.now(), the_metrics) v;
+  END IF;
+  RETURN (
+    SELECT array_agg(DISTINCT i.partner_id)
+    FROM unnest(_may_rise.partner_ids) AS i(partner_id)
+    CROSS JOIN prm.ladder l
+    LEFT JOIN LATERAL (
+      SELECT e.standing, (SELECT h.rank FROM prm.tier h WHERE h.program_id = e.program_id AND h.ladder = e.ladder AND h.tier = e.tier) AS rank
+      FROM prm.enrolment e WHERE e.program_id = _may_rise.program_id AND e.partner_id = i.partner_id AND e.ladder = l.ladder OFFSET 0) s ON true
+    WHERE l.program_id = _may_rise.program_id AND (_may_rise.ladder IS NULL OR l.ladder = _may_rise.ladder)
+      AND (s.standing <> 'active'
+        OR EXISTS (SELECT 1 FROM prm.tier_policy y JOIN prm.tier t ON t.program_id = y.program_id AND t.ladder = y.ladder AND t.tier = y.entry_tier
+          WHERE y.program_id = _may_rise.program_id AND y.ladder = l.ladder AND (s.rank IS NULL OR t.rank > s.rank))
+        OR EXISTS (SELECT 1 FROM prm.tier_requirement r JOIN prm.tier t ON t.program_id = r.program_id AND t.ladder = r.ladder AND t.tier = r.tier
+          WHERE r.program_id = _may_rise.program_id AND r.ladder = l.ladder AND (s.rank IS NULL OR t.rank > s.rank)
+          GROUP BY r.tier, r.track
+          HAVING bool_and(coalesce(CASE r.op WHEN '>=' THEN (the_values ->> (i.partner_id || ' ' || r.metric))::numeric >= r.threshold
+            WHEN '<=' THEN (the_values ->> (i.partner_id || ' ' || r.metric))::numeric <= r.threshold END, false)))));
+END
+$prm$;
+COMMENT ON FUNCTION prm._may_rise(bigint, bigint[], text) IS
+'Those of a few partners whom an evaluation would promote or let recover; with them perhaps some that are pinned or do not recover after all. NULL for none: most wins lift nobody, and this costs less than the findings.';
+
 CREATE FUNCTION prm._apply_tiers(program_id bigint, findings prm.tier_finding[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -204,11 +238,18 @@ DECLARE
   the_findings prm.tier_finding[];
   the_changes prm.tier_finding[];
   the_touched bigint[];
+  the_ids bigint[] := _evaluate_tiers.partner_ids;
 BEGIN
+  IF _evaluate_tiers.upward AND cardinality(the_ids) <= 20 THEN
+    the_ids := prm._may_rise(_evaluate_tiers.program_id, the_ids, _evaluate_tiers.ladder);
+    IF the_ids IS NULL THEN
+      RETURN;
+    END IF;
+  END IF;
   -- Looked at without a lock: most evaluations change nothing, and deals of a busy partner must not queue for its row.
   SELECT array_agg(f), array_agg(DISTINCT f.partner_id) FILTER (WHERE f.changed)
     INTO the_findings, the_touched
-    FROM prm._tier_findings(_evaluate_tiers.program_id, _evaluate_tiers.partner_ids, _evaluate_tiers.ladder) f
+    FROM prm._tier_findings(_evaluate_tiers.program_id, the_ids, _evaluate_tiers.ladder) f
     WHERE NOT _evaluate_tiers.upward OR f.outcome IN ('promote', 'needs_approval') OR f.recovered;
   IF _evaluate_tiers.dry_run OR the_touched IS NULL THEN
     RETURN QUERY SELECT f.* FROM unnest(the_findings) f;

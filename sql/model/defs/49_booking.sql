@@ -2,10 +2,14 @@
 -- Booking: a deal that is won becomes earning events, once; a deal that is no longer won takes them back.
 
 CREATE OR REPLACE FUNCTION prm._is_won(program_id bigint, state text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+-- PL/pgSQL keeps its plan; a function in SQL would be planned anew by each statement that calls it.
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
   -- The newest version that knows the state: a deal may still be on an older one.
-  SELECT coalesce((SELECT s.is_final AND s.category = 'won' FROM prm.machine_state s
-    WHERE s.program_id = _is_won.program_id AND s.machine = 'deal' AND s.state = _is_won.state ORDER BY s.version DESC LIMIT 1), false)
+  RETURN coalesce((SELECT s.is_final AND s.category = 'won' FROM prm.machine_state s
+    WHERE s.program_id = _is_won.program_id AND s.machine = 'deal' AND s.state = _is_won.state ORDER BY s.version DESC LIMIT 1), false);
+END
 $prm$;
 REVOKE ALL ON FUNCTION prm._is_won(bigint, text) FROM PUBLIC;
 COMMENT ON FUNCTION prm._is_won(bigint, text) IS 'Whether a state of the machine deal is a final one of category won.';
@@ -44,7 +48,8 @@ COMMENT ON FUNCTION prm._refund_rest(bigint, bigint[], timestamptz, text) IS
 'Books a refund of what is left of each event and returns the refunds; NULL where nothing was left. An event without an amount is refunded once, with 0.';
 
 CREATE OR REPLACE FUNCTION prm._book_won_deals() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+-- Rows are found by their keys, whatever the statistics say: a plan that was made while earning_event was empty would read all of it.
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 DECLARE
   touched record;
@@ -52,6 +57,7 @@ DECLARE
   the_old bigint[];
   the_events bigint[];
   the_registered jsonb;
+  the_protected bigint[];
 BEGIN
   -- The few states that occur are looked at first: a statement that wins nothing pays for no more than that.
   IF TG_OP = 'UPDATE' THEN
@@ -77,6 +83,8 @@ BEGIN
   LOOP
     CONTINUE WHEN NOT prm._is_won(touched.program_id, touched.state);
     SELECT array_agg(n.deal_id) INTO the_ids FROM new_rows n WHERE n.program_id = touched.program_id AND n.state = touched.state;
+    -- For a few deals one plan is as good as another, and making it would cost more than running it.
+    PERFORM set_config('plan_cache_mode', CASE WHEN cardinality(the_ids) <= 20 THEN 'force_generic_plan' ELSE 'auto' END, true);
     -- A deal that was won before the statement may lack its booking, as it had no amount; it is never booked a second time.
     SELECT array_agg(d.deal_id) INTO the_ids
       FROM unnest(the_ids) AS d(deal_id)
@@ -89,7 +97,27 @@ BEGIN
       WHERE e.bookings = 0 OR (e.bookings = e.taken_back AND w.deal_id IS NULL);
     CONTINUE WHEN the_ids IS NULL;
     -- A map, so that each deal is looked up and not searched for.
-    SELECT coalesce(jsonb_object_agg(i, true), '{}') INTO the_registered FROM unnest(prm._registered_deals(touched.program_id, the_ids)) i;
+    the_registered := '{}';
+    the_protected := prm._registered_deals(touched.program_id, the_ids);
+    IF cardinality(the_protected) > 0 THEN
+      SELECT jsonb_object_agg(i, true) INTO the_registered FROM unnest(the_protected) i;
+    END IF;
+    IF NOT EXISTS (SELECT 1 FROM unnest(the_ids) AS i(deal_id)
+        CROSS JOIN LATERAL (SELECT 1 FROM prm.deal_line l WHERE l.program_id = touched.program_id AND l.deal_id = i.deal_id LIMIT 1) l) THEN
+      -- The statement below, less what it says of lines: where no deal has any, most of its time went into that.
+      INSERT INTO prm.earning_event (program_id, kind, deal_id, partner_id, customer_id, product, product_family, deal_kind, amount, cost, currency, occurred_at,
+          registered, booking_no)
+        SELECT d.program_id, 'booked', d.deal_id, d.partner_id, d.customer_id, d.product,
+          coalesce(d.product_family, (SELECT p.family FROM prm.product p WHERE p.program_id = touched.program_id AND p.product = d.product)),
+          d.kind, d.amount, d.cost, d.currency, coalesce(d.closed_at, prm.now()), the_registered ? d.deal_id::text,
+          (SELECT coalesce(max(e.booking_no), 0) + 1 FROM prm.earning_event e
+            WHERE e.program_id = touched.program_id AND e.deal_id = d.deal_id AND e.kind = 'booked')
+        FROM prm.deal d
+        WHERE d.program_id = touched.program_id AND d.deal_id = ANY (the_ids) AND d.amount IS NOT NULL
+        ORDER BY coalesce(d.closed_at, prm.now()), d.deal_id
+        ON CONFLICT (program_id, deal_id, coalesce(line_no, 0), booking_no) WHERE kind = 'booked' AND deal_id IS NOT NULL DO NOTHING;
+      CONTINUE;
+    END IF;
     INSERT INTO prm.earning_event (program_id, kind, deal_id, line_no, partner_id, customer_id, product, product_family, deal_kind, quantity,
         amount, commissionable_amount, list_amount, cost, currency, occurred_at, registered, booking_no)
       SELECT d.program_id, 'booked', d.deal_id, l.line_no, d.partner_id, d.customer_id, coalesce(l.product, d.product),

@@ -66,12 +66,19 @@ ALTER TABLE prm.commission_rule ENABLE ALWAYS TRIGGER prm_definition_changed;
 -- Accrual: events become ledger entries, in the same transaction.
 
 CREATE OR REPLACE FUNCTION prm._accrue(program_id bigint, earning_event_ids bigint[]) RETURNS void
--- Rows are found by their keys, whatever the statistics say.
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $prm$
+-- Rows are found by their keys, whatever the statistics say. All events go in one piece: the engine locks plans, counts and first
+-- sales once, each in the order of its keys, and a second piece would lock smaller keys after greater ones, so that two statements
+-- that accrue at once could wait for each other. The engine reads facts and writes counts in slices instead; what stays in memory
+-- is about a kilobyte for each event.
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 DECLARE
   the_ids bigint[];
 BEGIN
+  -- For a few events one plan is as good as another, and making it would cost more than running it.
+  IF cardinality(_accrue.earning_event_ids) <= 20 THEN
+    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+  END IF;
   -- What has entries has had its turn: counting it again would be worse than writing it again.
   SELECT array_agg(i.earning_event_id) INTO the_ids FROM unnest(_accrue.earning_event_ids) AS i(earning_event_id)
     WHERE NOT EXISTS (SELECT 1 FROM prm.ledger l WHERE l.program_id = _accrue.program_id AND l.earning_event_id = i.earning_event_id OFFSET 0);
@@ -114,17 +121,20 @@ COMMENT ON FUNCTION prm._accrue(bigint, bigint[]) IS
 'Writes the ledger entries that the rules give for earning events, and what refunds among them take back: clawbacks where the cause stands on a statement, else reversals. Events that have entries are left as they are.';
 
 CREATE OR REPLACE FUNCTION prm._accrue_events() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 DECLARE
   batch record;
 BEGIN
   FOR batch IN
     SELECT n.program_id, array_agg(n.earning_event_id) AS ids, array_agg(DISTINCT n.kind) AS kinds,
-      bool_or(n.deal_id IS NOT NULL AND n.kind <> 'refunded') AS of_deals
+      array_agg(DISTINCT n.deal_id) FILTER (WHERE n.deal_id IS NOT NULL AND n.kind <> 'refunded') AS deals
     FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
   LOOP
-    IF batch.of_deals THEN
+    -- For a few events one plan is as good as another, and making it would cost more than running it.
+    PERFORM set_config('plan_cache_mode', CASE WHEN cardinality(batch.ids) <= 20 THEN 'force_generic_plan' ELSE 'auto' END, true);
+    IF EXISTS (SELECT 1 FROM unnest(batch.deals) AS i(deal_id)
+        CROSS JOIN LATERAL (SELECT 1 FROM prm.deal_partner p WHERE p.program_id = batch.program_id AND p.deal_id = i.deal_id LIMIT 1) p) THEN
       INSERT INTO prm.sales_credit (program_id, earning_event_id, credit_type, partner_id, weight, origin)
         SELECT e.program_id, e.earning_event_id, d.credit_type, d.partner_id, d.weight, 'deal'
         FROM (SELECT t.program_id, t.earning_event_id, t.deal_id FROM prm.earning_event t

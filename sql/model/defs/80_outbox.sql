@@ -61,6 +61,32 @@ COMMENT ON FUNCTION prm._outbox_rule_check() IS 'Refuses an outbox rule whose so
 CREATE OR REPLACE TRIGGER prm_outbox_rule_check BEFORE INSERT OR UPDATE ON prm.outbox_rule
   FOR EACH ROW EXECUTE FUNCTION prm._outbox_rule_check();
 
+CREATE OR REPLACE FUNCTION prm._message_fields(program_id bigint, machine text, subject_id bigint, fields text[]) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_document jsonb;
+BEGIN
+  -- A statement for each machine, so that each keeps its plan.
+  IF _message_fields.machine = 'deal' THEN
+    SELECT to_jsonb(t) INTO the_document FROM prm.deal t WHERE t.program_id = _message_fields.program_id AND t.deal_id = _message_fields.subject_id;
+  ELSIF _message_fields.machine = 'lead' THEN
+    SELECT to_jsonb(t) INTO the_document FROM prm.lead t WHERE t.program_id = _message_fields.program_id AND t.lead_id = _message_fields.subject_id;
+  ELSIF _message_fields.machine = 'partner' THEN
+    SELECT to_jsonb(t) INTO the_document FROM prm.partner t WHERE t.program_id = _message_fields.program_id AND t.partner_id = _message_fields.subject_id;
+  ELSIF _message_fields.machine = 'registration' THEN
+    SELECT to_jsonb(t) INTO the_document FROM prm.registration t WHERE t.program_id = _message_fields.program_id AND t.registration_id = _message_fields.subject_id;
+  END IF;
+  IF the_document IS NULL THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT jsonb_object_agg(f.name, coalesce(the_document -> f.name, 'null')) FROM unnest(_message_fields.fields) AS f(name));
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._message_fields(bigint, text, bigint, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION prm._message_fields(bigint, text, bigint, text[]) IS
+'The fields of a subject that an outbox rule puts into its messages; one that there is no column for is null. NULL where there is no such subject.';
+
 CREATE OR REPLACE FUNCTION prm._state_entered(program_id bigint, machine text, event text, from_state text, to_state text, subjects bigint[],
   subject_uuids uuid[], actor text, at timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
@@ -70,27 +96,34 @@ DECLARE
   the_common jsonb;
   rule record;
 BEGIN
-  -- What all messages of the batch have in common is made once. The reason stands in the history, which the trigger wrote just
-  -- before; a batch has one.
-  IF _state_entered.to_state IS NOT NULL AND EXISTS (
-      SELECT 1 FROM prm.outbox_rule r WHERE r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
-             AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)) THEN
-    the_common := jsonb_strip_nulls(jsonb_build_object('event', _state_entered.event, 'from_state', _state_entered.from_state,
-      'to_state', _state_entered.to_state, 'actor', _state_entered.actor, 'reason', CASE WHEN _state_entered.subjects IS NULL
-        THEN (SELECT h.reason FROM prm.state_history h WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine
-                AND h.subject_uuid = _state_entered.subject_uuids[1] ORDER BY h.history_id DESC LIMIT 1)
-        ELSE (SELECT h.reason FROM prm.state_history h WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine
-                AND h.subject_id = _state_entered.subjects[1] ORDER BY h.history_id DESC LIMIT 1) END));
+  IF _state_entered.to_state IS NOT NULL THEN
     FOR rule IN
       SELECT r.event_type, r.channel, r.fields FROM prm.outbox_rule r
       WHERE r.program_id = _state_entered.program_id AND r.source = _state_entered.machine AND r.is_active
         AND (r.event IS NULL OR r.event = _state_entered.event) AND (r.to_state IS NULL OR r.to_state = _state_entered.to_state)
       ORDER BY r.outbox_rule_id
     LOOP
+      -- What all messages of the batch have in common is made once. The reason stands in the history, which the trigger wrote just
+      -- before; a batch has one.
+      IF the_common IS NULL THEN
+        the_common := jsonb_strip_nulls(jsonb_build_object('event', _state_entered.event, 'from_state', _state_entered.from_state,
+          'to_state', _state_entered.to_state, 'actor', _state_entered.actor, 'reason', CASE WHEN _state_entered.subjects IS NULL
+            THEN (SELECT h.reason FROM prm.state_history h WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine
+                    AND h.subject_uuid = _state_entered.subject_uuids[1] ORDER BY h.history_id DESC LIMIT 1)
+            ELSE (SELECT h.reason FROM prm.state_history h WHERE h.program_id = _state_entered.program_id AND h.machine = _state_entered.machine
+                    AND h.subject_id = _state_entered.subjects[1] ORDER BY h.history_id DESC LIMIT 1) END));
+      END IF;
       IF rule.fields = '{}' OR _state_entered.machine NOT IN ('lead', 'deal', 'partner', 'registration') THEN
         INSERT INTO prm.outbox (program_id, aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, available_at)
         SELECT _state_entered.program_id, _state_entered.machine, u.id, rule.event_type, rule.channel, the_common, _state_entered.at, prm.now()
         FROM (SELECT unnest(_state_entered.subjects)::text AS id UNION ALL SELECT unnest(_state_entered.subject_uuids)::text) u;
+      ELSIF cardinality(_state_entered.subjects) <= 20 THEN
+        -- For a few rows a plan that is kept beats one that reads less.
+        INSERT INTO prm.outbox (program_id, aggregate_type, aggregate_id, event_type, channel, payload, occurred_at, available_at)
+        SELECT _state_entered.program_id, _state_entered.machine, u.id::text, rule.event_type, rule.channel, the_common || r.fields, _state_entered.at, prm.now()
+        FROM unnest(_state_entered.subjects) AS u(id)
+        CROSS JOIN LATERAL (SELECT prm._message_fields(_state_entered.program_id, _state_entered.machine, u.id, rule.fields) AS fields OFFSET 0) r
+        WHERE r.fields IS NOT NULL;
       ELSE
         -- Only the fields of the rule are read; making JSON of whole rows would cost more than the change of state itself. A
         -- column that was dropped since is null.
@@ -117,7 +150,10 @@ BEGIN
   PERFORM prm._hooks_run(_state_entered.program_id, _state_entered.machine, _state_entered.event, _state_entered.from_state, _state_entered.to_state,
     _state_entered.subjects, _state_entered.subject_uuids, _state_entered.actor, _state_entered.at);
 
-  IF _state_entered.machine = 'lead' AND _state_entered.event IS NOT NULL AND EXISTS (
+  IF _state_entered.machine <> 'lead' OR _state_entered.event IS NULL THEN
+    RETURN;
+  END IF;
+  IF EXISTS (
       -- The history names the version that judged the event; all subjects are on the same one.
       SELECT 1 FROM prm.machine_transition t
       WHERE t.program_id = _state_entered.program_id AND t.machine = 'lead'
