@@ -108,7 +108,13 @@ DECLARE
       {"metric": "response_hours", "label": "Median hours until a lead is qualified, last 12 months", "unit": "hours", "higher_is_better": false, "source": "built_in", "window_kind": "rolling_12_months"},
       {"metric": "certified_people", "label": "People with a valid certificate", "unit": "people", "source": "built_in", "window_kind": "point"},
       {"metric": "logins_30d", "label": "Logins, last 30 days", "unit": "count", "source": "pushed", "window_kind": "point"},
-      {"metric": "nps", "label": "Net promoter score of its customers", "unit": "points", "source": "pushed", "window_kind": "point"}
+      {"metric": "nps", "label": "Net promoter score of its customers", "unit": "points", "source": "pushed", "window_kind": "point"},
+      {"metric": "customer_nps", "label": "Net promoter score by its customers, last 12 months", "unit": "points", "source": "built_in", "window_kind": "rolling_12_months"},
+      {"metric": "partner_nps", "label": "Net promoter score by its own people, last 12 months", "unit": "points", "source": "built_in", "window_kind": "rolling_12_months"}
+    ],
+    "survey": [
+      {"survey": "customer_nps", "label": "Customers about their partner", "question": "How likely are you to recommend your partner?", "asks": "customer"},
+      {"survey": "partner_nps", "label": "Partners about the programme", "question": "How likely are you to recommend our partner programme?", "asks": "partner"}
     ]
   }$template$;
   the_reseller constant jsonb := $template${

@@ -16,11 +16,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
         'benefit_grant', 'health_snapshot', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
         'timer', 'lead_answer_history', 'review_round', 'statement', 'statement_line', 'statement_share', 'ledger_open', 'settlement_calendar', 'payout', 'payout_statement') THEN 'SELECT'
-      WHEN c.relname IN ('review_decision', 'ledger_hold', 'dispute', 'payout_request') THEN 'SELECT, INSERT'
+      WHEN c.relname IN ('review_decision', 'ledger_hold', 'dispute', 'payout_request', 'survey_response') THEN 'SELECT, INSERT'
       WHEN c.relname = 'risk_event' THEN 'SELECT, INSERT, UPDATE'
       WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'
       WHEN c.relname IN ('partner', 'partner_user', 'customer', 'product', 'lead', 'deal', 'deal_line', 'deal_partner', 'registration', 'earning_event',
-        'sales_credit', 'subscription', 'metric_value', 'certificate', 'enrolment', 'external_id', 'outbox', 'task') THEN 'SELECT, INSERT, UPDATE'
+        'sales_credit', 'subscription', 'metric_value', 'certificate', 'enrolment', 'external_id', 'outbox', 'task', 'survey_wave', 'survey_ask') THEN 'SELECT, INSERT, UPDATE'
       WHEN c.relname = 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE'
       ELSE 'SELECT'
     END,

@@ -114,6 +114,10 @@ BEGIN
         GROUP BY u.partner_id) s ON s.partner_id = i.partner_id;
   END IF;
 
+  IF the_names && ARRAY['nps', 'customer_nps', 'partner_nps'] THEN
+    RETURN QUERY SELECT v.partner_id, v.metric, v.value, v.observed_at FROM prm._survey_metrics(_metric_values.program_id, the_ids, _metric_values.moment, the_names) v;
+  END IF;
+
   -- One look into the index for each partner and metric, however long the history of values is.
   RETURN QUERY
     SELECT i.partner_id, m.metric, v.value, v.observed_at

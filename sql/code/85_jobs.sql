@@ -4,10 +4,10 @@
 
 CREATE FUNCTION prm._job_names() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'tier_due', 'tiers', 'health', 'risk_review', 'machine_versions', 'outbox_purge',
+$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'tier_due', 'tiers', 'health', 'risk_review', 'machine_versions', 'surveys', 'outbox_purge',
   'timer_purge', 'job_log'] $prm$;
 COMMENT ON FUNCTION prm._job_names() IS
-'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, risks expires risk events, tier_due looks again at partners that won deals, tiers, health, risk_review (duplicate and barred accounts) and machine_versions (which older versions of machines still have rows) run once per business day, outbox_purge and timer_purge forget what the programme''s retention says, job_log forgets old runs.';
+'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, risks expires risk events, tier_due looks again at partners that won deals, tiers, health, risk_review (duplicate and barred accounts) machine_versions (which older versions of machines still have rows) and surveys (waves whose turn it is, and who is to be asked) run once per business day, outbox_purge and timer_purge forget what the programme''s retention says, job_log forgets old runs.';
 
 CREATE FUNCTION prm._job_programs(program_id bigint) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -56,6 +56,8 @@ BEGIN
       SELECT count(*) INTO the_count FROM (
         SELECT DISTINCT m.machine FROM prm.machine m WHERE m.program_id = _job_work.program_id AND m.has_rows AND NOT m.is_current) o
       CROSS JOIN LATERAL prm._refresh_versions(o.machine, _job_work.program_id);
+    WHEN 'surveys' THEN
+      the_count := prm._work_surveys(_job_work.program_id);
     WHEN 'outbox_purge' THEN
       WITH old AS (
         SELECT o.outbox_id FROM prm.outbox o
@@ -115,7 +117,7 @@ BEGIN
   UPDATE prm.job_run r SET outcome = 'failed', ended_at = clock_timestamp(), message = 'its session ended before it did'
     WHERE r.program_id = _job_step.program_id AND r.job = _job_step.job AND r.outcome = 'running'
       AND r.started_at < clock_timestamp() - interval '1 day' AND r.job_run_id IS DISTINCT FROM the_run;
-  IF _job_step.job IN ('tiers', 'health', 'risk_review', 'machine_versions') AND EXISTS (SELECT 1 FROM prm.job_run r
+  IF _job_step.job IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys') AND EXISTS (SELECT 1 FROM prm.job_run r
       WHERE r.program_id = _job_step.program_id AND r.job = _job_step.job AND r.business_day = the_day AND r.outcome = 'done') THEN
     INSERT INTO prm.job_run (program_id, job, business_day, ended_at, outcome, message)
       VALUES (_job_step.program_id, _job_step.job, the_day, clock_timestamp(), 'nothing_due', 'done already on this business day');
@@ -140,12 +142,12 @@ BEGIN
       RETURN NULL;
   END;
 
-  IF _job_step.job NOT IN ('tiers', 'health', 'risk_review', 'machine_versions') AND the_count >= the_batch THEN
+  IF _job_step.job NOT IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys') AND the_count >= the_batch THEN
     UPDATE prm.job_run r SET done = r.done + the_count WHERE r.program_id = _job_step.program_id AND r.job_run_id = the_run;
     RETURN the_run;
   END IF;
   UPDATE prm.job_run r SET done = r.done + the_count, ended_at = clock_timestamp(),
-    outcome = CASE WHEN r.done + the_count > 0 OR r.job IN ('tiers', 'health', 'risk_review', 'machine_versions') THEN 'done' ELSE 'nothing_due' END
+    outcome = CASE WHEN r.done + the_count > 0 OR r.job IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys') THEN 'done' ELSE 'nothing_due' END
     WHERE r.program_id = _job_step.program_id AND r.job_run_id = the_run;
   RETURN NULL;
 END
