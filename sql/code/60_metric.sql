@@ -118,6 +118,10 @@ BEGIN
     RETURN QUERY SELECT v.partner_id, v.metric, v.value, v.observed_at FROM prm._survey_metrics(_metric_values.program_id, the_ids, _metric_values.moment, the_names) v;
   END IF;
 
+  IF the_names && ARRAY['logins_30d', 'content_use_30d', 'key_activities_30d', 'active_days_30d'] THEN
+    RETURN QUERY SELECT v.partner_id, v.metric, v.value, v.observed_at FROM prm._usage_metrics(_metric_values.program_id, the_ids, _metric_values.moment, the_names) v;
+  END IF;
+
   -- One look into the index for each partner and metric, however long the history of values is.
   RETURN QUERY
     SELECT i.partner_id, m.metric, v.value, v.observed_at

@@ -4,10 +4,10 @@
 
 CREATE FUNCTION prm._job_names() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'tier_due', 'tiers', 'health', 'risk_review', 'machine_versions', 'surveys', 'outbox_purge',
+$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'tier_due', 'tiers', 'health', 'risk_review', 'machine_versions', 'surveys', 'usage', 'recognition', 'outbox_purge',
   'timer_purge', 'job_log'] $prm$;
 COMMENT ON FUNCTION prm._job_names() IS
-'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, risks expires risk events, tier_due looks again at partners that won deals, tiers, health, risk_review (duplicate and barred accounts) machine_versions (which older versions of machines still have rows) and surveys (waves whose turn it is, and who is to be asked) run once per business day, outbox_purge and timer_purge forget what the programme''s retention says, job_log forgets old runs.';
+'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, risks expires risk events, tier_due looks again at partners that won deals, tiers, health, risk_review (duplicate and barred accounts) machine_versions (which older versions of machines still have rows), surveys (waves whose turn it is, and who is to be asked), usage (drops and their rescue tasks) and recognition (badges, missions, campaigns, streaks) run once per business day, outbox_purge and timer_purge forget what the programme''s retention says, job_log forgets old runs.';
 
 CREATE FUNCTION prm._job_programs(program_id bigint) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -58,6 +58,10 @@ BEGIN
       CROSS JOIN LATERAL prm._refresh_versions(o.machine, _job_work.program_id);
     WHEN 'surveys' THEN
       the_count := prm._work_surveys(_job_work.program_id);
+    WHEN 'usage' THEN
+      the_count := prm._work_usage(_job_work.program_id);
+    WHEN 'recognition' THEN
+      the_count := prm.refresh_recognition(_job_work.program_id);
     WHEN 'outbox_purge' THEN
       WITH old AS (
         SELECT o.outbox_id FROM prm.outbox o
@@ -117,7 +121,7 @@ BEGIN
   UPDATE prm.job_run r SET outcome = 'failed', ended_at = clock_timestamp(), message = 'its session ended before it did'
     WHERE r.program_id = _job_step.program_id AND r.job = _job_step.job AND r.outcome = 'running'
       AND r.started_at < clock_timestamp() - interval '1 day' AND r.job_run_id IS DISTINCT FROM the_run;
-  IF _job_step.job IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys') AND EXISTS (SELECT 1 FROM prm.job_run r
+  IF _job_step.job IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys', 'usage', 'recognition') AND EXISTS (SELECT 1 FROM prm.job_run r
       WHERE r.program_id = _job_step.program_id AND r.job = _job_step.job AND r.business_day = the_day AND r.outcome = 'done') THEN
     INSERT INTO prm.job_run (program_id, job, business_day, ended_at, outcome, message)
       VALUES (_job_step.program_id, _job_step.job, the_day, clock_timestamp(), 'nothing_due', 'done already on this business day');
@@ -142,12 +146,12 @@ BEGIN
       RETURN NULL;
   END;
 
-  IF _job_step.job NOT IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys') AND the_count >= the_batch THEN
+  IF _job_step.job NOT IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys', 'usage', 'recognition') AND the_count >= the_batch THEN
     UPDATE prm.job_run r SET done = r.done + the_count WHERE r.program_id = _job_step.program_id AND r.job_run_id = the_run;
     RETURN the_run;
   END IF;
   UPDATE prm.job_run r SET done = r.done + the_count, ended_at = clock_timestamp(),
-    outcome = CASE WHEN r.done + the_count > 0 OR r.job IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys') THEN 'done' ELSE 'nothing_due' END
+    outcome = CASE WHEN r.done + the_count > 0 OR r.job IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys', 'usage', 'recognition') THEN 'done' ELSE 'nothing_due' END
     WHERE r.program_id = _job_step.program_id AND r.job_run_id = the_run;
   RETURN NULL;
 END
@@ -178,7 +182,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON PROCEDURE prm.run_jobs(bigint) IS
-'Does everything that time makes due, for one programme or (NULL) all: ended outbox leases, deadlines, subscription periods, risk events that expire, tiers after wins, and once per business day all tiers, the health snapshots and the look for duplicate accounts; forgets delivered messages and ended deadlines after the programme''s outbox_retention and timer_retention. Commits after every batch, so it cannot be called inside a transaction; may run twice or in parallel without harm; logged in job_run. For the owner of schema prm.';
+'Does everything that time makes due, for one programme or (NULL) all: ended outbox leases, deadlines, subscription periods, risk events that expire, tiers after wins, and once per business day all tiers, the health snapshots, the look for duplicate accounts, surveys, drops of usage, and recognition; forgets delivered messages and ended deadlines after the programme''s outbox_retention and timer_retention. Commits after every batch, so it cannot be called inside a transaction; may run twice or in parallel without harm; logged in job_run. For the owner of schema prm.';
 
 CREATE FUNCTION prm.schedule_jobs(program_id bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
