@@ -7,9 +7,12 @@
  *   earning_fact.c    the facts, read set-wise: events and documents; earning_credit.c: products and credits; earning_partner.c: chains
  *                     of parents, what was true of each partner then, enrolments, metrics
  *   earning_match.c   which rules match which credit at which level, and why the others do not
- *   earning_state.c   attained amounts, used caps and first sales: locked in key order, read, and written back set-wise
- *   earning_pay.c     what the matching rules pay, event by event in order
- *   earning_refund.c  what a refund takes back
+ *   earning_state.c   attained amounts and used caps: locked in key order, read, and written back set-wise; earning_start.c: first
+ *                     sales; earning_count.c: both in memory; earning_query.c: statements over arrays
+ *   earning_pay.c     what the matching rules pay, event by event in order; earning_evaluate.c: what one rule gives; earning_cap.c:
+ *                     what caps leave; earning_load.c: rates of exchange and quotas
+ *   earning_refund.c  what a refund takes back; earning_origin.c: what the refunded events earned
+ *   earning_ban.c     what a ban gave back of used caps, for replays
  *   earning_replay.c  what a replay counts, for recalculations
  *   earning_money.c   exact arithmetic on numerics, rates of exchange, rounding
  *

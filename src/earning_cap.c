@@ -96,9 +96,17 @@ prm_cap_use(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row, Datum amou
 	return uses;
 }
 
+/* Why a row is smaller than what the rule gives, or is none. */
 const char *
 prm_cap_reason(const PrmAttempt *attempt, const PrmOutcome *row)
 {
-	return psprintf("the cap of %s %s is used up to %s", prm_money_text(attempt->rule->cap_amount.value),
-					attempt->rule->plan->currency, prm_money_text(row->cap_used_before.value));
+	static const char *const windows[] = {"", " a month", " a half month", " a quarter", " a half year", " a year"};
+	const PrmRule *rule = attempt->rule;
+	const char *cap = prm_money_text(rule->cap_amount.value);
+	const char *window = rule->cap_scope == PRM_CAP_EVENT ? " an event" : windows[rule->cap_window];
+	Datum room = prm_numeric_minus(rule->cap_amount.value, row->cap_used_before.value);
+
+	if (prm_numeric_sign(room) <= 0)
+		return psprintf("the cap of %s %s%s is used up", cap, rule->plan->currency, window);
+	return psprintf("the cap of %s %s%s leaves only %s", cap, rule->plan->currency, window, prm_money_text(room));
 }

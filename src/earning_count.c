@@ -8,6 +8,8 @@
  */
 #include "earning_pay.h"
 
+#include "utils/builtins.h"
+
 /* ---- texts in keys --------------------------------------------------------------------------------------------------- */
 
 /* A run meets few credit types and components, so they are looked for one by one. The first text is ''. */
@@ -20,7 +22,15 @@ prm_text_number(PrmEarningState *state, const char *text)
 		if (strcmp(lfirst(cell), text) == 0)
 			return foreach_current_index(cell);
 	state->texts = lappend(state->texts, pstrdup(text));
+	state->text_values = lappend(state->text_values, cstring_to_text(text));
 	return list_length(state->texts) - 1;
+}
+
+/* The same as a value of type text, which all that name it share. */
+Datum
+prm_text_value(PrmEarningState *state, int number)
+{
+	return PointerGetDatum(list_nth(state->text_values, number));
 }
 
 const char *

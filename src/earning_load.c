@@ -46,7 +46,7 @@ typedef struct QuotaEntry
 
 /* The latest rate of each direction; ours is the direct one, if there is any. */
 static const char *const rates_query =
-	"SELECT k.n, d.rate, i.rate FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) WITH ORDINALITY"
+	"SELECT k.n, d.rate, i.rate FROM unnest($2, $3, $4) WITH ORDINALITY"
 	" AS k(from_currency, to_currency, day, n)"
 	" LEFT JOIN LATERAL (SELECT r.rate FROM prm.exchange_rate r WHERE r.program_id OPERATOR(pg_catalog.=) $1"
 	" AND r.from_currency OPERATOR(pg_catalog.=) k.from_currency AND r.to_currency OPERATOR(pg_catalog.=) k.to_currency"
@@ -57,7 +57,7 @@ static const char *const rates_query =
 
 static const char *const quotas_query =
 	"SELECT k.n, q.amount, pg_catalog.lower(q.valid), pg_catalog.upper(q.valid), p.joined_on"
-	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) WITH ORDINALITY"
+	" FROM unnest($2, $3, $4) WITH ORDINALITY"
 	" AS k(partner_id, measure, window_kind, n)"
 	" CROSS JOIN LATERAL (SELECT t.amount, t.valid FROM prm.quota t WHERE t.program_id OPERATOR(pg_catalog.=) $1"
 	" AND t.partner_id OPERATOR(pg_catalog.=) k.partner_id AND t.measure OPERATOR(pg_catalog.=) k.measure"

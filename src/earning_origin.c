@@ -14,7 +14,8 @@
 	" t WHERE t.program_id OPERATOR(pg_catalog.=) $1 AND t." key " OPERATOR(pg_catalog.=) k.id OFFSET 0) i " more
 
 static const char *const events_query =
-	EACH("i.earning_event_id, i.amount, i.currency, i.legal_entity, i.occurred_at", "prm.earning_event", "earning_event_id", "");
+	EACH("i.earning_event_id, i.amount, i.currency, i.legal_entity, i.occurred_at, i.customer_id", "prm.earning_event",
+		 "earning_event_id", "");
 
 /* All refunds of them, in the order in which they were stored. */
 static const char *const refunds_query = EACH("i.applies_to_id, i.earning_event_id, i.occurred_at, i.amount", "prm.earning_event",
@@ -31,7 +32,9 @@ static const char *const rows_query =
 
 static const char *const given_back_query =
 	EACH("i.cause_entry_id, i.earning_event_id, i.amount", "prm.ledger", "cause_entry_id",
-		 "WHERE i.kind OPERATOR(pg_catalog.=) ANY (ARRAY['reversal', 'clawback'])");
+		 "WHERE i.kind OPERATOR(pg_catalog.=) ANY (ARRAY['reversal', 'clawback'])"
+		 /* What a ban canceled was not given back: it goes on being canceled, whatever is refunded. */
+		 " AND i.idempotency_key OPERATOR(pg_catalog.!~~) 'cancel/%'");
 
 /* What recalculations found missing or too much in reversals: it is given back, too. */
 static const char *const mended_query =
@@ -413,9 +416,40 @@ book_counts(PrmEarningRun *run)
 	return false;
 }
 
+/* What attained and was paid nothing used no cap; what is unwound of it lowers the caps all the same. */
+static void
+note_unused_caps(PrmEarningRun *run, const PrmOriginal *original, PrmEarned *earned)
+{
+	const PrmRule *rule = earned->rule;
+	int windows = prm_plan_facts(run, rule->plan)->cap_windows;
+	PrmCountKey keys[PRM_WINDOW_YEAR + 2];
+	int count = 0;
+
+	if (!earned->has_attained || rule->accumulate != PRM_ACCUMULATE_CUMULATIVE || earned->caps != NIL)
+		return;
+	if (rule->cap_amount.given && rule->cap_scope != PRM_CAP_PLAN &&
+		prm_cap_key(run, rule, earned->partner_id, original->customer_id, original->earned_on, &keys[count]))
+		count++;
+	for (int kind = 0; windows >> kind != 0; kind++)
+		if ((windows & 1 << kind) != 0)
+			keys[count++] = prm_plan_cap_key(run, rule->plan, kind, original->earned_on);
+	for (int i = 0; i < count; i++)
+	{
+		PrmCapUse *use = palloc(sizeof(PrmCapUse));
+
+		use->key = keys[i];
+		use->amount = prm_numeric_int(0);
+		earned->caps = lappend(earned->caps, use);
+		(void) prm_count_at(run, &use->key, 0);
+	}
+}
+
 static void
 read_originals(PrmEarningRun *run, Datum ids)
 {
+	HASH_SEQ_STATUS scan;
+	PrmOriginal *original;
+	ListCell *cell;
 	static PrmKept event_plan = {"earning_event"}, refund_plan = {"earning_event"};
 	List *entries = NIL;
 
@@ -431,6 +465,7 @@ read_originals(PrmEarningRun *run, Datum ids)
 		original->legal_entity = text_at(4);
 		original->occurred_at = DatumGetTimestampTz(value_at(5, &isnull));
 		original->earned_on = prm_business_day(run->book, original->occurred_at);
+		original->customer_id = id_at(6);
 	}
 	query(run, &refund_plan, refunds_query, ids);
 	for (uint64 i = 0; go_to(i); i++)
@@ -463,6 +498,10 @@ read_originals(PrmEarningRun *run, Datum ids)
 	{
 		read_counts(run, ids);
 		read_breakage(run, ids);
+		hash_seq_init(&scan, run->state->originals);
+		while ((original = hash_seq_search(&scan)) != NULL)
+			foreach (cell, original->earned)
+				note_unused_caps(run, original, lfirst(cell));
 	}
 }
 
@@ -513,6 +552,7 @@ prm_originals_load(PrmEarningRun *run)
 		original->legal_entity = event->legal_entity;
 		original->occurred_at = event->occurred_at;
 		original->earned_on = event->earned_on;
+		original->customer_id = event->customer_id;
 		count--;
 	}
 	ids = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * Max(count, 1));
@@ -557,5 +597,6 @@ prm_original_note(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *row, Datu
 		earned->measure = attempt->measure.value;
 		earned->basis = attempt->basis.value;
 	}
+	note_unused_caps(run, original, earned);
 	original->earned = lappend(original->earned, earned);
 }

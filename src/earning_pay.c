@@ -245,7 +245,7 @@ pay_winner(PrmEarningRun *run, PrmAttempt *attempt, List **paid)
 	if (prm_numeric_compare(allowed, attempt->money) < 0)
 	{
 		row->reason_code = "capped";
-		row->reason = psprintf("%s, of which only the rest is paid", prm_cap_reason(attempt, row));
+		row->reason = prm_cap_reason(attempt, row);
 		row->unpaid_amount = prm_money(prm_numeric_minus(paid_out(run, attempt, attempt->money), amount));
 		add_breakage(run, row);
 	}
@@ -536,6 +536,7 @@ prm_earning_pay(PrmEarningRun *run)
 		PrmEvent *event = lfirst(cell);
 
 		CHECK_FOR_INTERRUPTS();
+		prm_canceled_until(run, event->stored_at);
 		if (event->is_refund)
 			prm_earning_refund(run, event);
 		else
@@ -545,6 +546,7 @@ prm_earning_pay(PrmEarningRun *run)
 				prm_original_passed(run, event);
 		}
 	}
+	prm_canceled_until(run, DT_NOEND);
 	if (run->mode == PRM_EARNING_ACCRUE)
 		number_rows(run);
 	MemoryContextSwitchTo(caller);

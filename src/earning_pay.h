@@ -134,6 +134,7 @@ typedef struct PrmOriginal
 	bool given;	   /* read from the ledger, or passed by this run */
 	bool in_run;   /* this run pays it: what it earned is noted, not read */
 	bool passed_own; /* while its refunds are read: one of this run was among them */
+	int64 customer_id; /* 0 = none */
 	PrmMoney amount;
 	TimestampTz occurred_at;
 	DateADT earned_on;
@@ -149,6 +150,7 @@ struct PrmEarningState
 	bool stateful;	  /* some rule of the plans that take part counts up, is capped, or recurs */
 	bool has_refunds; /* some event of the run is a refund */
 	List *texts;	  /* char *: each has a number, its place */
+	List *text_values; /* text *: the same */
 	HTAB *counts;	  /* PrmCount */
 	HTAB *starts;	  /* PrmStart */
 	HTAB *rates;	  /* of earning_load.c */
@@ -161,6 +163,9 @@ struct PrmEarningState
 	List *breakage;	  /* PrmOutcome * */
 	List *event_caps; /* caps of the event under way */
 	List *plans;	  /* PrmPlanFacts * */
+	struct PrmCanceled *canceled; /* earning_ban.c: in the order in which it was recorded */
+	int64 canceled_count;
+	int64 canceled_next;
 };
 
 /* earning_money.c */
@@ -178,6 +183,7 @@ extern const char *prm_money_text(Datum amount);
 /* earning_count.c: counts and first sales in memory */
 extern int prm_text_number(PrmEarningState *state, const char *text);
 extern const char *prm_text_of(PrmEarningState *state, int number);
+extern Datum prm_text_value(PrmEarningState *state, int number);
 extern PrmCountKey prm_attained_key(PrmEarningRun *run, const PrmRule *rule, int64 partner_id, const char *credit_type, DateADT day);
 extern bool prm_cap_key(PrmEarningRun *run, const PrmRule *rule, int64 partner_id, int64 customer_id, DateADT day, PrmCountKey *key);
 extern const PrmPlanFacts *prm_plan_facts(PrmEarningRun *run, const PrmPlan *plan);
@@ -185,6 +191,10 @@ extern PrmCountKey prm_plan_cap_key(PrmEarningRun *run, const PrmPlan *plan, Prm
 extern PrmCount *prm_count_at(PrmEarningRun *run, const PrmCountKey *key, int64 event_id);
 extern void prm_count_add(PrmEarningRun *run, PrmCount *count, int64 event_id, PrmOutcome *outcome, Datum amount, Datum basis);
 extern PrmStart *prm_start_of(PrmEarningRun *run, const PrmPlan *plan, const char *component, int64 partner_id, int64 customer_id);
+
+/* earning_ban.c: what a ban canceled, for replays */
+extern void prm_canceled_load(PrmEarningRun *run);
+extern void prm_canceled_until(PrmEarningRun *run, TimestampTz moment);
 
 /* earning_load.c: what is read beside the counts. need notes, fetch reads all that was noted; what was not is read when asked for */
 extern void prm_rate_need(PrmEarningRun *run, const char *from, const char *to, DateADT day);

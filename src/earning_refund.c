@@ -76,6 +76,15 @@ progress_of(PrmEarningRun *run, const PrmPlan *plan, const PrmOriginal *original
 	return progress;
 }
 
+/* A row that others made smaller than what the rule gives goes back in proportion, as rows of rules that add nothing up do. */
+static bool
+is_unwound(const PrmEarned *earned)
+{
+	return earned->has_attained && earned->rule->accumulate == PRM_ACCUMULATE_CUMULATIVE &&
+		   (earned->level == 0 || (earned->rule->override_mode != PRM_OVERRIDE_DIFFERENTIAL &&
+								   earned->rule->override_mode != PRM_OVERRIDE_LOWER_OF_PLANS));
+}
+
 static void
 lower_caps(PrmEarningRun *run, const PrmEarned *earned, const PrmEvent *refund, PrmOutcome *row, const Progress *progress,
 		   Datum unwound, Datum freed)
@@ -189,7 +198,7 @@ take_back(PrmEarningRun *run, PrmEvent *refund, const PrmOriginal *original, Prm
 		measure = part_added(earned->measure, &progress);
 		basis = part_added(earned->basis, &progress);
 	}
-	if (earned->has_attained && rule->accumulate == PRM_ACCUMULATE_CUMULATIVE)
+	if (is_unwound(earned))
 	{
 		PrmRate rate = earned->rate;
 

@@ -56,6 +56,9 @@ static const char *const store_entries_query =
 	" pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
 	" pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), $16";
 
+/* So much is put into arrays at once, however large the run is. */
+#define ENTRIES_AT_ONCE 20000
+
 static const char *const known_breakage_query =
 	"SELECT DISTINCT i.earning_event_id, i.plan_id FROM (SELECT b.earning_event_id, b.plan_id FROM prm.breakage b"
 	" WHERE b.program_id OPERATOR(pg_catalog.=) $1 AND b.earning_event_id OPERATOR(pg_catalog.>=) $3"
@@ -75,12 +78,12 @@ static const char *const purposes[] = {"attained", "cap"};
 static void
 set_key(PrmEarningRun *run, PrmColumns *columns, const PrmCountKey *key)
 {
-	prm_set_column(columns, 0, CStringGetTextDatum(purposes[key->purpose]), true);
+	prm_set_column(columns, 0, prm_text_value(run->state, prm_text_number(run->state, purposes[key->purpose])), true);
 	prm_set_column(columns, 1, Int64GetDatum(key->lineage_id), true);
 	prm_set_column(columns, 2, Int64GetDatum(key->plan_id), true);
 	prm_set_column(columns, 3, Int64GetDatum(key->partner_id), true);
 	prm_set_column(columns, 4, Int64GetDatum(key->customer_id), true);
-	prm_set_column(columns, 5, CStringGetTextDatum(prm_text_of(run->state, key->credit_type)), true);
+	prm_set_column(columns, 5, prm_text_value(run->state, key->credit_type), true);
 	prm_set_column(columns, 6, DateADTGetDatum(key->window_start), true);
 }
 
@@ -296,7 +299,7 @@ prm_earning_state_load(PrmEarningRun *run)
 	ListCell *candidate_cell;
 
 	run->state = state;
-	state->texts = list_make1("");
+	(void) prm_text_number(state, "");
 	state->counts = table_of("prm counts", sizeof(PrmCountKey), sizeof(PrmCount));
 	state->starts = table_of("prm first sales", sizeof(PrmStartKey), sizeof(PrmStart));
 	foreach (cell, run->plans)
@@ -332,6 +335,8 @@ prm_earning_state_load(PrmEarningRun *run)
 		if (run->mode != PRM_EARNING_DEAL)
 			load_past(run);
 	}
+	else
+		prm_canceled_load(run);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -366,7 +371,7 @@ store_counts(PrmEarningRun *run)
 	}
 	prm_run_query(run, &count_plan, store_counts_query, key_types, columns, NULL, SPI_OK_INSERT);
 
-	columns = prm_columns(14, list_length(state->entries));
+	columns = prm_columns(14, Min(list_length(state->entries), ENTRIES_AT_ONCE));
 	foreach (cell, state->entries)
 	{
 		PrmCountEntry *entry = lfirst(cell);
@@ -380,9 +385,12 @@ store_counts(PrmEarningRun *run)
 		prm_set_column(columns, 11, entry->basis, true);
 		prm_set_column(columns, 12, entry->amount_before, true);
 		prm_set_column(columns, 13, entry->basis_before, true);
-		columns->rows++;
+		if (++columns->rows == ENTRIES_AT_ONCE || lnext(state->entries, cell) == NULL)
+		{
+			prm_run_query(run, &entry_plan, store_entries_query, entry_types, columns, &run->recorded_at, SPI_OK_INSERT);
+			columns->rows = 0;
+		}
 	}
-	prm_run_query(run, &entry_plan, store_entries_query, entry_types, columns, &run->recorded_at, SPI_OK_INSERT);
 }
 
 /* An accrual that is repeated tells nothing twice: the events and plans that have breakage already; NULL: none. */

@@ -80,7 +80,7 @@ static const char *const target_query =
 
 static HTAB *targets = NULL;
 static SPIPlanPtr target_plan = NULL;
-static PrmTarget own_targets[6];
+static PrmTarget own_targets[7];
 
 /* The table that is named in statements: of a partition the partitioned one at the top. */
 Oid
@@ -158,7 +158,8 @@ own_target(const char *machine)
 {
 	static const char *const names[][2] = {
 		{"lead", "lead_id"}, {"deal", "deal_id"}, {"partner", "partner_id"},
-		{"registration", "registration_id"}, {"statement", "statement_id"}, {"payout", "payout_id"}};
+		{"registration", "registration_id"}, {"statement", "statement_id"}, {"payout", "payout_id"},
+		{"mdf_request", "request_id"}};
 
 	StaticAssertStmt(lengthof(names) == lengthof(own_targets), "each of the model's tables with a machine has a place");
 	for (int i = 0; i < lengthof(names); i++)

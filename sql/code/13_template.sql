@@ -45,6 +45,15 @@ DECLARE
         "negotiation": {"on": {"win": {"target": "won", "required": ["amount"]}, "lose": {"target": "lost"}}},
         "won": {"type": "final", "category": "won"},
         "lost": {"type": "final", "category": "lost"}}},
+      "mdf_request": {"initial": "requested", "states": {
+        "requested": {"on": {"approve": {"target": "approved", "actor": "vendor"}, "reject": {"target": "rejected", "actor": "vendor", "reason": true}}},
+        "approved": {"on": {"claim": {"target": "claimed"}, "claim_late": {"target": "rejected_late"}, "expire": {"target": "expired", "actor": "vendor"},
+                            "reject": {"target": "rejected", "actor": "vendor", "reason": true}}},
+        "claimed": {"on": {"reimburse": {"target": "reimbursed", "actor": "vendor"}, "reject": {"target": "rejected", "actor": "vendor", "reason": true}}},
+        "reimbursed": {"type": "final", "category": "won"},
+        "rejected": {"type": "final", "category": "lost"},
+        "rejected_late": {"type": "final", "category": "lost"},
+        "expired": {"type": "final", "category": "lost"}}},
       "registration": {"initial": "draft", "states": {
         "draft": {"on": {"submit": {"target": "submitted"}, "cancel": {"target": "canceled"}}},
         "submitted": {"on": {"review": {"target": "under_review", "actor": "vendor"},

@@ -46,11 +46,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 $prm$;
 COMMENT ON FUNCTION prm._part_reason(prm.commission_part) IS 'A part of a commission in words.';
 
-CREATE FUNCTION prm._winner_steps(winner prm.earning_outcome, program_id bigint) RETURNS SETOF prm.commission_explanation
+CREATE FUNCTION prm._winner_steps(won_row prm.earning_outcome, program_id bigint) RETURNS SETOF prm.commission_explanation
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  winner prm.earning_outcome := _winner_steps.winner;
+  winner prm.earning_outcome := _winner_steps.won_row;
   rule prm.commission_rule;
   started prm.recurring_start;
   the_plan_currency text;
@@ -236,9 +236,9 @@ BEGIN
     FROM prm.ledger l
     LEFT JOIN prm.commission_plan p ON p.program_id = l.program_id AND p.plan_id = l.plan_id
     LEFT JOIN LATERAL (SELECT sum(i.amount) AS amount FROM prm.ledger i WHERE i.program_id = refund.program_id AND i.cause_entry_id = l.entry_id
-      AND i.earning_event_id = refund.earning_event_id AND i.kind IN ('reversal', 'clawback')) g ON true
+      AND i.earning_event_id = refund.earning_event_id AND i.kind IN ('reversal', 'clawback') AND i.idempotency_key NOT LIKE 'cancel/%') g ON true
     LEFT JOIN LATERAL (SELECT sum(i.amount) AS amount FROM prm.ledger i WHERE i.program_id = refund.program_id AND i.cause_entry_id = l.entry_id
-      AND i.earning_event_id <> refund.earning_event_id AND i.kind IN ('reversal', 'clawback')
+      AND i.earning_event_id <> refund.earning_event_id AND i.kind IN ('reversal', 'clawback') AND i.idempotency_key NOT LIKE 'cancel/%'
       AND i.entry_id < coalesce((SELECT min(n.entry_id) FROM prm.ledger n WHERE n.program_id = refund.program_id AND n.earning_event_id = refund.earning_event_id), i.entry_id + 1)) b ON true
     WHERE l.program_id = refund.program_id AND l.earning_event_id = refund.applies_to_id AND l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee')
     ORDER BY l.entry_id

@@ -43,8 +43,8 @@ COMMENT ON FUNCTION prm._credit_shares(bigint) IS 'The shares of all credits of 
 
 CREATE FUNCTION prm._bracket_pays(schedule prm.commission_schedule, measure numeric, basis numeric) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
-  SELECT CASE WHEN p.rate IS NULL THEN p.commission ELSE p.rate * _bracket_pays.basis END
-  FROM prm.commission_parts(_bracket_pays.schedule, _bracket_pays.measure) p ORDER BY p.upper DESC NULLS FIRST LIMIT 1
+  SELECT CASE WHEN (p.part).rate IS NULL THEN (p.part).commission ELSE (p.part).rate * _bracket_pays.basis END
+  FROM (SELECT prm.commission_parts(_bracket_pays.schedule, _bracket_pays.measure) AS part) p ORDER BY (p.part).upper DESC NULLS FIRST LIMIT 1
 $prm$;
 COMMENT ON FUNCTION prm._bracket_pays(prm.commission_schedule, numeric, numeric) IS 'What the bracket in which measure lies pays on basis: its rate of it, or its fixed amount.';
 
@@ -64,7 +64,7 @@ BEGIN
     LEFT JOIN prm.recurring_start s ON s.program_id = _audit_entries.program_id AND s.plan_id = r.plan_id AND s.component = r.component
       AND s.partner_id = l.partner_id AND s.customer_id = e.customer_id AND r.recurring_policy = 'first_sale'
     CROSS JOIN LATERAL (VALUES
-      ('event', CASE WHEN l.kind IN ('commission', 'override', 'reversal', 'clawback') AND e.earning_event_id IS NULL THEN 'it names no event' END),
+      ('event', CASE WHEN l.kind IN ('commission', 'override', 'reversal', 'clawback') AND e.earning_event_id IS NULL AND l.idempotency_key NOT LIKE 'cancel/%' THEN 'it names no event' END),
       ('event_kind', CASE WHEN l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee') AND e.kind <> p.earn_on
         THEN format('the event is of kind %s, plan %s earns on %s', e.kind, p.plan_id, p.earn_on) END),
       ('rule', CASE
@@ -91,7 +91,7 @@ BEGIN
       ('recurring', CASE WHEN l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee') AND s.rule_id = r.rule_id AND r.recurring_months IS NOT NULL
           AND s.earning_event_id <> l.earning_event_id AND l.earned_on >= s.started_on + make_interval(months => r.recurring_months)
         THEN format('rule %s pays %s months from %s, earned was on %s', r.rule_id, r.recurring_months, to_char(s.started_on, 'YYYY-MM-DD'), to_char(l.earned_on, 'YYYY-MM-DD')) END),
-      ('idempotency_key', CASE WHEN r.rule_id IS NOT NULL
+      ('idempotency_key', CASE WHEN r.rule_id IS NOT NULL AND l.idempotency_key NOT LIKE 'cancel/%'
           AND l.idempotency_key <> concat_ws('/', l.earning_event_id, l.credit_type, l.partner_id, l.lineage_id, l.level, l.kind, l.sequence_no)
         THEN format('the key is %s, the facts say %s', l.idempotency_key,
           concat_ws('/', l.earning_event_id, l.credit_type, l.partner_id, l.lineage_id, l.level, l.kind, l.sequence_no)) END)
@@ -136,9 +136,15 @@ BEGIN
       FROM prm.accumulator_entry a WHERE a.program_id = _audit_amounts.program_id AND a.purpose = 'attained'
       GROUP BY a.earning_event_id, a.lineage_id, a.partner_id, a.credit_type, a.amount_before
     ),
+    -- What the levels below one got under its component, and a whole level under all components.
     below AS (
-      SELECT n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level, sum(n.amount) AS amount FROM entry n
+      SELECT n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level,
+        sum(sum(n.amount)) OVER (PARTITION BY n.earning_event_id, n.credit_type, n.plan_id, n.component ORDER BY n.level) - sum(n.amount) AS amount FROM entry n
       GROUP BY n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level
+    ),
+    whole AS (
+      SELECT n.earning_event_id, n.credit_type, n.plan_id, n.level, sum(n.amount) AS amount FROM entry n
+      GROUP BY n.earning_event_id, n.credit_type, n.plan_id, n.level
     ),
     capped AS (
       SELECT b.earning_event_id, b.credit_type, b.partner_id, b.rule_id, b.level, b.recorded_at, sum(b.amount) AS amount FROM prm.breakage b
@@ -147,7 +153,7 @@ BEGIN
     ),
     fact AS (
       SELECT n.*, c.amount_before IS NOT NULL AS is_counted, c.basis_before, coalesce(k.amount, 0) AS capped, s.team, w.amount AS below_amount, w.level AS below_level,
-        w.component AS below_component,
+        b.amount AS paid_below, o.amount AS whole_below,
         (CASE n.basis WHEN 'amount' THEN s.amount WHEN 'margin' THEN s.margin WHEN 'quantity' THEN s.quantity ELSE s.list_amount END)
           * CASE WHEN n.basis = 'quantity' THEN 1 ELSE n.rate END AS basis_amount,
         -- Of attainment the entry says which part of the quota was reached with it.
@@ -160,6 +166,8 @@ BEGIN
       LEFT JOIN capped k ON k.earning_event_id = n.earning_event_id AND k.credit_type = n.credit_type AND k.partner_id = n.partner_id
         AND k.rule_id = n.rule_id AND k.level = n.level AND k.recorded_at = n.recorded_at
       LEFT JOIN entry w ON w.entry_id = n.cause_entry_id
+      LEFT JOIN below b ON n.override_mode = 'differential' AND (b.earning_event_id, b.credit_type, b.plan_id, b.component, b.level) = (n.earning_event_id, n.credit_type, n.plan_id, n.component, n.level)
+      LEFT JOIN whole o ON n.override_mode = 'percent_of_below' AND (o.earning_event_id, o.credit_type, o.plan_id, o.level) = (n.earning_event_id, n.credit_type, n.plan_id, w.level)
     ),
     computed AS (
       SELECT f.*, x.basis_used,
@@ -173,16 +181,14 @@ BEGIN
           WHEN f.accumulate = 'lookup' THEN prm._bracket_pays(f.schedule, x.measure_after, x.basis_used)
           WHEN f.measure <> f.basis THEN prm._bracket_pays(f.schedule, f.measure_amount, x.basis_used)
           ELSE prm.commission(f.schedule, x.basis_used)
-        END AS gross,
-        CASE WHEN f.override_mode = 'differential' THEN coalesce((SELECT sum(b.amount) FROM below b
-          WHERE b.earning_event_id = f.earning_event_id AND b.credit_type = f.credit_type AND b.plan_id = f.plan_id AND b.component = f.component AND b.level < f.level), 0) ELSE 0 END AS paid_below
+        END AS gross
       FROM fact f
       CROSS JOIN LATERAL (SELECT CASE WHEN f.override_mode = 'percent_of_below' THEN f.said_basis ELSE f.basis_amount END AS basis_used,
         CASE f.measure WHEN 'attainment' THEN f.measure_amount ELSE f.attained_before + f.measure_amount END AS measure_after,
         CASE f.measure WHEN 'attainment' THEN f.attained_before * f.measure_amount / nullif(f.attained_before + f.basis_amount, 0) ELSE f.attained_before END AS measure_before) x
     ),
     judged AS (
-      SELECT c.*, prm.round_money(c.gross / c.rate - c.sign * c.paid_below, c.currency, the_rounding) AS expected
+      SELECT c.*, prm.round_money(c.gross / c.rate - coalesce(c.paid_below, 0), c.currency, the_rounding) AS expected
       FROM computed c
     )
     SELECT v.rule, j.entry_id, v.detail
@@ -200,7 +206,8 @@ BEGIN
         WHEN j.team IS NULL OR (j.accumulate <> 'transaction' AND NOT j.is_counted)
           OR (j.override_mode = 'differential' AND j.team > 1) THEN NULL
         WHEN j.gross IS NULL THEN format('it is of %s, and the event has no %s', trim_scale(j.amount), j.basis)
-        WHEN j.override_mode = 'lower_of_plans' AND abs(j.amount) <= abs(j.expected) THEN NULL
+        -- Of two credits with one upline nothing says which of them was capped.
+        WHEN (j.override_mode = 'lower_of_plans' OR j.level > 0 AND j.team > 1 AND j.capped <> 0) AND abs(j.amount) <= abs(j.expected) THEN NULL
         WHEN abs(j.amount + j.sign * j.capped - j.expected) > CASE WHEN j.currency = j.plan_currency THEN 0 ELSE power(10::numeric, -prm.minor_units(j.currency)) END
           THEN format('it is of %s%s; rule %s pays %s on %s%s', trim_scale(j.amount), CASE WHEN j.capped <> 0 THEN format(' and %s capped', trim_scale(j.capped)) ELSE '' END,
             j.rule_id, trim_scale(j.expected), trim_scale(j.basis_used), CASE WHEN j.accumulate <> 'transaction' THEN format(' after %s', trim_scale(j.attained_before)) ELSE '' END) END),
@@ -209,8 +216,7 @@ BEGIN
         WHEN j.cause_entry_id IS NOT NULL AND (j.below_level IS NULL OR j.below_level >= j.level)
           THEN format('it derives from entry %s, which is no entry of a lower level', j.cause_entry_id)
         WHEN j.override_mode = 'percent_of_below' AND j.currency = j.plan_currency
-          AND j.said_basis <> j.below_amount AND j.said_basis <> (SELECT sum(b.amount) FROM below b WHERE b.earning_event_id = j.earning_event_id
-            AND b.credit_type = j.credit_type AND b.plan_id = j.plan_id AND b.level = j.below_level)
+          AND j.said_basis <> j.below_amount AND j.said_basis IS DISTINCT FROM j.whole_below
           THEN format('it is paid on %s, entry %s below is of %s', trim_scale(j.said_basis), j.cause_entry_id, trim_scale(j.below_amount)) END),
       ('minimum', CASE WHEN j.currency = j.plan_currency AND abs(j.amount) < j.min_amount THEN format('it is of %s, rule %s pays no less than %s', trim_scale(j.amount), j.rule_id, trim_scale(j.min_amount)) END),
       ('cap', CASE WHEN j.cap_amount IS NULL AND j.capped <> 0 THEN format('%s of it were capped, and rule %s has no cap', trim_scale(j.capped), j.rule_id) END),
@@ -269,19 +275,24 @@ BEGIN
   -- Caps: what the entries of an event use of a cap is what they pay, and never goes beyond it.
   RETURN QUERY
     WITH used AS (
-      SELECT a.earning_event_id, a.plan_id, a.lineage_id, a.partner_id, a.window_start, sum(a.amount) AS amount FROM prm.accumulator_entry a
+      SELECT a.earning_event_id, a.plan_id, a.lineage_id, a.partner_id, a.window_start, sum(a.amount) AS amount, bool_or(e.currency <> p.currency) AS converted
+      FROM prm.accumulator_entry a
+      JOIN prm.earning_event e ON e.program_id = _audit_counts.program_id AND e.earning_event_id = a.earning_event_id
+      JOIN prm.commission_plan p ON p.program_id = _audit_counts.program_id AND p.plan_id = a.plan_id
       WHERE a.program_id = _audit_counts.program_id AND a.purpose = 'cap'
       GROUP BY a.earning_event_id, a.plan_id, a.lineage_id, a.partner_id, a.window_start
     ),
     entry AS MATERIALIZED (
       SELECT i.entry_id, i.amount * CASE WHEN r.entry_kind IN ('royalty', 'fee') THEN -1 ELSE 1 END AS amount, i.earning_event_id, i.plan_id, i.lineage_id, i.partner_id, i.currency <> p.currency AS converted,
         -- A cap of each event is counted nowhere, nor one of a customer where there is none.
-        r.cap_amount IS NOT NULL AND NOT (r.cap_scope = 'event' OR r.cap_scope = 'customer' AND e.customer_id IS NULL) AND r.cap_scope IS DISTINCT FROM 'plan' AS is_capped,
+        r.cap_amount IS NOT NULL AND NOT (r.cap_scope = 'event' OR r.cap_scope = 'customer' AND coalesce(o.customer_id, e.customer_id) IS NULL) AND r.cap_scope IS DISTINCT FROM 'plan' AS is_capped,
         r.cap_scope, i.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee') AS is_new
       FROM prm.ledger i
       JOIN prm.commission_rule r ON r.program_id = _audit_counts.program_id AND r.rule_id = i.rule_id
       JOIN prm.commission_plan p ON p.program_id = _audit_counts.program_id AND p.plan_id = r.plan_id
       JOIN prm.earning_event e ON e.program_id = _audit_counts.program_id AND e.earning_event_id = i.earning_event_id
+      -- A refund goes by the sale.
+      LEFT JOIN prm.earning_event o ON o.program_id = _audit_counts.program_id AND o.earning_event_id = e.applies_to_id AND e.kind = 'refunded'
       WHERE i.program_id = _audit_counts.program_id
     ),
     -- By lineage, and by plan for caps of the whole plan (lineage 0).
@@ -299,7 +310,7 @@ BEGIN
       format('the entries of event %s pay %s under %s, and use %s of its cap', coalesce(n.earning_event_id, u.earning_event_id), trim_scale(coalesce(n.amount, 0)),
         CASE coalesce(n.lineage_id, u.lineage_id) WHEN 0 THEN format('plan %s', coalesce(n.plan_id, u.plan_id)) ELSE format('lineage %s', coalesce(n.lineage_id, u.lineage_id)) END, trim_scale(coalesce(u.amount, 0)))
     FROM paid n FULL JOIN used u ON (u.earning_event_id, u.plan_id, u.lineage_id, u.partner_id) = (n.earning_event_id, n.plan_id, n.lineage_id, n.partner_id)
-    WHERE coalesce(n.amount, 0) <> coalesce(u.amount, 0) AND NOT coalesce(n.converted, false);
+    WHERE coalesce(n.amount, 0) <> coalesce(u.amount, 0) AND NOT coalesce(n.converted, u.converted);
 
   RETURN QUERY
     SELECT 'cap_exceeded', a.entry_id, format('%s were used before it, with it %s; rule %s is capped at %s', trim_scale(a.amount_before), trim_scale(a.amount_before + a.amount), r.rule_id,
@@ -319,13 +330,15 @@ BEGIN
     LEFT JOIN (
       SELECT k.lineage_id, k.partner_id, k.credit_type, k.window_start, sum(k.paid) AS paid, bool_or(k.converted) AS converted
       FROM (
-        SELECT DISTINCT c.earning_event_id, c.lineage_id, c.partner_id, c.credit_type, c.window_start, l.paid, l.converted
+        SELECT DISTINCT c.earning_event_id, c.lineage_id, c.partner_id, c.credit_type, c.window_start, l.paid, e.currency <> g.currency AS converted
         FROM prm.accumulator_entry c
-        JOIN (
-          SELECT i.earning_event_id, i.lineage_id, i.partner_id, i.credit_type, sum(i.amount) AS paid, bool_or(i.explain ? 'exchange_rate' AND i.explain ->> 'exchange_rate' IS NOT NULL) AS converted
-          FROM prm.ledger i WHERE i.program_id = _audit_counts.program_id AND i.lineage_id IS NOT NULL
+        JOIN prm.earning_event e ON e.program_id = _audit_counts.program_id AND e.earning_event_id = c.earning_event_id
+        JOIN prm.commission_plan g ON g.program_id = _audit_counts.program_id AND g.plan_id = c.plan_id
+        LEFT JOIN (
+          SELECT i.earning_event_id, i.lineage_id, i.partner_id, i.credit_type, sum(i.amount) AS paid
+          FROM prm.ledger i WHERE i.program_id = _audit_counts.program_id AND i.lineage_id IS NOT NULL AND i.idempotency_key NOT LIKE 'cancel/%'
           GROUP BY i.earning_event_id, i.lineage_id, i.partner_id, i.credit_type
-        ) l USING (earning_event_id, lineage_id, partner_id, credit_type)
+        ) l ON (l.earning_event_id, l.lineage_id, l.partner_id, l.credit_type) = (c.earning_event_id, c.lineage_id, c.partner_id, c.credit_type)
         WHERE c.program_id = _audit_counts.program_id AND c.purpose = 'attained'
       ) k
       GROUP BY k.lineage_id, k.partner_id, k.credit_type, k.window_start
@@ -358,9 +371,23 @@ BEGIN
     FROM prm.ledger b
     LEFT JOIN prm.ledger l ON l.program_id = _audit_refunds.program_id AND l.entry_id = b.cause_entry_id
     LEFT JOIN prm.earning_event r ON r.program_id = _audit_refunds.program_id AND r.earning_event_id = b.earning_event_id
-    WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback')
+    WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback') AND b.idempotency_key NOT LIKE 'cancel/%'
+      -- What only counted is unwound, too; it has no entry to name.
+      AND NOT (b.cause_entry_id IS NULL AND r.kind = 'refunded' AND EXISTS (SELECT 1 FROM prm.accumulator_entry c WHERE c.program_id = _audit_refunds.program_id
+        AND c.purpose = 'attained' AND c.earning_event_id = r.applies_to_id AND c.lineage_id = b.lineage_id AND c.partner_id = b.partner_id)
+        AND NOT EXISTS (SELECT 1 FROM prm.ledger n WHERE n.program_id = _audit_refunds.program_id AND n.earning_event_id = r.applies_to_id AND n.lineage_id = b.lineage_id
+          AND n.partner_id = b.partner_id AND n.credit_type = b.credit_type))
       AND (l.entry_id IS NULL OR r.kind IS DISTINCT FROM 'refunded' OR r.applies_to_id IS DISTINCT FROM l.earning_event_id
         OR (b.partner_id, b.currency, b.lineage_id, b.level) IS DISTINCT FROM (l.partner_id, l.currency, l.lineage_id, l.level));
+
+  -- Of what a ban canceled nothing is left.
+  RETURN QUERY
+    SELECT 'canceled', c.entry_id, format('it was canceled, and %s %s are left of it', trim_scale(c.rest), c.currency)
+    FROM (SELECT l.entry_id, l.currency, l.amount + sum(b.amount) AS rest FROM prm.ledger b
+      JOIN prm.ledger l ON l.program_id = _audit_refunds.program_id AND l.entry_id = b.cause_entry_id
+      WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback')
+      GROUP BY l.entry_id, l.currency, l.amount HAVING bool_or(b.idempotency_key LIKE 'cancel/%')) c
+    WHERE c.rest <> 0;
 
   -- What was given back of each entry: never more than it, and of rules that do not count, exactly its part.
   RETURN QUERY
@@ -377,7 +404,8 @@ BEGIN
     ),
     given AS (
       SELECT b.cause_entry_id AS entry_id, sum(b.amount) AS amount FROM prm.ledger b
-      WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback') GROUP BY b.cause_entry_id
+      WHERE b.program_id = _audit_refunds.program_id AND b.kind IN ('reversal', 'clawback')
+        AND b.idempotency_key NOT LIKE 'cancel/%' GROUP BY b.cause_entry_id
     ),
     refunded AS (
       SELECT n.entry_id, -sum(r.amount) AS amount FROM entry n
@@ -467,4 +495,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.audit_ledger(bigint) IS
-'Recomputes the ledger of a programme from its events, credits and the versions of rules that it names, and returns what does not hold; no rows: it is sound. Rules: event, event_kind, rule, rule_in_force, rule_match, earned_on, currency, recurring, idempotency_key, duplicate (what an entry says of itself); credit, attained_before, amount, below, minimum, cap, exchange_rate (its amount computed again); count_chain, count_total, cap_usage, cap_exceeded, telescope (attained amounts and caps); cause, given_back, refund_total, credits, breakage. What today''s rules would make of the past is another question: recalculate() with dry_run answers it.';
+'Recomputes the ledger of a programme from its events, credits and the versions of rules that it names, and returns what does not hold; no rows: it is sound. Rules: event, event_kind, rule, rule_in_force, rule_match, earned_on, currency, recurring, idempotency_key, duplicate (what an entry says of itself); credit, attained_before, amount, below, minimum, cap, exchange_rate (its amount computed again); count_chain, count_total, cap_usage, cap_exceeded, telescope (attained amounts and caps); cause, given_back, canceled, refund_total, credits, breakage. What today''s rules would make of the past is another question: recalculate() with dry_run answers it.';

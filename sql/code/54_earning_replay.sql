@@ -290,6 +290,8 @@ BEGIN
       FROM prm.ledger l JOIN event e ON e.earning_event_id = l.earning_event_id
       WHERE l.program_id = _recalculation.program_id AND l.plan_id = ANY (the_plans) AND l.lineage_id IS NOT NULL
         AND l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee', 'reversal', 'clawback', 'adjustment')
+        -- What a ban canceled is not earned anew.
+        AND l.idempotency_key NOT LIKE 'cancel/%'
       GROUP BY l.earning_event_id, l.credit_type, l.partner_id, l.plan_id, l.component, l.level, l.lineage_id, l.currency
     ),
     difference AS (

@@ -36,7 +36,7 @@ $prm$;
 COMMENT ON FUNCTION prm._raise_risks(bigint, prm.risk_finding[], boolean) IS
 'Opens risk events for findings, or adds to the open event of the same rule and partner, which keeps 20 pieces of evidence or a few more and counts all. once: what any earlier event of the rule and partner names is not raised again, also where that one expired. Returns how many events it touched.';
 
-CREATE FUNCTION prm._cancel_unsettled(program_id bigint, partner_ids bigint[], earning_event_ids bigint[]) RETURNS bigint
+CREATE FUNCTION prm._cancel_unsettled(program_id bigint, partner_ids bigint[], earning_event_ids bigint[], again boolean) RETURNS bigint
 -- A plan of its own: with events only their entries are looked at, without all of the partner's.
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $prm$
 #variable_conflict use_column
@@ -53,14 +53,16 @@ BEGIN
   PERFORM p.partner_id FROM prm.partner p
     WHERE p.program_id = _cancel_unsettled.program_id AND p.partner_id = ANY (_cancel_unsettled.partner_ids) ORDER BY p.partner_id FOR UPDATE;
   SELECT array_agg(n.entry_id ORDER BY n.entry_id) INTO the_entries FROM (
-    SELECT l.entry_id, l.amount + coalesce((SELECT sum(r.amount) FROM prm.ledger r
-      WHERE r.program_id = _cancel_unsettled.program_id AND r.cause_entry_id = l.entry_id AND r.kind IN ('reversal', 'clawback')), 0) AS net
+    SELECT l.entry_id, l.amount + coalesce(b.amount, 0) AS net, coalesce(b.is_canceled, false) AS is_canceled
     FROM prm.ledger l
+    CROSS JOIN LATERAL (SELECT sum(r.amount) AS amount, bool_or(r.idempotency_key LIKE 'cancel/%') AS is_canceled FROM prm.ledger r
+      WHERE r.program_id = _cancel_unsettled.program_id AND r.cause_entry_id = l.entry_id AND r.kind IN ('reversal', 'clawback')) b
     WHERE l.program_id = _cancel_unsettled.program_id AND l.partner_id = ANY (_cancel_unsettled.partner_ids)
       AND (_cancel_unsettled.earning_event_ids IS NULL OR l.earning_event_id = ANY (_cancel_unsettled.earning_event_ids))
       -- What the partner owes is not forgiven.
       AND l.kind IN ('commission', 'override', 'bonus', 'adjustment', 'mdf', 'draw')
-  ) n WHERE n.net > 0;
+  -- What is canceled stays so: a refund of it changes nothing.
+  ) n WHERE CASE WHEN n.is_canceled THEN n.net <> 0 ELSE n.net > 0 AND NOT _cancel_unsettled.again END;
   IF the_entries IS NULL THEN
     RETURN 0;
   END IF;
@@ -83,7 +85,7 @@ BEGIN
     FROM unnest(the_entries) AS t(entry_id)
     CROSS JOIN LATERAL (SELECT i.amount FROM prm.ledger i WHERE i.program_id = _cancel_unsettled.program_id AND i.entry_id = t.entry_id OFFSET 0) l
     WHERE NOT t.entry_id = ANY (the_settled)
-  ) n WHERE n.net > 0;
+  ) n WHERE n.net <> 0;
   IF the_entries IS NULL THEN
     RETURN 0;
   END IF;
@@ -94,7 +96,7 @@ BEGIN
         lineage_id, level, cause_entry_id, sequence_no, earned_on, eligible_at, reason, idempotency_key, explain, recorded_at)
       SELECT _cancel_unsettled.program_id, l.partner_id, l.payee_id, l.legal_entity, 'reversal', l.component, -t.net, l.currency, l.earning_event_id, l.credit_type,
         l.plan_id, l.rule_id, l.lineage_id, l.level, l.entry_id, g.reversals + 1, (prm.now() AT TIME ZONE the_zone)::date, l.eligible_at,
-        concat_ws(': ', 'canceled, the partner is banned', b.reason), format('cancel/%s/%s', l.entry_id, g.reversals + 1),
+        CASE WHEN b.risk_event_id IS NULL THEN 'canceled before' ELSE concat_ws(': ', 'canceled, the partner is banned', b.reason) END, format('cancel/%s/%s', l.entry_id, g.reversals + 1),
         jsonb_strip_nulls(jsonb_build_object('plan', l.explain ->> 'plan', 'rule', l.explain ->> 'rule', 'cause', l.entry_id, 'earned', l.amount,
           'given_back_before', t.net - l.amount, 'amount', -t.net, 'canceled', true, 'risk_event', b.risk_event_id)), the_moment
       FROM unnest(the_entries, the_nets) AS t(entry_id, net)
@@ -111,7 +113,7 @@ BEGIN
   WITH used AS MATERIALIZED (
     -- By what each entry, and what was given back of it, moved each count: all of it goes back.
     SELECT i.purpose, i.lineage_id, i.plan_id, i.partner_id, i.customer_id, i.credit_type, i.window_start, t.entry_id, t.cause_entry_id,
-      min(i.earning_event_id) AS earning_event_id, sum(i.amount) AS amount
+      (array_agg(i.earning_event_id ORDER BY i.entry_id = t.cause_entry_id DESC))[1] AS earning_event_id, sum(i.amount) AS amount
     FROM unnest(the_new, the_causes) AS t(entry_id, cause_entry_id)
     CROSS JOIN LATERAL (SELECT l.entry_id, l.earning_event_id FROM prm.ledger l WHERE l.program_id = _cancel_unsettled.program_id AND l.entry_id = t.cause_entry_id
                         UNION ALL
@@ -145,32 +147,36 @@ BEGIN
   RETURN cardinality(the_new);
 END
 $prm$;
-COMMENT ON FUNCTION prm._cancel_unsettled(bigint, bigint[], bigint[]) IS
-'Cancels what banned partners earned and is on no statement yet: a reversal of what is left of each entry (of the events given, or for NULL of all), and the use of caps goes down by it. What a partner owes stays. Returns how many entries were canceled.';
+COMMENT ON FUNCTION prm._cancel_unsettled(bigint, bigint[], bigint[], boolean) IS
+'Cancels what banned partners earned and is on no statement yet: a reversal of what is left of each entry (of the events given, or for NULL of all), and the use of caps goes down by it. What a partner owes stays. again: only what was canceled before and was refunded since is brought back to nothing. Returns how many entries were canceled.';
 
 CREATE FUNCTION prm._cancel_banned(program_id bigint, earning_event_ids bigint[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_banned bigint[];
+  the_pardoned bigint[];
   the_events bigint[];
+  the_count bigint := 0;
 BEGIN
   SELECT array_agg(DISTINCT k.partner_id) INTO the_banned FROM prm.risk_event k WHERE k.program_id = _cancel_banned.program_id AND k.state = 'banned';
-  IF the_banned IS NULL THEN
-    RETURN 0;
-  END IF;
   -- A refund of what was canceled must not leave anything of it either, so its sale is looked at as well.
   SELECT array_agg(e.earning_event_id) || coalesce(array_agg(e.applies_to_id) FILTER (WHERE e.applies_to_id IS NOT NULL), '{}') INTO the_events
     FROM prm.earning_event e WHERE e.program_id = _cancel_banned.program_id AND e.earning_event_id = ANY (_cancel_banned.earning_event_ids);
-  SELECT array_agg(DISTINCT l.partner_id) INTO the_banned FROM prm.ledger l
-    WHERE l.program_id = _cancel_banned.program_id AND l.earning_event_id = ANY (the_events) AND l.partner_id = ANY (the_banned);
-  IF the_banned IS NULL THEN
-    RETURN 0;
+  SELECT array_agg(DISTINCT l.partner_id) FILTER (WHERE l.partner_id = ANY (the_banned)),
+      array_agg(DISTINCT l.partner_id) FILTER (WHERE (l.partner_id = ANY (the_banned)) IS NOT TRUE AND l.idempotency_key LIKE 'cancel/%')
+    INTO the_banned, the_pardoned FROM prm.ledger l
+    WHERE l.program_id = _cancel_banned.program_id AND l.earning_event_id = ANY (the_events);
+  IF the_banned IS NOT NULL THEN
+    the_count := prm._cancel_unsettled(_cancel_banned.program_id, the_banned, the_events, false);
   END IF;
-  RETURN prm._cancel_unsettled(_cancel_banned.program_id, the_banned, the_events);
+  IF the_pardoned IS NOT NULL THEN
+    the_count := the_count + prm._cancel_unsettled(_cancel_banned.program_id, the_pardoned, the_events, true);
+  END IF;
+  RETURN the_count;
 END
 $prm$;
-COMMENT ON FUNCTION prm._cancel_banned(bigint, bigint[]) IS 'Cancels what banned partners earned on these events, and on what they refund. Returns how many entries were canceled.';
+COMMENT ON FUNCTION prm._cancel_banned(bigint, bigint[]) IS 'Cancels what banned partners earned on these events and on what they refund; what a lifted ban had canceled stays so. Returns how many entries were canceled.';
 
 CREATE FUNCTION prm._assess_events(program_id bigint, earning_event_ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -265,6 +271,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(resolve_risk.program_id);
+  the_state text;
 BEGIN
   IF resolve_risk.outcome IS NULL OR resolve_risk.outcome NOT IN ('benign', 'banned') THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('a risk cannot be resolved as "%s"', coalesce(resolve_risk.outcome, 'NULL')),
@@ -272,11 +279,17 @@ BEGIN
       HINT = format('SELECT prm.resolve_risk(%s, ''benign'', ''...'').', resolve_risk.risk_event_id);
   END IF;
   PERFORM prm._check_reason(resolve_risk.reason, 'the resolution of a risk');
-  UPDATE prm.risk_event k SET state = resolve_risk.outcome, reason = btrim(resolve_risk.reason)
-    WHERE k.program_id = the_program AND k.risk_event_id = resolve_risk.risk_event_id;
-  IF NOT FOUND THEN
+  SELECT k.state INTO the_state FROM prm.risk_event k WHERE k.program_id = the_program AND k.risk_event_id = resolve_risk.risk_event_id;
+  IF the_state IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no risk event %s', coalesce(resolve_risk.risk_event_id::text, 'NULL')),
       DETAIL = format('It was looked for in programme %s.', the_program), HINT = 'SELECT * FROM prm.v_risk_event WHERE state = ''open'' lists what is to be resolved.';
+  END IF;
+  -- Of two who decide at once the second must not overrule the first unseen: benign would lift the other's ban.
+  UPDATE prm.risk_event k SET state = resolve_risk.outcome, reason = btrim(resolve_risk.reason)
+    WHERE k.program_id = the_program AND k.risk_event_id = resolve_risk.risk_event_id AND k.state = the_state;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('risk event %s was resolved by somebody else meanwhile', resolve_risk.risk_event_id),
+      DETAIL = 'The state in which you saw it is no longer the present one.', HINT = 'SELECT * FROM prm.v_risk_event shows what was decided.', SCHEMA = 'prm', TABLE = 'risk_event';
   END IF;
   RETURN resolve_risk.outcome;
 END

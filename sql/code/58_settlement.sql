@@ -106,7 +106,7 @@ $prm$;
 COMMENT ON FUNCTION prm._lock_calendar(bigint, boolean) IS
 'Until the end of the transaction: exclusive, no other close and no new hold; shared, no close. A close that cannot see another one fails with 40001.';
 
-CREATE TYPE prm.deferred_release AS (entry_id bigint, partner_id bigint, payee_id bigint, legal_entity text, currency text, part integer, amount numeric, release numeric, is_receivable boolean, is_owed boolean);
+CREATE TYPE prm.deferred_release AS (entry_id bigint, partner_id bigint, payee_id bigint, legal_entity text, currency text, part integer, amount numeric, release numeric, is_receivable boolean, is_owed boolean, tax_class smallint);
 COMMENT ON TYPE prm.deferred_release IS 'An open entry of a plan that pays as the customer does: what is open of it, and what may be settled now.';
 
 CREATE FUNCTION prm._deferred(program_id bigint, through date) RETURNS SETOF prm.deferred_release
@@ -125,7 +125,7 @@ BEGIN
   RETURN QUERY
   SELECT o.entry_id, o.partner_id, o.payee_id, o.legal_entity, o.currency, o.part, o.amount,
     CASE WHEN s.share = 1 THEN o.amount
-         WHEN sign(t.target - (l.amount - o.amount)) = sign(l.amount) THEN t.target - (l.amount - o.amount) ELSE 0 END, o.is_receivable, o.is_owed
+         WHEN sign(t.target - (l.amount - o.amount)) = sign(l.amount) THEN t.target - (l.amount - o.amount) ELSE 0 END, o.is_receivable, o.is_owed, o.tax_class
   FROM prm.ledger_open o
   CROSS JOIN LATERAL (SELECT i.amount, i.earning_event_id, i.plan_id FROM prm.ledger i
     WHERE i.program_id = _deferred.program_id AND i.entry_id = o.entry_id OFFSET 0) l
@@ -198,7 +198,11 @@ DECLARE
   the_partners constant bigint[] := (_close_one.held).partners;
   the_banned constant bigint[] := (_close_one.held).banned;
   the_free constant boolean := cardinality(the_held || the_partners || the_banned) = 0;
+  the_due constant timestamptz := _close_one.period_end::timestamp AT TIME ZONE prm._program_time_zone(_close_one.program_id);
+  the_entries constant regclass := pg_get_serial_sequence('prm.ledger', 'entry_id');
+  the_rounding text;
 BEGIN
+  SELECT p.rounding INTO the_rounding FROM prm.program p WHERE p.program_id = _close_one.program_id;
   IF NOT _close_one.forced AND EXISTS (SELECT 1 FROM prm.draw_agreement a WHERE a.program_id = _close_one.program_id AND a.valid @> _close_one.period_end) THEN
     PERFORM prm._post_draws(_close_one.program_id, _close_one.period, _close_one.period_end, _close_one.period_kind, _close_one.payee_id,
       _close_one.held);
@@ -210,17 +214,20 @@ BEGIN
     WHERE r.release <> 0 AND r.entry_id <> ALL (the_held) AND r.partner_id <> ALL (the_partners) AND (r.is_owed OR r.partner_id <> ALL (the_banned))
   ), bundle AS MATERIALIZED (
     -- First by what stands in the rows; then by payees, of which there are few.
-    SELECT u.partner_id, u.payee_id AS named_id, u.legal_entity, u.currency, sum(u.amount) AS amount, sum(u.entries)::bigint AS entries, sum(u.receivable) AS receivable
+    SELECT u.partner_id, u.payee_id AS named_id, u.legal_entity, u.currency, sum(u.amount) AS amount, sum(u.entries)::bigint AS entries, sum(u.receivable) AS receivable,
+      sum(u.net) AS net, sum(u.gross) AS gross
     FROM (
       SELECT o.partner_id, o.payee_id, o.legal_entity, o.currency, sum(o.amount) AS amount, count(*) AS entries,
-        coalesce(sum(o.amount) FILTER (WHERE o.is_receivable), 0) AS receivable
+        coalesce(sum(o.amount) FILTER (WHERE o.is_receivable), 0) AS receivable, coalesce(sum(o.amount) FILTER (WHERE o.tax_class = 1), 0) AS net,
+        coalesce(sum(o.amount) FILTER (WHERE o.tax_class = 2), 0) AS gross
       FROM prm.ledger_open o
       WHERE o.program_id = _close_one.program_id AND o.due_on <= _close_one.period_end AND NOT o.is_deferred
         AND (the_free OR (o.entry_id NOT IN (SELECT h FROM unnest(the_held) h) AND o.partner_id NOT IN (SELECT h FROM unnest(the_partners) h)
           AND (o.is_owed OR o.partner_id NOT IN (SELECT h FROM unnest(the_banned) h))))
       GROUP BY o.partner_id, o.payee_id, o.legal_entity, o.currency
       UNION ALL
-      SELECT d.partner_id, d.payee_id, d.legal_entity, d.currency, sum(d.release), count(*), coalesce(sum(d.release) FILTER (WHERE d.is_receivable), 0)
+      SELECT d.partner_id, d.payee_id, d.legal_entity, d.currency, sum(d.release), count(*), coalesce(sum(d.release) FILTER (WHERE d.is_receivable), 0),
+        coalesce(sum(d.release) FILTER (WHERE d.tax_class = 1), 0), coalesce(sum(d.release) FILTER (WHERE d.tax_class = 2), 0)
       FROM deferred d GROUP BY d.partner_id, d.payee_id, d.legal_entity, d.currency
     ) u
     GROUP BY u.partner_id, u.payee_id, u.legal_entity, u.currency
@@ -232,13 +239,33 @@ BEGIN
       WHERE i.program_id = _close_one.program_id AND i.partner_id = b.partner_id AND i.valid @> _close_one.period_end OFFSET 0) d ON true
     LEFT JOIN LATERAL (SELECT i.payee_id FROM prm.payee i
       WHERE i.program_id = _close_one.program_id AND i.partner_id = b.partner_id ORDER BY i.currency <> b.currency, i.payee_id LIMIT 1) y ON true
+  ), tax AS MATERIALIZED (
+    -- Of each earning partner's part, rounded once; the number of the entry is taken now, so that its line can be written with the others.
+    SELECT p.partner_id, p.named_id, p.legal_entity, p.currency, p.payee_id, k.kind, k.amount, k.base, k.rate, r.tax_rule,
+      CASE WHEN k.amount <> 0 AND k.kind <> 'included' THEN nextval(the_entries) END AS entry_id
+    FROM placed p
+    JOIN prm.payee y ON y.program_id = _close_one.program_id AND y.payee_id = p.payee_id AND y.tax_rule IS NOT NULL
+    JOIN prm.tax_rule r ON r.program_id = _close_one.program_id AND r.tax_rule = y.tax_rule
+    CROSS JOIN LATERAL (VALUES
+      ('vat', prm.round_money(p.net * r.vat_rate, p.currency, the_rounding), p.net, r.vat_rate),
+      ('included', prm.round_money(p.gross * r.vat_rate / (1 + r.vat_rate), p.currency, the_rounding), p.gross, r.vat_rate),
+      ('withholding', -prm.round_money((p.net + p.gross / (1 + r.vat_rate)) * r.withholding_rate, p.currency, the_rounding), p.net + p.gross / (1 + r.vat_rate), r.withholding_rate)
+    ) AS k(kind, amount, base, rate)
+    WHERE k.amount <> 0
   ), term AS MATERIALIZED (
     SELECT t.* FROM prm._settlement_terms(_close_one.program_id, (SELECT array_agg(p.payee_id) FROM placed p), (SELECT array_agg(p.currency) FROM placed p)) t
   ), total AS MATERIALIZED (
-    SELECT p.payee_id, p.legal_entity, p.currency, sum(p.amount) AS amount, sum(p.entries)::bigint AS entries, sum(p.receivable) AS receivable
-    FROM placed p
-    WHERE p.payee_id IS NOT NULL AND (_close_one.payee_id IS NULL OR p.payee_id = _close_one.payee_id)
-    GROUP BY p.payee_id, p.legal_entity, p.currency
+    SELECT u.payee_id, u.legal_entity, u.currency, sum(u.amount) AS amount, sum(u.entries)::bigint AS entries, sum(u.receivable) AS receivable,
+      sum(u.vat) AS vat, sum(u.included) AS included, sum(u.withholding) AS withholding
+    FROM (
+      SELECT p.payee_id, p.legal_entity, p.currency, p.amount, p.entries, p.receivable, 0 AS vat, 0 AS included, 0 AS withholding FROM placed p
+      UNION ALL
+      SELECT x.payee_id, x.legal_entity, x.currency, CASE WHEN x.kind <> 'included' THEN x.amount ELSE 0 END, CASE WHEN x.kind <> 'included' THEN 1 ELSE 0 END, 0,
+        CASE WHEN x.kind = 'vat' THEN x.amount ELSE 0 END, CASE WHEN x.kind = 'included' THEN x.amount ELSE 0 END, CASE WHEN x.kind = 'withholding' THEN -x.amount ELSE 0 END
+      FROM tax x
+    ) u
+    WHERE u.payee_id IS NOT NULL AND (_close_one.payee_id IS NULL OR u.payee_id = _close_one.payee_id)
+    GROUP BY u.payee_id, u.legal_entity, u.currency
   ), verdict AS MATERIALIZED (
     SELECT t.*, y.partner_id, y.legal_name, m.min_payout, m.auto_approve, f.is_leaving, s.last_end,
       CASE WHEN s.last_end >= _close_one.period THEN 'period_closed'
@@ -254,9 +281,10 @@ BEGIN
       LEFT JOIN prm.machine_state k ON k.program_id = p.program_id AND k.machine = 'partner' AND k.state = p.state
       WHERE p.program_id = _close_one.program_id AND p.partner_id = y.partner_id GROUP BY p.state) f
   ), made AS (
-    INSERT INTO prm.statement (program_id, payee_id, partner_id, legal_entity, currency, period, period_end, period_kind, total, entries, receivable, is_forced, closed_at, closed_by)
+    INSERT INTO prm.statement (program_id, payee_id, partner_id, legal_entity, currency, period, period_end, period_kind, total, entries, receivable, vat, vat_included, withholding,
+        is_forced, closed_at, closed_by)
       SELECT _close_one.program_id, v.payee_id, v.partner_id, nullif(v.legal_entity, ''), v.currency, _close_one.period, _close_one.period_end, _close_one.period_kind,
-        v.amount, v.entries, least(greatest(-v.amount, 0), greatest(-v.receivable, 0)), _close_one.forced, prm.now(), prm.current_actor()
+        v.amount, v.entries, least(greatest(-v.amount, 0), greatest(-v.receivable, 0)), v.vat, v.included, v.withholding, _close_one.forced, prm.now(), prm.current_actor()
       FROM verdict v WHERE v.outcome IN ('settled', 'carry') ORDER BY v.payee_id, v.legal_entity, v.currency
       RETURNING statement_id, payee_id, partner_id, coalesce(legal_entity, '') AS legal_entity, currency
   ), accepted AS MATERIALIZED (
@@ -278,14 +306,29 @@ BEGIN
   ), lessened AS (
     UPDATE prm.ledger_open o SET amount = o.amount - r.release, part = o.part + 1 FROM released r
     WHERE NOT r.is_last AND o.program_id = _close_one.program_id AND o.partner_id = r.earner_id AND o.entry_id = r.entry_id
+  ), taxed AS MATERIALIZED (
+    SELECT x.*, a.statement_id, a.partner_id AS reader_id FROM tax x
+    JOIN accepted a ON a.earner_id = x.partner_id AND a.named_id = x.named_id AND a.legal_entity = x.legal_entity AND a.currency = x.currency
+    WHERE x.entry_id IS NOT NULL
+  ), posted AS (
+    INSERT INTO prm.ledger (program_id, entry_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, earned_on, eligible_at, reason, idempotency_key, explain)
+      SELECT _close_one.program_id, x.entry_id, x.partner_id, x.payee_id, nullif(x.legal_entity, ''), 'tax', x.kind, x.amount, x.currency, _close_one.period_end, the_due,
+        format('%s, %s%% of %s', x.tax_rule, trim_scale(x.rate * 100), round(x.base, 2)), concat_ws('/', 'tax', x.statement_id, x.partner_id, x.named_id, x.kind),
+        jsonb_build_object('statement', x.statement_id, 'tax_rule', x.tax_rule, 'rate', x.rate, 'basis_amount', x.base, 'amount', x.amount)
+      FROM taxed x ORDER BY x.entry_id
   ), line AS (
     INSERT INTO prm.statement_line (program_id, entry_id, statement_id, partner_id, part, amount)
       SELECT _close_one.program_id, k.entry_id, k.statement_id, k.partner_id, k.part, k.amount FROM taken k
       UNION ALL
       SELECT _close_one.program_id, r.entry_id, r.statement_id, r.partner_id, r.part, r.release FROM released r
+      UNION ALL
+      SELECT _close_one.program_id, x.entry_id, x.statement_id, x.reader_id, 1, x.amount FROM taxed x
   ), shared AS (
     INSERT INTO prm.statement_share (program_id, partner_id, statement_id, currency, amount, entries)
-      SELECT _close_one.program_id, a.earner_id, a.statement_id, a.currency, sum(a.amount), sum(a.entries) FROM accepted a GROUP BY a.earner_id, a.statement_id, a.currency
+      SELECT _close_one.program_id, a.earner_id, a.statement_id, a.currency, sum(a.amount), sum(a.entries) FROM (
+        SELECT i.earner_id, i.statement_id, i.currency, i.amount, i.entries FROM accepted i
+        UNION ALL SELECT x.partner_id, x.statement_id, x.currency, x.amount, 1 FROM taxed x) a
+      GROUP BY a.earner_id, a.statement_id, a.currency
       ORDER BY a.earner_id, a.statement_id
   )
   SELECT v.payee_id, v.currency, m.statement_id, v.amount, v.outcome,
@@ -352,7 +395,7 @@ BEGIN
   FROM grouped g
   LEFT JOIN prm.payee y ON y.program_id = _unsettled.program_id AND y.payee_id = g.payee_id
   -- What the close itself left has its reason already.
-  WHERE NOT (g.outcome = 'period_closed' AND EXISTS (SELECT 1 FROM unnest(_unsettled.done) d
+  WHERE NOT (g.outcome IN ('period_closed', 'period_open') AND EXISTS (SELECT 1 FROM unnest(_unsettled.done) d
     WHERE d.payee_id = g.payee_id AND d.currency = g.currency AND coalesce(d.legal_entity, '') = g.legal_entity AND d.outcome IN ('below_minimum', 'period_closed')));
 END
 $prm$;

@@ -4,7 +4,7 @@
 CREATE TYPE prm.payout_row AS (payee_id bigint, currency text, payout_id bigint, amount numeric, outcome text, reason text,
   payee text, legal_entity text, statements bigint, fee numeric, net numeric, pay_currency text, pay_amount numeric);
 COMMENT ON TYPE prm.payout_row IS
-'What create_payouts() did with the open statements of a payee, currency and paying company. outcome: paid_out, offset (nothing is left to pay), owes, blocked, below_minimum, not_due, on_request or no_rate.';
+'What create_payouts() did with the open statements of a payee, currency and paying company. outcome: paid_out, offset (nothing is left to pay), owes, blocked, below_minimum, not_approved, not_due, on_request or no_rate.';
 
 CREATE FUNCTION prm._post_payouts(program_id bigint, payout_ids bigint[], sign integer) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -143,7 +143,7 @@ BEGIN
   )
   SELECT j.payee_id, j.currency, m.payout_id, coalesce(m.amount, j.claim + j.debt), j.outcome,
     CASE j.outcome
-      WHEN 'not_approved' THEN format('%s statements wait for approval', j.unapproved)
+      WHEN 'not_approved' THEN CASE j.unapproved WHEN 1 THEN 'a statement waits for approval' ELSE format('%s statements wait for approval', j.unapproved) END
       WHEN 'not_due' THEN format('payable from %s', to_char(j.first_due, 'YYYY-MM-DD'))
       WHEN 'owes' THEN format('the payee owes %s; later statements pay it first', -(j.claim + j.debt))
       WHEN 'blocked' THEN format('blocked until the debt of %s is paid', -j.debt)
@@ -351,6 +351,9 @@ DECLARE
   the_count bigint;
 BEGIN
   PERFORM prm._check_settler();
+  IF NOT EXISTS (SELECT 1 FROM prm.settlement_profile f WHERE f.program_id = the_program AND f.debt_policy = 'write_off') THEN
+    RETURN 0;
+  END IF;
   PERFORM prm._lock_calendar(the_program, true);
   INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, earned_on, eligible_at, reason, idempotency_key, explain)
     SELECT the_program, s.partner_id, s.payee_id, s.legal_entity, 'adjustment', 'write_off', -s.total - s.receivable, s.currency, the_today, prm.now(),

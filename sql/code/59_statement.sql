@@ -121,10 +121,7 @@ $prm$;
 COMMENT ON FUNCTION prm.ledger_as_of(timestamptz, bigint, bigint) IS
 'The ledger as it was known at a moment of the wall clock: the entries, holds and statement lines that were recorded by then, however rules and facts were corrected since. Error 22023 no moment.';
 
-CREATE TYPE prm.audit_finding AS (rule text, entry_id bigint, detail text);
-COMMENT ON TYPE prm.audit_finding IS 'Something that the books should not have: the rule that it breaks, the ledger entry where there is one, and the facts.';
-
-CREATE FUNCTION prm._audit_settlement(program_id bigint) RETURNS SETOF prm.audit_finding
+CREATE FUNCTION prm._audit_settlement(program_id bigint) RETURNS SETOF prm.ledger_violation
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
   SELECT 'statement_total', NULL::bigint, format('statement %s has %s lines of %s and says %s of %s', s.statement_id, coalesce(l.entries, 0), coalesce(l.amount, 0), s.entries, s.total)
   FROM prm.statement s

@@ -4,10 +4,16 @@
 
 CREATE FUNCTION prm._job_names() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'tier_due', 'tiers', 'health', 'risk_review', 'machine_versions', 'surveys', 'usage', 'recognition', 'outbox_purge',
-  'timer_purge', 'job_log'] $prm$;
+$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'funds', 'tier_due', 'tiers', 'health', 'risk_review', 'debts',
+  'machine_versions', 'surveys', 'usage', 'recognition', 'outbox_purge', 'timer_purge', 'job_log'] $prm$;
 COMMENT ON FUNCTION prm._job_names() IS
-'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, risks expires risk events, tier_due looks again at partners that won deals, tiers, health, risk_review (duplicate and barred accounts) machine_versions (which older versions of machines still have rows), surveys (waves whose turn it is, and who is to be asked), usage (drops and their rescue tasks) and recognition (badges, missions, campaigns, streaks) run once per business day, outbox_purge and timer_purge forget what the programme''s retention says, job_log forgets old runs.';
+'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, risks expires risk events, funds returns what nobody claimed, tier_due looks again at partners that won deals, the jobs of _daily_jobs() run once per business day, outbox_purge and timer_purge forget what the programme''s retention says, job_log forgets old runs.';
+
+CREATE FUNCTION prm._daily_jobs() RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
+$prm$ SELECT ARRAY['tiers', 'health', 'risk_review', 'debts', 'machine_versions', 'surveys', 'usage', 'recognition'] $prm$;
+COMMENT ON FUNCTION prm._daily_jobs() IS
+'The jobs that run once per business day: tiers, health, risk_review (duplicate and barred accounts), debts (what the profiles write off), machine_versions (which older versions of machines still have rows), surveys (waves whose turn it is, and who is to be asked), usage (drops and their rescue tasks) and recognition (badges, missions, campaigns, streaks). The unique index job_run_daily_key names the same.';
 
 CREATE FUNCTION prm._job_programs(program_id bigint) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -44,6 +50,10 @@ BEGIN
       the_count := prm._work_subscriptions(_job_work.program_id, _job_work.batch);
     WHEN 'risks' THEN
       the_count := prm._work_risks(_job_work.program_id, _job_work.batch);
+    WHEN 'funds' THEN
+      the_count := prm._work_mdf(_job_work.program_id, _job_work.batch);
+    WHEN 'debts' THEN
+      the_count := prm.write_off_debts(_job_work.program_id);
     WHEN 'risk_review' THEN
       the_count := prm._work_risk_review(_job_work.program_id);
     WHEN 'tier_due' THEN
@@ -121,7 +131,7 @@ BEGIN
   UPDATE prm.job_run r SET outcome = 'failed', ended_at = clock_timestamp(), message = 'its session ended before it did'
     WHERE r.program_id = _job_step.program_id AND r.job = _job_step.job AND r.outcome = 'running'
       AND r.started_at < clock_timestamp() - interval '1 day' AND r.job_run_id IS DISTINCT FROM the_run;
-  IF _job_step.job IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys', 'usage', 'recognition') AND EXISTS (SELECT 1 FROM prm.job_run r
+  IF _job_step.job = ANY (prm._daily_jobs()) AND EXISTS (SELECT 1 FROM prm.job_run r
       WHERE r.program_id = _job_step.program_id AND r.job = _job_step.job AND r.business_day = the_day AND r.outcome = 'done') THEN
     INSERT INTO prm.job_run (program_id, job, business_day, ended_at, outcome, message)
       VALUES (_job_step.program_id, _job_step.job, the_day, clock_timestamp(), 'nothing_due', 'done already on this business day');
@@ -146,12 +156,12 @@ BEGIN
       RETURN NULL;
   END;
 
-  IF _job_step.job NOT IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys', 'usage', 'recognition') AND the_count >= the_batch THEN
+  IF NOT _job_step.job = ANY (prm._daily_jobs()) AND the_count >= the_batch THEN
     UPDATE prm.job_run r SET done = r.done + the_count WHERE r.program_id = _job_step.program_id AND r.job_run_id = the_run;
     RETURN the_run;
   END IF;
   UPDATE prm.job_run r SET done = r.done + the_count, ended_at = clock_timestamp(),
-    outcome = CASE WHEN r.done + the_count > 0 OR r.job IN ('tiers', 'health', 'risk_review', 'machine_versions', 'surveys', 'usage', 'recognition') THEN 'done' ELSE 'nothing_due' END
+    outcome = CASE WHEN r.done + the_count > 0 OR r.job = ANY (prm._daily_jobs()) THEN 'done' ELSE 'nothing_due' END
     WHERE r.program_id = _job_step.program_id AND r.job_run_id = the_run;
   RETURN NULL;
 END

@@ -48,7 +48,7 @@ CREATE FUNCTION prm_bench.digest(schema_name text) RETURNS text LANGUAGE plpgsql
 DECLARE the_digest text;
 BEGIN
   EXECUTE format('SELECT count(*) || '' '' || coalesce(sum(amount), 0) || '' '' || coalesce(sum(hashtextextended(concat_ws(''|'', partner_id, kind, component, amount, currency, earning_event_id, credit_type, plan_id, rule_id,
-    lineage_id, level, earned_on, eligible_at, idempotency_key), 0) %% 1000000007), 0) FROM %I.ledger WHERE earning_event_id >= 1000000', schema_name) INTO the_digest;
+    lineage_id, level, earned_on, eligible_at, idempotency_key), 0) %% 1000000007), 0) FROM %I.ledger WHERE earning_event_id BETWEEN 1000000 AND 1999999', schema_name) INTO the_digest;
   RETURN the_digest;
 END \$\$;
 SQL
@@ -100,7 +100,7 @@ keep_entries() {
 SELECT set_config('prm.program_id', '$p', false);
 BEGIN;
 $(insert_events prm)
-\copy (SELECT $columns FROM prm.ledger WHERE earning_event_id >= 1000000 ORDER BY entry_id) TO '$scratch/entries'
+\copy (SELECT $columns FROM prm.ledger WHERE earning_event_id BETWEEN 1000000 AND 1999999 ORDER BY entry_id) TO '$scratch/entries'
 ROLLBACK;
 CREATE TABLE prm_bench.entries AS SELECT $columns FROM prm.ledger LIMIT 0;
 \copy prm_bench.entries FROM '$scratch/entries'

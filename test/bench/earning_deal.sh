@@ -2,12 +2,12 @@
 # One won deal per transaction, two clients, prepared statements: the UPDATE that wins it (machine, history, booking, accrual, tiers) against what has to be
 # written in any case, the bare statements in one transaction: UPDATE of the deal, INSERT of its history, of its event and of its entry. The same four in one
 # statement, without the round trips between them, are printed below it.
-#   test/bench/earning_deal.sh [rounds] [seconds]
+#   test/bench/earning_deal.sh [rounds] [seconds] [deals]
 set -eu
 . "$(dirname "$0")/earning.bash"
 rounds=${1:-7} seconds=${2:-4}
 bench_begin
-deals=400000
+deals=${3:-400000}
 psql >/dev/null <<SQL
 SELECT set_config('prm.program_id', '$p', false);
 INSERT INTO prm.deal (deal_id, partner_id, customer_id, name, product, product_family, amount, currency, created_at)

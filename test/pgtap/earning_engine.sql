@@ -171,6 +171,7 @@ SELECT pg_temp.sale('CAP-001 before', :ann, 42000), pg_temp.sale('CAP-001', :ann
 SELECT is(pg_temp.paid_each(ARRAY['CAP-001 before', 'CAP-001', 'CAP-002']), '4200.00, 800.00, nothing', 'CAP-001 the last row is clamped, CAP-002 nothing more');
 SELECT is(pg_temp.unpaid('CAP-001') || ', ' || pg_temp.unpaid('CAP-002'), 'capped 200.00, capped 1000.00', 'CAP what was clamped is breakage');
 SELECT is(pg_temp.told('CAP-001') || ', ' || pg_temp.told('CAP-002'), 'won capped 800 200, unpaid capped 1000', 'CAP and explained from what was used then');
+SELECT is((SELECT string_agg(reason, ', ' ORDER BY breakage_id) FROM prm.breakage WHERE program_id = :program AND plan_id = :capped), 'the cap of 5000 USD a month leaves only 800, the cap of 5000 USD a month is used up', 'CAP in words');
 SELECT is((SELECT cap_used_before FROM prm._earning_outcome(:program, ARRAY[pg_temp.event('CAP-001')], 'explain') o), 4200.00, 'CAP with the usage before it');
 SELECT pg_temp.sale('CAP next month', :ann, 10000, '2026-07-01'), pg_temp.sale('CAP Bob', :bob, 10000);
 SELECT is(pg_temp.paid_each(ARRAY['CAP next month', 'CAP Bob']), '1000.00, 1000.00', 'another month, another partner');
@@ -408,6 +409,14 @@ INSERT INTO prm.commission_rule (plan_id, schedule, accumulate, window_kind, cap
 SELECT pg_temp.sale('cumcap 1', :ann, 900), pg_temp.sale('cumcap 2', :ann, 300), pg_temp.refund('cumcap back', 'cumcap 2', 300), pg_temp.refund('cumcap back 1', 'cumcap 1', 900);
 SELECT is(pg_temp.paid_each(ARRAY['cumcap 1', 'cumcap 2', 'cumcap back', 'cumcap back 1']), '90.00, 10.00, -10.00, -90.00', 'what the cap held back is not given back');
 
+SELECT pg_temp.plan('cumulative levels') AS cumlevels \gset
+INSERT INTO prm.commission_rule (plan_id, schedule, level, override_mode, accumulate, window_kind) VALUES (:cumlevels, '5%', 0, NULL, 'transaction', NULL), (:cumlevels, 'slab 0: 10%, 1000: 20%', 1, 'differential', 'cumulative', 'year'),
+  (:cumlevels, 'marginal 0: 1%, 1000: 2%', 2, 'percent_of_sale', 'cumulative', 'year');
+SELECT pg_temp.sale('cumlevel 1', :low, 500), pg_temp.sale('cumlevel 2', :low, 500), pg_temp.sale('cumlevel 3', :low, 500), pg_temp.refund('cumlevel back', 'cumlevel 2', 500);
+SELECT is((SELECT string_agg(pg_temp.paid_to('cumlevel ' || r), '; ' ORDER BY n) FROM unnest(ARRAY['1', '2', '3', 'back']) WITH ORDINALITY AS u(r, n)),
+  'Low 25.00, Mid 25.00, Top 5.00; Low 25.00, Mid 125.00, Top 5.00; Low 25.00, Mid 75.00, Top 10.00; Low -25.00, Mid -125.00, Top -10.00',
+  'uplines add up for themselves; what others made smaller goes back in proportion');
+
 -- ---- picks --------------------------------------------------------------------------------------------------------------------------------------
 SELECT pg_temp.plan('highest', '{"pick": "highest_paying"}') AS highest \gset
 INSERT INTO prm.commission_rule (plan_id, schedule, accumulate, window_kind, label) VALUES (:highest, 'slab 0: 5%, 1000: 30%', 'cumulative', 'year', 'sum'), (:highest, '10%', 'transaction', NULL, 'flat');
@@ -461,13 +470,13 @@ BEGIN
     (SELECT 'computed', t.* FROM (SELECT * FROM computed EXCEPT ALL SELECT * FROM stored) t)) x;
   RETURN coalesce(the_faults, format('%s plans agree', (SELECT count(DISTINCT l.plan_id) FROM prm.ledger l JOIN prm.commission_plan p USING (program_id, plan_id) WHERE l.program_id = the_program AND p.name LIKE the_plans AND p.name NOT IN ('P1', 'P2', 'even'))));
 END $$;
-SELECT is(pg_temp.differs('replay', '%'), '46 plans agree', 'a replay of each plan from nothing gives the rows that were stored, reversals included');
+SELECT is(pg_temp.differs('replay', '%'), '47 plans agree', 'a replay of each plan from nothing gives the rows that were stored, reversals included');
 SELECT count(*) AS steps, sum(sequence_no) AS numbers FROM prm.accumulator_entry WHERE program_id = :program \gset
 SELECT count(*) AS broken FROM prm.breakage WHERE program_id = :program \gset
-SELECT is(pg_temp.differs('accrue', '%'), '46 plans agree', 'an accrual that is repeated computes the same from what was counted then');
+SELECT is(pg_temp.differs('accrue', '%'), '47 plans agree', 'an accrual that is repeated computes the same from what was counted then');
 SELECT is((SELECT format('%s %s', count(*), sum(sequence_no)) FROM prm.accumulator_entry WHERE program_id = :program), format('%s %s', :steps, :numbers), 'and counts nothing twice');
 SELECT is((SELECT count(*) FROM prm.breakage WHERE program_id = :program), :broken::bigint, 'nor tells breakage twice');
 SELECT is(pg_temp.uneven_counts(), 0::bigint, 'every count is still the sum of its steps');
-SELECT is(pg_temp.differs('explain', '%'), '46 plans agree', 'an explanation finds everything as it was then');
+SELECT is(pg_temp.differs('explain', '%'), '47 plans agree', 'an explanation finds everything as it was then');
 SELECT * FROM finish();
 ROLLBACK;

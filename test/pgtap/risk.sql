@@ -113,7 +113,7 @@ SELECT is((SELECT sum(amount) FROM prm.ledger WHERE partner_id = :gus AND progra
 SELECT is((SELECT array_agg(DISTINCT reason) FROM prm.v_ledger WHERE partner_id = :gus AND program_id = :program AND reason IS NOT NULL), ARRAY['canceled, the partner is banned: bought from itself'], 'with the reason');
 SELECT is((SELECT bool_and(r.eligible_at = c.eligible_at AND r.earning_event_id IS NOT DISTINCT FROM c.earning_event_id AND r.rule_id IS NOT DISTINCT FROM c.rule_id AND r.explain @> '{"canceled": true}')
   FROM prm.ledger r JOIN prm.ledger c ON c.program_id = r.program_id AND c.entry_id = r.cause_entry_id WHERE r.idempotency_key LIKE 'cancel/%' AND r.program_id = :program), true, 'each row is that of its cause');
-SELECT pg_temp.sale('g4', :gus, 400);
+SELECT pg_temp.sale('g4', :gus, 400, '{"email": "gus@gus.example"}');
 SELECT is((SELECT array_agg(format('%s %s', amount, status) ORDER BY entry_id) FROM prm.v_ledger WHERE earning_event_id = (SELECT earning_event_id FROM prm.earning_event WHERE external_ref = 'g4' AND program_id = :program)),
   ARRAY['40.00 canceled', '-40.00 canceled'], 'what comes later is canceled at once');
 SELECT is((SELECT count(*) FROM prm.risk_event WHERE partner_id = :gus AND program_id = :program), 1::bigint, 'and raises no more');
@@ -122,6 +122,11 @@ SELECT is((SELECT sum(amount) FROM prm.ledger WHERE partner_id = :gus AND progra
 SELECT is((SELECT array_agg(entry_id) FROM prm.v_entry_hold WHERE program_id = :program AND partner_id = :gus AND NOT held),
   (SELECT array_agg(entry_id) FROM prm.ledger WHERE program_id = :program AND partner_id = :gus AND kind = 'clawback'), 'a ban holds everything but what the partner owes');
 SELECT is(prm.resolve_risk(pg_temp.risk(:gus, 'self'), 'benign', 'it was a mistake'), 'benign', 'a ban can be lifted');
+INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) SELECT 'refunded', earning_event_id, -150, 'USD', prm.now() FROM prm.earning_event WHERE external_ref = 'g3' AND program_id = :program;
+SELECT is((SELECT sum(amount) FROM prm.ledger WHERE partner_id = :gus AND program_id = :program), -30::numeric, 'a refund of it then changes nothing either');
+SELECT is_empty($$SELECT a.* FROM prm.audit_ledger() a JOIN prm.ledger l USING (entry_id) WHERE l.program_id = prm.current_program() AND l.idempotency_key <> 'debt'$$, 'and the ledger is sound, but for the debt made up above');
+SELECT is_empty('SELECT * FROM prm.audit_ledger() WHERE entry_id IS NULL', 'its counts as well');
+SELECT is_empty($$SELECT * FROM prm.recalculate('2026-06-01', '2026-06-30', true)$$, 'what was canceled is not earned anew');
 SELECT pg_temp.sale('g5', :gus, 500);
 SELECT is(ARRAY[pg_temp.status('g3'), pg_temp.status('g5')], '{canceled,pending}', 'what was canceled stays so, and what comes later is earned');
 SELECT is((SELECT array_agg(h.action ORDER BY h.hold_id) FROM prm.ledger_hold h WHERE h.partner_id = :gus AND h.program_id = :program), '{place,cancel,release}', 'append-only');
@@ -144,6 +149,30 @@ SELECT is((SELECT a.amount = sum(e.amount) FROM prm.accumulator a JOIN prm.accum
   WHERE a.program_id = :program AND a.purpose = 'cap' GROUP BY a.amount), true, 'and the count is the sum of its rows');
 SELECT is((SELECT array_agg(l.recorded_at = e.recorded_at AND l.kind = 'reversal') FROM prm.accumulator_entry e JOIN prm.ledger l USING (program_id, entry_id) WHERE e.program_id = :program AND e.sequence_no > 3 AND e.purpose = 'cap'),
   '{t,t}', 'recorded with its reversal');
+
+-- With rules that are capped and that count: what the ban frees, others earn, and every recalculation knows it.
+SELECT set_config('prm.program_id', prm.create_program('Risk test, capped', 'blank', 'USD', 'UTC')::text, true) AS capped \gset
+INSERT INTO prm.partner (name) VALUES ('Xan') RETURNING partner_id AS xan \gset
+INSERT INTO prm.partner (name) VALUES ('Yul') RETURNING partner_id AS yul \gset
+INSERT INTO prm.commission_plan (name, currency) VALUES ('Capped', 'USD') RETURNING plan_id AS cappedplan \gset
+INSERT INTO prm.commission_rule (plan_id, schedule, cap_amount, cap_scope, cap_window) VALUES (:cappedplan, '10%', 100, 'programme', 'lifetime');
+INSERT INTO prm.commission_rule (plan_id, component, schedule, accumulate, window_kind) VALUES (:cappedplan, 'growth', 'slab 0: 1%, 1000: 2%', 'cumulative', 'month');
+INSERT INTO prm.risk_rule (risk_rule, label, kind) VALUES ('self', 'Self', 'self_referral');
+SELECT pg_temp.sale('x1', :xan, 500), pg_temp.sale('y1', :yul, 300), pg_temp.sale('x2', :xan, 400);
+INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) SELECT 'refunded', earning_event_id, -100, 'USD', prm.now() FROM prm.earning_event WHERE external_ref = 'x1' AND program_id = :capped;
+SELECT is((SELECT amount FROM prm.accumulator WHERE program_id = :capped AND purpose = 'cap'), 90::numeric, 'the cap of 100 was used up, and 10 came back by a refund');
+INSERT INTO prm.risk_event (risk_rule, partner_id) VALUES ('self', :xan);
+SELECT prm.resolve_risk(pg_temp.risk(:xan, 'self'), 'banned', 'a crook');
+SELECT is((SELECT amount FROM prm.accumulator WHERE program_id = :capped AND purpose = 'cap'), 30::numeric, 'the ban frees what was left of it');
+INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) SELECT 'refunded', earning_event_id, -200, 'USD', prm.now() FROM prm.earning_event WHERE external_ref = 'x1' AND program_id = :capped;
+SELECT is((SELECT amount FROM prm.accumulator WHERE program_id = :capped AND purpose = 'cap'), 30::numeric, 'a later refund does not free it twice');
+SELECT pg_temp.sale('y2', :yul, 900);
+SELECT is((SELECT amount FROM prm.v_ledger WHERE entry_id = pg_temp.entry('y2') AND program_id = :capped), 70::numeric, 'others earn up to the cap');
+SELECT is_empty('SELECT * FROM prm.audit_ledger()', 'the ledger is sound');
+SELECT is_empty('SELECT * FROM prm.recalculate(''2026-06-01'', ''2026-06-30'')', 'and to recalculate it changes nothing');
+SELECT is_empty('SELECT * FROM prm.audit_ledger()', 'nor the counts');
+SELECT is((SELECT sum(amount) FROM prm.ledger WHERE program_id = :capped AND partner_id = :xan), 0::numeric, 'nothing is left to whoever was banned');
+SELECT set_config('prm.program_id', :'program', true);
 
 -- FRD-004 expired.
 SELECT pg_temp.partner('Jim', '{"email": "j@jim.example"}') AS jim, pg_temp.partner('Kit', '{"domain": "crook.example"}') AS kit \gset

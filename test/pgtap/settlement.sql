@@ -155,7 +155,7 @@ SELECT pg_temp.at('2025-01-10 12:00+00');
 SELECT prm.post_adjustment(:block, -50, 'USD', 'taken back') > 0, prm.post_adjustment(:off, -50, 'USD', 'taken back') > 0;
 INSERT INTO prm.ledger (partner_id, kind, amount, currency, earned_on, eligible_at, idempotency_key) VALUES (:royal, 'royalty', -40, 'USD', '2025-01-10', prm.now(), 'r1'), (:royal, 'adjustment', -10, 'USD', '2025-01-10', prm.now(), 'r2');
 SELECT pg_temp.at('2025-02-01 12:00+00');
-SELECT is(pg_temp.closing('2025-01-31'), 'carry Block -50 USD 2025-01-01, carry Off -50 USD 2025-01-01, carry Royal -50 USD 2025-01-01', 'three debts');
+SELECT is(pg_temp.closing('2025-01-31'), 'carry Block -50.00 USD 2025-01-01, carry Off -50.00 USD 2025-01-01, carry Royal -50 USD 2025-01-01', 'three debts');
 SELECT is((SELECT receivable FROM prm.statement WHERE payee_id = :py_royal), 40::numeric, 'of which royalties are a claim');
 SELECT prm.post_adjustment(:block, 80, 'USD', 'earned') > 0, prm.post_adjustment(:off, 20, 'USD', 'earned') > 0;
 SELECT pg_temp.at('2025-02-20 12:00+00');
@@ -168,7 +168,7 @@ SELECT prm.close_period('2025-02-28') IS NOT NULL AS closed;
 SELECT pg_temp.at('2025-04-02 12:00+00');
 SELECT prm.close_period('2025-03-31') IS NOT NULL AS closed;
 SELECT pg_temp.approve();
-SELECT is(pg_temp.pay(), 'blocked Block 30 USD, paid_out Off 20 USD, owes Royal -40 USD', 'block pays nothing until the debt is settled; what was written off does not stand against new credit; a claim stays');
+SELECT is(pg_temp.pay(), 'blocked Block 30.00 USD, paid_out Off 20.00 USD, owes Royal -40 USD', 'block pays nothing until the debt is settled; what was written off does not stand against new credit; a claim stays');
 SELECT prm.receive_payment(:block, 50, 'USD', 'wire 7') > 0 AS received;
 SELECT throws_ok(format('SELECT prm.receive_payment(%s, 50, ''USD'', ''wire 7'')', :block), '23505', NULL, 'a payment is booked once');
 SELECT throws_ok(format('SELECT prm.receive_payment(%s, 0.001, ''USD'', ''wire 8'')', :block), '22023', NULL, 'and is whole money');
@@ -188,7 +188,7 @@ BEGIN
   RETURN format('%s/%s', the_paid, the_debt);
 END $$;
 SELECT is((SELECT string_agg(pg_temp.draw_month(:new, m.month::date, m.earned), ', ' ORDER BY m.month) FROM (VALUES ('2025-01-01', 2750), ('2025-02-01', 3000), ('2025-03-01', 1500), ('2025-04-01', 2375), ('2025-05-01', 3000), ('2025-06-01', 2750)) AS m(month, earned)),
-  '2750/0, 3000/0, 2000/500, 2000/125, 2875/0, 2750/0', 'DRW-001 a recoverable draw is repaid from what is earned above it only');
+  '2750.00/0, 3000.00/0, 2000.00/500.00, 2000.00/125.00, 2875.00/0.00, 2750.00/0.00', 'DRW-001 a recoverable draw is repaid from what is earned above it only');
 SELECT is((SELECT string_agg(rule, ',') FROM prm._audit_settlement(:program)), NULL, 'the books are sound');
 
 SELECT * FROM finish();

@@ -151,25 +151,25 @@ SELECT throws_ok('INSERT INTO prm.settlement_profile (min_payout) VALUES (10)', 
 SELECT pg_temp.at('2025-07-10 12:00+00');
 SELECT prm.post_adjustment(:under, 199.99, 'USD', 'earned') > 0, prm.post_adjustment(:over, 200, 'USD', 'earned') > 0, prm.post_adjustment(:fifty, 58.80, 'USD', 'earned') > 0;
 SELECT pg_temp.at('2025-08-01 12:00+00');
-SELECT is(pg_temp.closing('2025-07-31'), 'below_minimum Under 199.99 USD 2025-07-01, settled Fifty 58.80 USD 2025-07-01, settled Over 200 USD 2025-07-01', 'PAY-002 PAY-004 no statement below the minimum');
+SELECT is(pg_temp.closing('2025-07-31'), 'below_minimum Under 199.99 USD 2025-07-01, settled Fifty 58.80 USD 2025-07-01, settled Over 200.00 USD 2025-07-01', 'PAY-002 PAY-004 no statement below the minimum');
 SELECT is((SELECT reason FROM prm.close_period('2025-07-31') WHERE payee = 'Under'), 'period 2025-07 is closed; it goes on the next statement', 'the rows stay open');
 SELECT pg_temp.approve();
-SELECT is(pg_temp.pay(), 'paid_out Fifty 58.80 USD, paid_out Over 200 USD', 'PAY-002 PAY-004 what reaches it is paid');
+SELECT is(pg_temp.pay(), 'paid_out Fifty 58.80 USD, paid_out Over 200.00 USD', 'PAY-002 PAY-004 what reaches it is paid');
 SELECT prm.post_adjustment(:under, 0.01, 'USD', 'earned') > 0;
 SELECT pg_temp.at('2025-09-01 12:00+00');
 SELECT is(pg_temp.closing('2025-08-31'), 'settled Under 200.00 USD 2025-08-01', 'PAY-004 with what was left open');
 -- A partner that leaves gets the rest, be it little.
 SELECT prm.post_adjustment(:over, 3, 'USD', 'earned') > 0;
 SELECT throws_ok(format('SELECT * FROM prm.force_payout(%s, '''')', :over), '22023', NULL, 'a payout out of turn has a reason');
-SELECT is((SELECT string_agg(format('%s %s', outcome, amount), ', ') FROM prm.force_payout(:over, 'it leaves')), 'paid_out 3', 'forced: at once, below the minimum');
+SELECT is((SELECT string_agg(format('%s %s', outcome, amount), ', ') FROM prm.force_payout(:over, 'it leaves')), 'paid_out 3.00', 'forced: at once, below the minimum');
 SELECT is((SELECT format('%s %s %s', period, period_end, is_forced) FROM prm.statement WHERE program_id = :program AND is_forced), '2025-09-01 2025-09-01 t', 'on a statement of its own');
 SELECT prm.post_adjustment(:over, 4, 'USD', 'earned') > 0;
 UPDATE prm.partner SET state = 'onboarding' WHERE partner_id = :over;
 SELECT prm.fire('partner', :over, 'offboard', 'it leaves');
 SELECT pg_temp.at('2025-10-01 12:00+00');
-SELECT is(pg_temp.closing('2025-09-30'), 'period_closed Over 4 USD 2025-09-01', 'what comes after it in the same month');
+SELECT is(pg_temp.closing('2025-09-30'), 'period_closed Over 4.00 USD 2025-09-01', 'what comes after it in the same month');
 SELECT pg_temp.at('2025-11-01 12:00+00');
-SELECT is((SELECT string_agg(format('%s %s %s', outcome, amount, reason), ', ') FROM prm.close_period('2025-10-31')), 'settled 4 below the minimum of 200, but the partner leaves', 'is settled next, whatever the minimum, since it leaves');
+SELECT is((SELECT string_agg(format('%s %s %s', outcome, amount, reason), ', ') FROM prm.close_period('2025-10-31')), 'settled 4.00 below the minimum of 200, but the partner leaves', 'is settled next, whatever the minimum, since it leaves');
 
 -- On request, with waiting days.
 SELECT pg_temp.program('Request') AS program \gset
@@ -183,9 +183,9 @@ SELECT is((SELECT format('%s %s', outcome, reason) FROM prm.create_payouts()), '
 SELECT pg_temp.at('2025-08-11 12:00+00');
 SELECT is((SELECT format('%s %s', outcome, reason) FROM prm.create_payouts()), 'on_request the payee asks for its payouts', 'nobody asked');
 SELECT prm.request_payout(:ann) > 0 AS asked;
-SELECT is((SELECT format('%s %s', outcome, amount) FROM prm.create_payouts(true)), 'paid_out 100', 'a dry run');
+SELECT is((SELECT format('%s %s', outcome, amount) FROM prm.create_payouts(true)), 'paid_out 100.00', 'a dry run');
 SELECT is((SELECT count(*) FROM prm.payout WHERE program_id = :program), 0::bigint, 'writes nothing');
-SELECT is((SELECT format('%s %s', outcome, amount) FROM prm.create_payouts()), 'paid_out 100', 'asked for and paid');
+SELECT is((SELECT format('%s %s', outcome, amount) FROM prm.create_payouts()), 'paid_out 100.00', 'asked for and paid');
 
 -- Failed, reissued, come back.
 SELECT payout_id AS p FROM prm.payout WHERE program_id = :program \gset
@@ -194,11 +194,11 @@ SELECT throws_ok(format('SELECT prm.settle_payout(%s, ''paid'')', :p), '55000', 
 SELECT is(prm.settle_payout(:p, 'reissued', 'second try'), 'reissued', 'it is sent again');
 SELECT is(prm.settle_payout(:p, 'paid', 'bank 1'), 'paid', 'and paid');
 SELECT is((SELECT state FROM prm.statement WHERE program_id = :program), 'paid', 'and so is its statement');
-SELECT is(pg_temp.balance(:ann), 'USD pending 0 held 0 eligible 0 statement 0 paid 100 debt 0 draw 0', 'and the balance says so');
+SELECT is(pg_temp.balance(:ann), 'USD pending 0 held 0 eligible 0 statement 0.00 paid 100.00 debt 0 draw 0', 'and the balance says so');
 SELECT is(prm.settle_payout(:p, 'failed', 'came back'), 'failed', 'the money comes back');
-SELECT is((SELECT format('%s %s', (SELECT state FROM prm.statement WHERE program_id = :program), sum(amount)) FROM prm.ledger WHERE program_id = :program), 'approved 100', 'the statement is to be paid again, and the ledger says so');
+SELECT is((SELECT format('%s %s', (SELECT state FROM prm.statement WHERE program_id = :program), sum(amount)) FROM prm.ledger WHERE program_id = :program), 'approved 100.00', 'the statement is to be paid again, and the ledger says so');
 SELECT prm.request_payout(:ann) > 0 AS asked;
-SELECT is((SELECT format('%s %s', outcome, amount) FROM prm.create_payouts()), 'paid_out 100', 'another payout takes it');
+SELECT is((SELECT format('%s %s', outcome, amount) FROM prm.create_payouts()), 'paid_out 100.00', 'another payout takes it');
 SELECT throws_ok(format('SELECT prm.settle_payout(%s, ''reissued'')', :p), '55000', NULL, 'the first can no longer');
 SELECT throws_ok('SELECT prm.settle_payout(-1, ''paid'')', '42704', NULL, 'an unknown payout');
 SELECT throws_ok(format('SELECT prm.settle_payout(%s, ''lost'')', :p), '22023', NULL, 'an unknown outcome');

@@ -40,7 +40,9 @@ BEGIN
     FROM (SELECT * FROM prm.earning_event e WHERE e.program_id = _count_refunds.program_id AND e.earning_event_id = ANY (_count_refunds.earning_event_ids)
       AND e.kind = 'refunded' OFFSET 0) r
     CROSS JOIN LATERAL (SELECT e.applies_to_id FROM prm.earning_event e WHERE e.program_id = _count_refunds.program_id AND e.earning_event_id = r.applies_to_id
-      AND e.kind = 'collected' AND e.applies_to_id IS NOT NULL OFFSET 0) c
+      AND e.kind = 'collected' OFFSET 0) c
+    -- Asked in there, it would lead to an index that knows all refunds.
+    WHERE c.applies_to_id IS NOT NULL
     GROUP BY c.applies_to_id ORDER BY c.applies_to_id
     ON CONFLICT (program_id, earning_event_id) DO UPDATE SET collected = t.collected + excluded.collected;
 END

@@ -11,11 +11,11 @@ CREATE OR REPLACE VIEW prm.v_unpaid WITH (security_invoker = true) AS
     FROM prm.breakage b
     UNION ALL
     -- Events of kinds that earn, on which somebody is credited, and of which nothing is said anywhere.
-    SELECT e.program_id, e.earning_event_id, x.credit_type, x.partner_id, NULL, NULL, NULL, 0,
-      CASE WHEN x.counted THEN 'zero' ELSE 'no_rule' END,
+    SELECT e.program_id, e.earning_event_id, x.credit_type, x.partner_id, NULL::bigint AS plan_id, NULL::text AS component, NULL::bigint AS rule_id, 0 AS level,
+      CASE WHEN x.counted THEN 'zero' ELSE 'no_rule' END AS reason_code,
       CASE WHEN x.counted THEN 'it counts for a rule, and pays nothing itself'
-        ELSE 'no rule of a plan in force pays it; explain_commission() says of each why' END,
-      NULL, e.currency, NULL, e.recorded_at
+        ELSE 'no rule of a plan in force pays it; explain_commission() says of each why' END AS reason,
+      NULL::numeric AS amount, e.currency, NULL::bigint AS breakage_id, e.recorded_at
     FROM prm.earning_event e
     CROSS JOIN LATERAL (
       SELECT coalesce(s.credit_type, 'sourced') AS credit_type, coalesce(s.partner_id, e.partner_id) AS partner_id,
@@ -205,24 +205,34 @@ BEGIN
       WHERE a.program_id = the_program AND (a.purpose, a.lineage_id, a.plan_id, a.partner_id, a.customer_id, a.credit_type, a.window_start)
         IN (SELECT c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start FROM unnest(the_counts) c)
       ORDER BY a.purpose, a.lineage_id, a.plan_id, a.partner_id, a.customer_id, a.credit_type, a.window_start FOR UPDATE;
-    -- A step keeps the moment at which its event was counted first, which is the order of replays.
-    INSERT INTO prm.accumulator_entry (program_id, purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start, sequence_no, earning_event_id, entry_id,
-        amount, basis_amount, amount_before, basis_before, recorded_at)
-      SELECT the_program, c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start, a.entries + row_number() OVER steps, c.earning_event_id,
-        CASE WHEN c.purpose = 'cap' THEN (SELECT min(l.entry_id) FROM prm.ledger l WHERE l.program_id = the_program AND l.earning_event_id = c.earning_event_id AND l.recorded_at = the_moment
-          AND l.kind = 'adjustment' AND l.plan_id = c.plan_id AND c.lineage_id IN (0, l.lineage_id)) END,
-        c.amount, c.basis_amount, a.amount + coalesce(sum(c.amount) OVER (steps ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0),
-        a.basis_amount + coalesce(sum(c.basis_amount) OVER (steps ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0),
-        coalesce(least((SELECT min(i.recorded_at) FROM prm.accumulator_entry i WHERE i.program_id = the_program AND i.earning_event_id = c.earning_event_id),
-          (SELECT min(l.recorded_at) FROM prm.ledger l WHERE l.program_id = the_program AND l.earning_event_id = c.earning_event_id AND l.kind <> 'adjustment')), e.recorded_at)
-      FROM unnest(the_counts) WITH ORDINALITY AS c(purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start, earning_event_id, amount, basis_amount, place)
-      JOIN prm.accumulator a ON a.program_id = the_program AND a.purpose = c.purpose AND a.lineage_id = c.lineage_id AND a.plan_id = c.plan_id AND a.partner_id = c.partner_id
-        AND a.customer_id = c.customer_id AND a.credit_type = c.credit_type AND a.window_start = c.window_start
-      JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = c.earning_event_id
-      WINDOW steps AS (PARTITION BY c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start ORDER BY c.place);
+    -- A step keeps the moment at which its event was counted first, which is the order of replays. Each adjustment says what it
+    -- uses of a cap, so that a refund frees just that.
+    WITH written AS (
+      INSERT INTO prm.accumulator_entry (program_id, purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start, sequence_no, earning_event_id, entry_id,
+          amount, basis_amount, amount_before, basis_before, recorded_at)
+        SELECT the_program, c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start, a.entries + row_number() OVER steps, c.earning_event_id, u.entry_id,
+          u.amount, c.basis_amount, a.amount + coalesce(sum(u.amount) OVER (steps ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0),
+          a.basis_amount + coalesce(sum(c.basis_amount) OVER (steps ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0),
+          coalesce(least((SELECT min(i.recorded_at) FROM prm.accumulator_entry i WHERE i.program_id = the_program AND i.earning_event_id = c.earning_event_id),
+            (SELECT min(l.recorded_at) FROM prm.ledger l WHERE l.program_id = the_program AND l.earning_event_id = c.earning_event_id AND l.kind <> 'adjustment')), e.recorded_at)
+        FROM unnest(the_counts) WITH ORDINALITY AS c(purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start, earning_event_id, amount, basis_amount, place)
+        JOIN prm.accumulator a ON a.program_id = the_program AND a.purpose = c.purpose AND a.lineage_id = c.lineage_id AND a.plan_id = c.plan_id AND a.partner_id = c.partner_id
+          AND a.customer_id = c.customer_id AND a.credit_type = c.credit_type AND a.window_start = c.window_start
+        JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = c.earning_event_id
+        CROSS JOIN LATERAL (
+          SELECT array_agg(x.entry_id ORDER BY x.entry_id) AS ids, array_agg(x.amount ORDER BY x.entry_id) AS amounts, sum(x.amount) AS total
+          FROM (SELECT l.entry_id, l.amount * CASE (SELECT r.entry_kind FROM prm.commission_rule r WHERE r.program_id = the_program AND r.rule_id = l.rule_id)
+                  WHEN 'royalty' THEN -1 WHEN 'fee' THEN -1 ELSE 1 END AS amount
+                FROM prm.ledger l WHERE c.purpose = 'cap' AND l.program_id = the_program AND l.earning_event_id = c.earning_event_id AND l.recorded_at = the_moment
+                  AND l.kind = 'adjustment' AND l.plan_id = c.plan_id AND c.lineage_id IN (0, l.lineage_id) AND c.partner_id IN (0, l.partner_id)) x) m
+        CROSS JOIN LATERAL unnest(CASE WHEN m.total = c.amount THEN m.ids ELSE ARRAY[m.ids[1]] END, CASE WHEN m.total = c.amount THEN m.amounts ELSE ARRAY[c.amount] END)
+          AS u(entry_id, amount)
+        WINDOW steps AS (PARTITION BY c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start ORDER BY c.place, u.entry_id)
+        RETURNING purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start, amount, basis_amount
+    )
     UPDATE prm.accumulator a SET amount = a.amount + d.amount, basis_amount = a.basis_amount + d.basis_amount, entries = a.entries + d.steps
       FROM (SELECT c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start, sum(c.amount) AS amount, sum(c.basis_amount) AS basis_amount, count(*) AS steps
-            FROM unnest(the_counts) c GROUP BY c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start) d
+            FROM written c GROUP BY c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start) d
       WHERE a.program_id = the_program AND a.purpose = d.purpose AND a.lineage_id = d.lineage_id AND a.plan_id = d.plan_id AND a.partner_id = d.partner_id
         AND a.customer_id = d.customer_id AND a.credit_type = d.credit_type AND a.window_start = d.window_start;
   END IF;

@@ -140,12 +140,21 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   touched record;
   fault record;
+  the_new jsonb;
+  the_old jsonb;
 BEGIN
-  -- One name for the rows that are looked at, whichever way they changed.
-  FOR touched IN EXECUTE CASE TG_OP
-      WHEN 'INSERT' THEN 'SELECT n.program_id, array_agg(DISTINCT n.deal_id) AS ids FROM new_rows n GROUP BY n.program_id'
-      WHEN 'DELETE' THEN 'SELECT o.program_id, array_agg(DISTINCT o.deal_id) AS ids FROM old_rows o GROUP BY o.program_id'
-      ELSE 'SELECT u.program_id, array_agg(DISTINCT u.deal_id) AS ids FROM (SELECT n.program_id, n.deal_id FROM new_rows n UNION SELECT o.program_id, o.deal_id FROM old_rows o) u GROUP BY u.program_id' END
+  IF TG_OP <> 'DELETE' THEN
+    SELECT jsonb_object_agg(t.program_id, t.ids) INTO the_new FROM (SELECT n.program_id, jsonb_agg(DISTINCT n.deal_id) AS ids FROM new_rows n GROUP BY n.program_id) t;
+  END IF;
+  IF TG_OP <> 'INSERT' THEN
+    SELECT jsonb_object_agg(t.program_id, t.ids) INTO the_old FROM (SELECT o.program_id, jsonb_agg(DISTINCT o.deal_id) AS ids FROM old_rows o GROUP BY o.program_id) t;
+  END IF;
+  FOR touched IN
+    SELECT t.program_id, array_agg(DISTINCT i.deal_id::bigint) AS ids
+    FROM (SELECT n.key::bigint AS program_id, n.value AS ids FROM jsonb_each(the_new) n
+          UNION ALL SELECT o.key::bigint, o.value FROM jsonb_each(the_old) o) t
+    CROSS JOIN LATERAL jsonb_array_elements_text(t.ids) AS i(deal_id)
+    GROUP BY t.program_id ORDER BY t.program_id
   LOOP
     -- Whoever wins the deal at this moment either sees these credits or is waited for: none of them is lost in between.
     PERFORM d.deal_id FROM prm.deal d WHERE d.program_id = touched.program_id AND d.deal_id = ANY (touched.ids) ORDER BY d.deal_id FOR NO KEY UPDATE;

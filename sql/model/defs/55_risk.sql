@@ -217,7 +217,7 @@ BEGIN
     IF batch.bans IS NOT NULL THEN
       SELECT array_agg(DISTINCT k.partner_id ORDER BY k.partner_id) INTO the_partners FROM prm.risk_event k
         WHERE k.program_id = batch.program_id AND k.risk_event_id = ANY (batch.bans);
-      PERFORM prm._cancel_unsettled(batch.program_id, the_partners, NULL);
+      PERFORM prm._cancel_unsettled(batch.program_id, the_partners, NULL, false);
     END IF;
     PERFORM prm._outbox_risk_changed(batch.program_id, batch.ids);
   END LOOP;
@@ -246,7 +246,7 @@ BEGIN
   LOOP
     -- A programme that neither has such rules nor banned anybody pays for no more than this.
     CONTINUE WHEN NOT EXISTS (SELECT 1 FROM prm.risk_rule r WHERE r.program_id = the_program AND r.is_active AND r.kind NOT IN ('duplicate_account', 'network_ban'))
-      AND NOT EXISTS (SELECT 1 FROM prm.risk_event k WHERE k.program_id = the_program AND k.state = 'banned');
+      AND NOT EXISTS (SELECT 1 FROM prm.risk_event k WHERE k.program_id = the_program AND k.state IN ('banned', 'benign'));
     SELECT array_agg(DISTINCT n.earning_event_id) INTO the_ids FROM new_rows n WHERE n.program_id = the_program;
     PERFORM prm._assess_events(the_program, the_ids);
   END LOOP;

@@ -10,18 +10,23 @@ DECLARE
   the_program bigint;
   the_zone text;
   the_deferred bigint[];
+  the_gross bigint[];
 BEGIN
   SELECT array_agg(DISTINCT n.program_id) INTO the_programs FROM new_rows n;
   FOREACH the_program IN ARRAY coalesce(the_programs, '{}')
   LOOP
     the_zone := prm._program_time_zone(the_program);
-    SELECT array_agg(p.plan_id) INTO the_deferred FROM prm.commission_plan p WHERE p.program_id = the_program AND p.pay_on = 'collected';
-    INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_owed, is_deferred, amount, currency, legal_entity)
+    SELECT array_agg(p.plan_id) FILTER (WHERE p.pay_on = 'collected'), array_agg(p.plan_id) FILTER (WHERE p.includes_vat) INTO the_deferred, the_gross
+      FROM prm.commission_plan p WHERE p.program_id = the_program AND (p.pay_on = 'collected' OR p.includes_vat);
+    INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_owed, is_deferred, tax_class, amount, currency, legal_entity)
       SELECT n.program_id, n.partner_id, n.entry_id, coalesce(n.payee_id, 0), n.eligible_at,
         greatest(n.earned_on, (n.eligible_at AT TIME ZONE the_zone)::date), 1, n.kind IN ('royalty', 'fee'), n.kind IN ('clawback', 'royalty', 'fee'),
-        n.earning_event_id IS NOT NULL AND coalesce(n.plan_id = ANY (the_deferred), false), n.amount, n.currency, coalesce(n.legal_entity, '')
+        n.earning_event_id IS NOT NULL AND coalesce(n.plan_id = ANY (the_deferred), false),
+        CASE WHEN n.kind NOT IN ('commission', 'override', 'bonus', 'adjustment', 'reversal', 'clawback') THEN 0 WHEN n.plan_id = ANY (the_gross) THEN 2 ELSE 1 END, n.amount, n.currency, coalesce(n.legal_entity, '')
       FROM new_rows n
       WHERE n.program_id = the_program AND (n.kind NOT IN ('payout', 'payout_fee') OR n.component = 'received')
+        -- A close writes taxes together with their lines.
+        AND NOT (n.kind = 'tax' AND n.explain ? 'statement')
       ORDER BY n.entry_id;
   END LOOP;
   RETURN NULL;

@@ -1,0 +1,143 @@
+-- Market development funds: budgets, approvals, claims, limits. Acceptance ids stand in the names.
+BEGIN;
+SET LOCAL datestyle = 'ISO, YMD';
+CREATE EXTENSION IF NOT EXISTS pgtap;
+SELECT no_plan();
+SET LOCAL prm.clock = '2025-06-10 12:00+00';
+
+CREATE FUNCTION pg_temp.program(the_name text) RETURNS bigint LANGUAGE sql AS
+$$ SELECT set_config('prm.program_id', prm.create_program(the_name, 'blank', 'USD', 'UTC')::text, true)::bigint $$;
+CREATE FUNCTION pg_temp.at(the_moment text) RETURNS text LANGUAGE sql AS $$ SELECT set_config('prm.clock', the_moment, true) $$;
+CREATE FUNCTION pg_temp.partner(the_name text) RETURNS bigint LANGUAGE sql AS
+$$ INSERT INTO prm.partner (name) VALUES (the_name) RETURNING partner_id $$;
+CREATE FUNCTION pg_temp.plan(the_name text, the_kind text, the_hold integer, the_schedule text, the_pay_on text DEFAULT 'earned', the_currency text DEFAULT 'USD') RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE id bigint;
+BEGIN
+  INSERT INTO prm.earning_kind (kind, label) VALUES (the_kind, the_kind) ON CONFLICT DO NOTHING;
+  INSERT INTO prm.commission_plan (name, earn_on, hold_days, currency, pay_on) VALUES (the_name, the_kind, the_hold, the_currency, the_pay_on) RETURNING plan_id INTO id;
+  INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (id, the_schedule);
+  RETURN id;
+END $$;
+CREATE FUNCTION pg_temp.sale(the_partner bigint, the_kind text, the_amount numeric, the_day text, the_currency text DEFAULT 'USD', the_ref text DEFAULT NULL) RETURNS bigint LANGUAGE sql AS
+$$ INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at, external_ref)
+   VALUES (the_kind, the_partner, the_amount, the_currency, (the_day || ' 10:00+00')::timestamptz, the_ref) RETURNING earning_event_id $$;
+CREATE FUNCTION pg_temp.refund(the_event bigint, the_amount numeric, the_day text) RETURNS bigint LANGUAGE sql AS
+$$ INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at)
+   SELECT 'refunded', the_event, -the_amount, e.currency, (the_day || ' 11:00+00')::timestamptz FROM prm.earning_event e
+   WHERE e.program_id = prm.current_program() AND e.earning_event_id = the_event RETURNING earning_event_id $$;
+CREATE FUNCTION pg_temp.collect(the_event bigint, the_amount numeric, the_day text) RETURNS bigint LANGUAGE sql AS
+$$ INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at)
+   SELECT 'collected', the_event, the_amount, e.currency, (the_day || ' 11:00+00')::timestamptz FROM prm.earning_event e
+   WHERE e.program_id = prm.current_program() AND e.earning_event_id = the_event RETURNING earning_event_id $$;
+-- Each row of a close, short; in the order of outcome, payee and currency.
+CREATE FUNCTION pg_temp.closing(the_day date, the_dry boolean DEFAULT false) RETURNS text LANGUAGE sql AS
+$$ SELECT coalesce(string_agg(concat_ws(' ', c.outcome, c.payee, c.amount, c.currency, c.period), ', ' ORDER BY c.outcome, c.payee, c.currency, c.period), 'nothing')
+   FROM prm.close_period(the_day, the_dry) c $$;
+CREATE FUNCTION pg_temp.reasons(the_day date) RETURNS text LANGUAGE sql AS
+$$ SELECT string_agg(c.reason, '; ' ORDER BY c.reason) FROM prm.close_period(the_day) c $$;
+CREATE FUNCTION pg_temp.balance(the_partner bigint) RETURNS text LANGUAGE sql AS
+$$ SELECT string_agg(format('%s pending %s held %s eligible %s statement %s paid %s debt %s draw %s', currency, pending, held, eligible, on_statement, paid, debt, draw_debt), ', ' ORDER BY currency)
+   FROM prm.partner_balance(the_partner) $$;
+CREATE FUNCTION pg_temp.approve() RETURNS void LANGUAGE sql AS
+$$ UPDATE prm.statement SET state = 'approved' WHERE program_id = prm.current_program() AND state = 'settled' $$;
+CREATE FUNCTION pg_temp.pay() RETURNS text LANGUAGE sql AS
+$$ SELECT coalesce(string_agg(concat_ws(' ', p.outcome, p.payee, p.amount, p.currency), ', ' ORDER BY p.payee, p.currency, p.outcome), 'nothing') FROM prm.create_payouts() p $$;
+CREATE FUNCTION pg_temp.settle_all() RETURNS bigint LANGUAGE sql AS
+$$ SELECT count(prm.settle_payout(payout_id, 'paid', 'bank')) FROM prm.payout WHERE program_id = prm.current_program() AND state = 'pending' $$;
+
+SELECT pg_temp.program('Funds') AS program \gset
+SELECT pg_temp.partner('Ann') AS ann, pg_temp.partner('Bob') AS bob \gset
+SELECT pg_temp.at('2026-01-10 12:00+00');
+INSERT INTO prm.mdf_fund (name, currency, granted, year_start, claim_days) VALUES ('Pool', 'USD', 10000, '2026-01-01', 31) RETURNING fund_id AS pool \gset
+
+-- MDF-001.
+SELECT prm.request_mdf(:pool, 'Spring fair', 9000, '[2026-02-01,2026-03-01)', :ann) AS r1 \gset
+SELECT is((SELECT format('%s %s', state, approved) FROM prm.mdf_request WHERE request_id = :r1), 'requested ', 'MDF-001 a request');
+SELECT throws_ok(format('SELECT prm.claim_mdf(%s, 10, ''{"a": 1}'')', :r1), '55000', NULL, 'nothing is claimed before it is approved');
+SELECT throws_ok(format('SELECT prm.approve_mdf(%s, 10000.01)', :r1), '23514', NULL, 'more than there is cannot be approved');
+SELECT is(prm.approve_mdf(:r1, 4000), 4000::numeric, 'MDF-001 approved');
+SELECT throws_ok(format('SELECT prm.approve_mdf(%s, 1)', :r1), '55000', NULL, 'once');
+SELECT is((SELECT format('%s %s %s %s', budget, committed, paid, available) FROM prm.mdf_budget(:pool)), '10000.00 4000 0 6000.00', 'MDF-001 committed');
+SELECT pg_temp.at('2026-03-10 12:00+00');
+SELECT throws_ok(format('SELECT prm.claim_mdf(%s, 10, ''{}'')', :r1), '23514', NULL, 'a claim has evidence');
+SELECT is(prm.claim_mdf(:r1, 9000, '{"invoice": "F-77"}'), 'claimed', 'MDF-001 claimed');
+SELECT is(prm.reimburse_mdf(:r1), 4000::numeric, 'MDF-001 paid: the least of share, approved and budget');
+SELECT is((SELECT format('%s %s %s', l.kind, l.amount, r.paid_limit) FROM prm.mdf_request r JOIN prm.ledger l USING (program_id, entry_id) WHERE r.request_id = :r1), 'mdf 4000 approval', 'MDF-001 as a ledger entry, with the binding limit');
+SELECT is((SELECT format('%s %s %s', committed, paid, available) FROM prm.mdf_budget(:pool)), '0 4000 6000.00', 'MDF-001 budget left 6000');
+SELECT throws_ok(format('SELECT prm.reimburse_mdf(%s)', :r1), '55000', NULL, 'and not twice');
+SELECT is(pg_temp.balance(:ann), 'USD pending 0 held 0 eligible 4000 statement 0 paid 0 debt 0 draw 0', 'it is due, and goes on the next statement');
+
+-- MDF-002: a claim after the deadline; and one that never comes.
+SELECT prm.request_mdf(:pool, 'Road show', 4000, '[2026-02-01,2026-03-01)', :ann) AS r2, prm.request_mdf(:pool, 'Never', 1000, '[2026-02-01,2026-03-01)', :bob) AS r3 \gset
+SELECT prm.approve_mdf(:r2), prm.approve_mdf(:r3);
+SELECT is((SELECT claim_until FROM prm.mdf_request WHERE request_id = :r2), date '2026-03-31', 'MDF-002 the deadline');
+SELECT pg_temp.at('2026-04-01 12:00+00');
+SELECT is(prm.claim_mdf(:r2, 3000, '{"invoice": "F-78"}'), 'rejected_late', 'MDF-002 a claim after it');
+SELECT is((SELECT format('%s %s', committed, available) FROM prm.mdf_budget(:pool)), '500.00 5500.00', 'MDF-002 what was committed is free again');
+SELECT is(prm._work_mdf(:program, 100), 1::bigint, 'what nobody claims expires');
+SELECT is((SELECT format('%s %s', committed, available) FROM prm.mdf_budget(:pool)), '0 6000.00', 'and is free again');
+SELECT throws_ok(format('SELECT prm.reject_mdf(%s, ''x'')', :r3), '55000', NULL, 'what is over is not rejected');
+
+-- MDF-003 in one session: two approvals, one budget (the isolation spec has two sessions).
+INSERT INTO prm.mdf_fund (name, currency, granted, year_start) VALUES ('Small', 'USD', 5000, '2026-01-01') RETURNING fund_id AS small \gset
+SELECT prm.request_mdf(:small, 'A', 6000, '[2026-05-01,2026-06-01)', :ann) AS a, prm.request_mdf(:small, 'B', 6000, '[2026-05-01,2026-06-01)', :bob) AS b \gset
+SELECT is(prm.approve_mdf(:a, 3000), 3000::numeric, 'MDF-003 the first is approved');
+SELECT throws_ok(format('SELECT prm.approve_mdf(%s, 3000)', :b), '23514', NULL, 'MDF-003 the second is not');
+SELECT is(prm.approve_mdf(:b), 2000::numeric, 'without an amount it gets what is left');
+SELECT is((SELECT approved_limit FROM prm.mdf_request WHERE request_id = :b), 'budget', 'and is told why');
+SELECT is(prm.reject_mdf(:a, 'the venue is gone'), 'rejected', 'a rejected request');
+SELECT is((SELECT available FROM prm.mdf_budget(:small)), 3000::numeric, 'gives back what it had');
+SELECT throws_ok(format('SELECT prm.reject_mdf(%s, NULL)', :b), '23514', NULL, 'a rejection has a reason');
+
+-- MDF-004: half of the expense, at most 1 % of last year's purchases, at most 10000.
+CREATE FUNCTION pg_temp.fund(the_name text, the_purchases numeric, the_expense numeric) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE the_partner bigint := pg_temp.partner(the_name); the_fund bigint; the_request bigint;
+BEGIN
+  INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES ('sell_in', the_partner, the_purchases / 2, 'USD', '2025-03-01'), ('sell_in', the_partner, the_purchases / 2, 'USD', '2025-12-31 20:00+00'),
+    ('sell_in', the_partner, 999999, 'USD', '2026-01-01 00:00+00');
+  INSERT INTO prm.mdf_fund (name, partner_id, currency, accrual_rate, accrual_basis, limit_amount, share, year_start) VALUES (the_name, the_partner, 'USD', 0.01, 'last_year', 10000, 0.5, '2026-01-01') RETURNING fund_id INTO the_fund;
+  the_request := prm.request_mdf(the_fund, the_name, the_expense, '[2026-04-01,2026-05-01)');
+  PERFORM prm.approve_mdf(the_request);
+  PERFORM prm.claim_mdf(the_request, the_expense, '{"invoice": 1}');
+  PERFORM prm.reimburse_mdf(the_request);
+  RETURN (SELECT format('%s %s', trim_scale(paid), paid_limit) FROM prm.mdf_request WHERE request_id = the_request AND program_id = prm.current_program());
+END $$;
+SELECT is(pg_temp.fund('P1', 600000, 20000), '6000 budget', 'MDF-004 the accrual binds');
+SELECT is(pg_temp.fund('P2', 2000000, 30000), '10000 limit', 'MDF-004 the absolute limit binds');
+SELECT is(pg_temp.fund('P3', 900000, 8000), '4000 share', 'MDF-004 the share binds');
+
+-- MDF-005: 2 % of the growth.
+INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES ('sell_in', :bob, 500000, 'USD', '2025-06-01'), ('sell_in', :bob, 650000, 'USD', '2026-02-01');
+INSERT INTO prm.mdf_fund (name, partner_id, currency, accrual_rate, accrual_basis, year_start) VALUES ('Growth', :bob, 'USD', 0.02, 'growth', '2026-01-01') RETURNING fund_id AS growth \gset
+SELECT is((SELECT budget FROM prm.mdf_budget(:growth)), 3000.00, 'MDF-005 growth pool');
+SELECT throws_ok(format('SELECT prm.request_mdf(%s, ''x'', 10, ''[2026-05-01,2026-06-01)'', %s)', :growth, :ann), '42501', NULL, 'a fund of another partner');
+SELECT throws_ok('SELECT prm.approve_mdf(-1)', '42704', NULL, 'an unknown request');
+
+-- What the campaign brought in.
+SELECT prm._import_context();
+INSERT INTO prm.lead (partner_id, company, campaign, state) VALUES (:ann, 'Acorn', 'Spring fair', 'new') RETURNING lead_id AS lead \gset
+INSERT INTO prm.deal (partner_id, lead_id, name, amount, currency, state) VALUES (:ann, :lead, 'Acorn', 20000, 'USD', 'won');
+SELECT is((SELECT format('%s %s %s %s %s', paid, leads, deals_won, revenue, return_on_investment) FROM prm.v_mdf_campaign WHERE program_id = :program AND campaign = 'Spring fair'), '4000 1 1 20000 5.00', 'return on investment per campaign');
+
+-- By partners.
+CREATE ROLE prm_mdf_ann;
+INSERT INTO prm.partner_login (role_name, partner_id) VALUES ('prm_mdf_ann', :ann);
+SELECT prm.grant_access('prm_mdf_ann', 'partner');
+SET LOCAL ROLE prm_mdf_ann;
+SELECT throws_ok('SELECT prm.approve_mdf(1)', '42501', NULL, 'a partner approves nothing');
+SELECT is((SELECT count(*) FROM prm.mdf_request WHERE partner_id <> prm.current_partner()), 0::bigint, 'and sees its own requests only');
+SELECT prm.request_mdf(:pool, 'Fair in autumn', 100, '[2026-04-01,2026-04-02)') AS mine \gset
+SELECT is((SELECT format('%s %s', state, requested_by) FROM prm.mdf_request WHERE request_id = :mine), 'requested prm_mdf_ann', 'it asks');
+SELECT throws_ok(format('SELECT prm.request_mdf(%s, ''x'', 1, ''[2026-04-01,2026-04-02)'')', :growth), '42501', NULL, 'not of another partner''s fund');
+SELECT throws_ok(format('INSERT INTO prm.mdf_request (fund_id, partner_id, campaign, expense, activity) VALUES (%s, %s, ''x'', 1, ''[2026-04-01,2026-04-02)'')', :pool, :bob), '42501', NULL, 'nor in another''s name');
+RESET ROLE;
+SELECT prm.approve_mdf(:mine) AS approved;
+SET LOCAL ROLE prm_mdf_ann;
+SELECT is(prm.claim_mdf(:mine, 80, '{"invoice": "F-90"}'), 'claimed', 'and claims');
+SELECT throws_ok(format('UPDATE prm.mdf_request SET approved = 1000 WHERE request_id = %s', :mine), '42501', NULL, 'but changes nothing');
+RESET ROLE;
+SELECT is(prm.reimburse_mdf(:mine), 40.00, 'and is paid its share');
+
+SELECT * FROM finish();
+ROLLBACK;
