@@ -43,13 +43,13 @@ SELECT is(pg_temp.points(3), 0::numeric, 'nothing is left');
 -- ENG-010, ENG-011.
 INSERT INTO prm.partner (partner_id, name, country) VALUES (11, 'D', 'US'), (12, 'E', 'US'), (13, 'F', 'US'), (14, 'G', 'US'), (15, 'H', 'US');
 INSERT INTO prm.point_rule (point_rule, label, source, kind, points, per_amount) VALUES ('invoices', 'Invoices', 'earning', 'invoiced', 1, 1000);
-INSERT INTO prm.earning_event (earning_event_id, kind, partner_id, amount, currency, occurred_at) VALUES (101, 'invoiced', 11, 20000, 'USD', prm.now());
+INSERT INTO prm.earning_event (earning_event_id, kind, partner_id, amount, currency, occurred_at) VALUES (9100101, 'invoiced', 11, 20000, 'USD', prm.now());
 SELECT is(pg_temp.points(11), 20::numeric, 'ENG-010 a point for each 1000');
-INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at, applies_to_id) VALUES ('refunded', 11, -10000, 'USD', prm.now(), 101);
+INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at, applies_to_id) VALUES ('refunded', 11, -10000, 'USD', prm.now(), 9100101);
 SELECT is(pg_temp.points(11), 10::numeric, 'ENG-010 half returned');
 SELECT is((SELECT array_agg(points ORDER BY point_entry_id) FROM prm.point_entry WHERE program_id = :program AND partner_id = 11), '{20,-10}', 'as an entry of its own');
 UPDATE prm.point_rule SET is_active = false WHERE program_id = :program;
-INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at, applies_to_id) VALUES ('refunded', 11, -9500, 'USD', prm.now(), 101);
+INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at, applies_to_id) VALUES ('refunded', 11, -9500, 'USD', prm.now(), 9100101);
 SELECT is(pg_temp.points(11), 0::numeric, 'whole points of what is left, also when the rule is no longer active');
 UPDATE prm.point_rule SET is_active = true WHERE program_id = :program;
 INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES ('invoiced', 12, 999.99, 'USD', prm.now()), ('invoiced', 12, 5000, 'EUR', prm.now()), ('booked', 12, 5000, 'USD', prm.now());
@@ -63,9 +63,9 @@ UPDATE prm.deal SET state = 'lost' WHERE program_id = :program AND deal_id = 1;
 SELECT is(pg_temp.points(13), 0::numeric, 'ENG-011 the sale is cancelled');
 -- An event of no amount, with points as such.
 INSERT INTO prm.point_rule (point_rule, label, source, kind, points) VALUES ('signups', 'Sign-ups', 'earning', 'signup', 5);
-INSERT INTO prm.earning_event (earning_event_id, kind, partner_id, currency, occurred_at) VALUES (102, 'signup', 14, 'USD', prm.now());
+INSERT INTO prm.earning_event (earning_event_id, kind, partner_id, currency, occurred_at) VALUES (9100102, 'signup', 14, 'USD', prm.now());
 SELECT is(pg_temp.points(14), 5::numeric, 'points for the event as such');
-INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at, applies_to_id) VALUES ('refunded', 14, 0, 'USD', prm.now(), 102);
+INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at, applies_to_id) VALUES ('refunded', 14, 0, 'USD', prm.now(), 9100102);
 SELECT is(pg_temp.points(14), 0::numeric, 'and back');
 
 -- TIR-005, TIR-006.
@@ -73,13 +73,13 @@ DELETE FROM prm.point_rule WHERE program_id = :program;
 INSERT INTO prm.point_rule (point_rule, label, source, kind, credit_type, points, per_amount, growth_countries, growth_factor) VALUES
   ('sourced', 'Sourced', 'earning', 'booked', 'sourced', 5, 100, '{BR}', 2), ('assisted', 'Assisted', 'earning', 'booked', 'assisted', 3, 100, '{BR}', 2), ('managed', 'Managed', 'earning', 'booked', 'managed', 1, 100, '{BR}', 2);
 INSERT INTO prm.partner (partner_id, name, country) VALUES (21, 'I', 'US'), (22, 'J', 'US'), (23, 'K', 'US'), (24, 'L', 'US');
-INSERT INTO prm.earning_event (earning_event_id, kind, customer_id, amount, currency, occurred_at) VALUES (201, 'booked', 1, 1000, 'USD', prm.now()), (202, 'booked', 1, 1000, 'USD', prm.now()), (203, 'booked', 2, 1000, 'USD', prm.now());
-INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight) VALUES (201, 'assisted', 21, 100), (202, 'sourced', 22, 100), (203, 'sourced', 23, 100);
+INSERT INTO prm.earning_event (earning_event_id, kind, customer_id, amount, currency, occurred_at) VALUES (9100201, 'booked', 1, 1000, 'USD', prm.now()), (9100202, 'booked', 1, 1000, 'USD', prm.now()), (9100203, 'booked', 2, 1000, 'USD', prm.now());
+INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight) VALUES (9100201, 'assisted', 21, 100), (9100202, 'sourced', 22, 100), (9100203, 'sourced', 23, 100);
 SELECT is(ARRAY[pg_temp.points(21), pg_temp.points(22), pg_temp.points(23)], '{30,50,100}', 'TIR-005 by credit type, and double in the growth market');
-INSERT INTO prm.earning_event (earning_event_id, kind, customer_id, amount, currency, occurred_at) VALUES (204, 'booked', 1, 1000, 'USD', prm.now());
-INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight) VALUES (204, 'sourced', 22, 60), (204, 'sourced', 24, 40), (204, 'managed', 24, 100);
+INSERT INTO prm.earning_event (earning_event_id, kind, customer_id, amount, currency, occurred_at) VALUES (9100204, 'booked', 1, 1000, 'USD', prm.now());
+INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight) VALUES (9100204, 'sourced', 22, 60), (9100204, 'sourced', 24, 40), (9100204, 'managed', 24, 100);
 SELECT is(ARRAY[pg_temp.points(22), pg_temp.points(24)], '{80,30}', 'shares of a credit, and each type is a full credit');
-INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight, revision) VALUES (204, 'sourced', 22, 100, 2), (204, 'sourced', 24, 0, 2);
+INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight, revision) VALUES (9100204, 'sourced', 22, 100, 2), (9100204, 'sourced', 24, 0, 2);
 SELECT is(ARRAY[pg_temp.points(22), pg_temp.points(24)], '{100,10}', 'other credits move the points');
 DELETE FROM prm.point_rule WHERE program_id = :program;
 INSERT INTO prm.point_rule (point_rule, label, source, kind, points, per_amount, rate_policy, valid) VALUES
@@ -177,6 +177,43 @@ INSERT INTO prm.usage_event (partner_id, activity, at, external_ref) VALUES (101
 SELECT is((SELECT array_agg(format('%s %s', point_rule, points) ORDER BY point_rule) FROM (SELECT point_rule, sum(points) AS points FROM prm.point_entry WHERE program_id = :program AND partner_id = 101 AND source = 'usage' GROUP BY 1) s),
   '{"first 20","view 4","visit 2"}', 'a day is not counted twice');
 SELECT throws_ok($$ INSERT INTO prm.point_rule (point_rule, label, source, points, per_amount) VALUES ('x', 'x', 'usage', 1, 100) $$, '23514', NULL, 'usage has no amount');
+
+-- Who may what: a manager does the daily work, a partner's role sees its own points and missions and tasks, and writes nothing.
+CREATE ROLE recognition_test_manager; CREATE ROLE recognition_test_partner;
+SELECT set_config('prm.program_id', prm.create_program('pgTAP recognition 2', 'blank')::text, true) AS other \gset
+INSERT INTO prm.partner (partner_id, name, external_ref) VALUES (1, 'A', 'PA'), (2, 'B', 'PB');
+INSERT INTO prm.badge (badge, label, points) VALUES ('friend', 'Friend', 10);
+INSERT INTO prm.point_rule (point_rule, label, source, points) VALUES ('any', 'Any', 'usage', 1);
+INSERT INTO prm.mission (mission, label, enrol_all) VALUES ('calls', 'Calls', false);
+INSERT INTO prm.mission_step (mission, step, label, measure) VALUES ('calls', 'call', 'Call', 'manual');
+UPDATE prm.survey SET alert_to = 'partner' WHERE program_id = :other;
+INSERT INTO prm.partner_login (role_name, partner_id) VALUES ('recognition_test_partner', 1);
+SELECT prm.grant_access('recognition_test_manager', 'manager'), prm.grant_access('recognition_test_partner', 'partner') \g /dev/null
+GRANT USAGE ON SCHEMA public TO recognition_test_partner;
+SET LOCAL ROLE recognition_test_manager;
+SELECT prm.award_badge(1, 'friend') AS badge1, prm.award_badge(2, 'friend') AS badge2, prm.add_points(1, 5, 'x') > 0 AS added, prm.join_mission(1, 'calls') AS joined, prm.advance_mission(1, 'calls', 'call') AS advanced,
+  prm.nps_response(1, 2, 'customer_nps', 'N1') > 0 AS answered, prm.nps_response(2, 2, 'customer_nps', 'N2') > 0 AS answered2, prm.open_survey_wave('customer_nps') > 0 AS opened,
+  (SELECT outcome FROM prm.usage_ingest('[{"external_ref": "m1", "partner_id": 1, "activity": "login", "at": "2026-03-30T10:00:00Z"}]')) AS ingested \gset m_
+SELECT count(*) AS places FROM prm.leaderboard() \gset m_
+RESET ROLE;
+SELECT is(ARRAY[:'m_badge1', :'m_badge2', :'m_added', :'m_joined', :'m_answered', :'m_opened', :'m_ingested', :'m_places'], '{t,t,t,t,t,t,inserted,2}', 'a manager needs no more than the profile');
+SELECT is((SELECT sum(points) FROM prm.point_entry WHERE program_id = :other AND partner_id = 1), 16::numeric, 'and triggers write past it');
+SET LOCAL ROLE recognition_test_partner;
+SELECT (SELECT string_agg(partner_id || '=' || points, ',') FROM prm.v_points) AS points, (SELECT string_agg(partner_id || '=' || badge, ',') FROM prm.v_badge) AS badges,
+  (SELECT string_agg(partner_id || '=' || progress, ',') FROM prm.v_mission) AS missions, (SELECT count(*) FROM prm.task) AS tasks \gset p_
+DO $$ BEGIN PERFORM prm.add_points(1, 1000, 'me'); EXCEPTION WHEN OTHERS THEN PERFORM set_config('prm_test.points', SQLSTATE, true); END $$;
+DO $$ BEGIN PERFORM prm.award_badge(1, 'friend'); EXCEPTION WHEN OTHERS THEN PERFORM set_config('prm_test.badge', SQLSTATE, true); END $$;
+DO $$ BEGIN PERFORM count(*) FROM prm.survey_response; EXCEPTION WHEN OTHERS THEN PERFORM set_config('prm_test.answers', SQLSTATE, true); END $$;
+DO $$ BEGIN PERFORM prm._points_of_events(prm.current_program(), '{1}'); EXCEPTION WHEN OTHERS THEN PERFORM set_config('prm_test.definer', SQLSTATE, true); END $$;
+RESET ROLE;
+SELECT is(ARRAY[:'p_points', :'p_badges', :'p_missions', :'p_tasks'], '{1=16,1=friend,1=1,1}', 'a partner''s role sees what is its own, its alert too');
+SELECT is(ARRAY[current_setting('prm_test.points'), current_setting('prm_test.badge'), current_setting('prm_test.answers'), current_setting('prm_test.definer')], '{42501,42501,42501,42501}', 'and gives itself nothing');
+
+-- Definitions travel with a programme's.
+SELECT lives_ok($$ SELECT prm._load_definition(prm.create_program('pgTAP recognition 3', 'blank'), '{"badge": [{"badge": "b", "label": "B"}], "point_rule": [{"point_rule": "r", "label": "R", "source": "usage", "points": 1}],
+  "mission": [{"mission": "m", "label": "M", "badge": "b"}], "mission_step": [{"mission": "m", "step": "s", "label": "S", "measure": "leads"}], "survey": [{"survey": "s", "label": "S"}],
+  "campaign": [{"campaign": "c", "label": "C", "starts_at": "2026-01-01", "ends_at": "2026-02-01", "measure": "leads", "badge": "b"}], "streak_rule": [{"streak": "s", "label": "S"}],
+  "usage_activity": [{"activity": "a", "label": "A"}], "adoption_policy": [{"window_days": 14}]}') $$, 'the definition tables are parts of a programme''s definition');
 
 SELECT * FROM finish();
 ROLLBACK;
