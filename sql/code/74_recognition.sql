@@ -4,9 +4,9 @@
 
 CREATE TYPE prm.leaderboard_row AS (place bigint, partner_id bigint, partner text, value numeric);
 COMMENT ON TYPE prm.leaderboard_row IS 'A row of leaderboard(): place (equal values share one, the next is left out), the partner and what it is ranked by.';
-CREATE TYPE prm.measure_request AS (ordinal bigint, partner_id bigint, measure text, kind text, window_from timestamptz, window_to timestamptz);
-COMMENT ON TYPE prm.measure_request IS 'What _measure() is asked: a measure of a partner over [window_from, window_to).';
-CREATE TYPE prm.measure_row AS (ordinal bigint, value numeric);
+CREATE TYPE prm.measure_request AS (partner_id bigint, subject text, step text, goal numeric, measure text, kind text, window_from timestamptz, window_to timestamptz);
+COMMENT ON TYPE prm.measure_request IS 'What _measure() is asked: a measure of a partner over [window_from, window_to), and for what: subject, step and goal come back as they are.';
+CREATE TYPE prm.measure_row AS (partner_id bigint, subject text, step text, goal numeric, value numeric);
 COMMENT ON TYPE prm.measure_row IS 'An answer of _measure().';
 
 CREATE TYPE prm.point_event AS (earning_event_id bigint, kind text, partner_id bigint, customer_id bigint, product_family text, currency text, occurred_at timestamptz, country text,
@@ -22,7 +22,7 @@ DECLARE
 BEGIN
   -- One look into an index for each request, however many rows the tables have.
   RETURN QUERY
-    SELECT q.ordinal, CASE q.measure
+    SELECT q.partner_id, q.subject, q.step, q.goal, CASE q.measure
       WHEN 'leads' THEN (SELECT count(*)::numeric FROM prm.lead l WHERE l.program_id = _measure.program_id AND l.partner_id = q.partner_id
         AND l.created_at >= q.window_from AND l.created_at < q.window_to)
       WHEN 'deals_won' THEN (SELECT count(*)::numeric FROM prm.deal d WHERE d.program_id = _measure.program_id AND d.partner_id = q.partner_id
@@ -200,7 +200,7 @@ $prm$;
 COMMENT ON FUNCTION prm._reward_missions(bigint, bigint[], text[]) IS 'Gives the points and badges of missions that were approved, once only.';
 
 CREATE FUNCTION prm._work_missions(program_id bigint) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone text := prm._program_time_zone(_work_missions.program_id);
@@ -224,18 +224,14 @@ BEGIN
     FROM prm.mission_run r JOIN prm.mission_step s ON s.program_id = _work_missions.program_id AND s.mission = r.mission
     WHERE r.program_id = _work_missions.program_id AND r.state = 'draft'
     ON CONFLICT (program_id, partner_id, mission, step) DO NOTHING;
-  -- What is counted is numbered, measured in one call, and written where it changed.
-  WITH asked AS (
-    SELECT row_number() OVER () AS ordinal, r.partner_id, r.mission, s.step, s.goal, s.measure, s.kind, r.started_at,
-      least(r.ends_at, prm.now() + interval '1 microsecond') AS until
+  -- What is counted is measured in one call, and written where it changed.
+  SELECT array_agg(ROW(r.partner_id, r.mission, s.step, s.goal, s.measure, s.kind, r.started_at, least(r.ends_at, prm.now() + interval '1 microsecond'))::prm.measure_request)
+    INTO the_requests
     FROM prm.mission_run r JOIN prm.mission_step s ON s.program_id = _work_missions.program_id AND s.mission = r.mission
-    WHERE r.program_id = _work_missions.program_id AND r.state = 'draft' AND s.measure <> 'manual'),
-  measured AS (
-    SELECT v.ordinal, v.value FROM prm._measure(_work_missions.program_id,
-      (SELECT array_agg(ROW(a.ordinal, a.partner_id, a.measure, a.kind, a.started_at, a.until)::prm.measure_request) FROM asked a)) v)
-  UPDATE prm.mission_progress g SET progress = v.value, reached_at = CASE WHEN v.value >= a.goal THEN coalesce(g.reached_at, prm.now()) END
-    FROM asked a JOIN measured v ON v.ordinal = a.ordinal
-    WHERE g.program_id = _work_missions.program_id AND g.partner_id = a.partner_id AND g.mission = a.mission AND g.step = a.step AND g.progress IS DISTINCT FROM v.value;
+    WHERE r.program_id = _work_missions.program_id AND r.state = 'draft' AND s.measure <> 'manual';
+  UPDATE prm.mission_progress g SET progress = v.value, reached_at = CASE WHEN v.value >= v.goal THEN coalesce(g.reached_at, prm.now()) END
+    FROM prm._measure(_work_missions.program_id, the_requests) v
+    WHERE g.program_id = _work_missions.program_id AND g.partner_id = v.partner_id AND g.mission = v.subject AND g.step = v.step AND g.progress IS DISTINCT FROM v.value;
 
   WITH complete AS (
     UPDATE prm.mission_run r SET state = CASE m.approval WHEN 'automatic' THEN 'approved' ELSE 'submitted' END, submitted_at = prm.now(),

@@ -5,6 +5,7 @@ CREATE FUNCTION prm._work_campaigns(program_id bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
+  the_requests prm.measure_request[];
   the_partners bigint[];
   the_badges text[];
   the_count bigint;
@@ -18,16 +19,13 @@ BEGIN
       AND p.created_at < c.ends_at AND prm._is_live_partner(p.state) AND (c.partner_kind IS NULL OR c.partner_kind = p.kind)
       AND NOT EXISTS (SELECT 1 FROM prm.campaign_member m WHERE m.program_id = _work_campaigns.program_id AND m.campaign = c.campaign AND m.partner_id = p.partner_id)
     ON CONFLICT (program_id, campaign, partner_id) DO NOTHING;
-  WITH asked AS (
-    SELECT row_number() OVER () AS ordinal, m.partner_id, m.campaign, c.measure, c.kind, c.starts_at, least(c.ends_at, prm.now() + interval '1 microsecond') AS until
+  SELECT array_agg(ROW(m.partner_id, m.campaign, NULL, c.goal, c.measure, c.kind, c.starts_at, least(c.ends_at, prm.now() + interval '1 microsecond'))::prm.measure_request)
+    INTO the_requests
     FROM prm.campaign c JOIN prm.campaign_member m ON m.program_id = _work_campaigns.program_id AND m.campaign = c.campaign
-    WHERE c.program_id = _work_campaigns.program_id AND c.is_active AND c.starts_at <= prm.now() AND c.ends_at + make_interval(days => c.lag_days) > prm.now()),
-  measured AS (
-    SELECT v.ordinal, v.value FROM prm._measure(_work_campaigns.program_id,
-      (SELECT array_agg(ROW(a.ordinal, a.partner_id, a.measure, a.kind, a.starts_at, a.until)::prm.measure_request) FROM asked a)) v)
+    WHERE c.program_id = _work_campaigns.program_id AND c.is_active AND c.starts_at <= prm.now() AND c.ends_at + make_interval(days => c.lag_days) > prm.now();
   UPDATE prm.campaign_member m SET progress = v.value
-    FROM asked a JOIN measured v ON v.ordinal = a.ordinal
-    WHERE m.program_id = _work_campaigns.program_id AND m.campaign = a.campaign AND m.partner_id = a.partner_id AND m.progress IS DISTINCT FROM v.value;
+    FROM prm._measure(_work_campaigns.program_id, the_requests) v
+    WHERE m.program_id = _work_campaigns.program_id AND m.campaign = v.subject AND m.partner_id = v.partner_id AND m.progress IS DISTINCT FROM v.value;
   WITH won AS (
     UPDATE prm.campaign_member m SET rewarded_at = prm.now()
     FROM prm.campaign c
@@ -73,14 +71,12 @@ BEGIN
       freezes = CASE WHEN NOT k.is_seen AND NOT k.is_off AND s.days > 0 AND s.freezes > 0 THEN s.freezes - 1 ELSE s.freezes END,
       state = CASE WHEN k.is_seen THEN 'active' WHEN k.is_off OR (s.days > 0 AND s.freezes > 0) THEN s.state ELSE 'broken' END
     FROM (
-      SELECT t.partner_id, t.streak, a.partner_id IS NOT NULL AS is_seen, r.working_days_only AND extract(isodow FROM the_day) IN (6, 7) AS is_off
+      SELECT t.partner_id, t.streak, r.working_days_only AND extract(isodow FROM the_day) IN (6, 7) AS is_off,
+        EXISTS (SELECT 1 FROM prm.usage_event u WHERE u.program_id = _work_streaks.program_id AND u.partner_id = t.partner_id AND (r.activity IS NULL OR r.activity = u.activity)
+          AND u.at >= the_day::timestamp AT TIME ZONE the_zone AND u.at < (the_day + 1)::timestamp AT TIME ZONE the_zone) AS is_seen
       FROM prm.streak t
       JOIN prm.streak_rule r ON r.program_id = _work_streaks.program_id AND r.streak = t.streak AND r.is_active
-      LEFT JOIN (SELECT DISTINCT u.partner_id, q.streak FROM prm.usage_event u
-        JOIN prm.streak_rule q ON q.program_id = _work_streaks.program_id AND (q.activity IS NULL OR q.activity = u.activity)
-        WHERE u.program_id = _work_streaks.program_id AND u.at >= the_day::timestamp AT TIME ZONE the_zone AND u.at < (the_day + 1)::timestamp AT TIME ZONE the_zone) a
-        ON a.partner_id = t.partner_id AND a.streak = t.streak
-      WHERE t.program_id = _work_streaks.program_id AND t.through_on = the_day - 1) k
+      WHERE t.program_id = _work_streaks.program_id AND t.through_on = the_day - 1 OFFSET 0) k
     WHERE s.program_id = _work_streaks.program_id AND s.partner_id = k.partner_id AND s.streak = k.streak;
     GET DIAGNOSTICS the_rows = ROW_COUNT;
     the_count := the_count + the_rows;

@@ -194,7 +194,7 @@ BEGIN
         UNION ALL
         SELECT e.earning_event_id, e.occurred_at, e.net, e.is_standing, o.credit_type, o.partner_id, 0, o.point_rule, o.amount IS NOT NULL, o.rate, 1, o.points
         FROM prm._point_events(_points_of_events.program_id, _points_of_events.earning_event_ids) e
-        JOIN prm.point_entry o ON o.program_id = _points_of_events.program_id AND o.earning_event_id = e.earning_event_id) f
+        CROSS JOIN LATERAL (SELECT * FROM prm.point_entry n WHERE n.program_id = _points_of_events.program_id AND n.earning_event_id = e.earning_event_id OFFSET 0) o) f
       GROUP BY f.earning_event_id, f.occurred_at, f.point_rule, f.credit_type, f.partner_id) d
     WHERE d.target <> d.given
     ORDER BY d.earning_event_id, d.point_rule, d.credit_type, d.partner_id;

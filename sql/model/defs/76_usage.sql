@@ -35,6 +35,7 @@ COMMENT ON COLUMN prm.usage_drop.detected_on IS 'When it was noticed.';
 COMMENT ON COLUMN prm.usage_drop.before IS 'Events in the window before.';
 COMMENT ON COLUMN prm.usage_drop.after IS 'Events in the window.';
 COMMENT ON COLUMN prm.usage_drop.reasons IS 'What was known of why, see v_adoption.';
+COMMENT ON COLUMN prm.usage_drop.suggestion IS 'What may win it back, as the task says.';
 COMMENT ON COLUMN prm.usage_drop.recovered_on IS 'When usage was back; NULL: not yet. Only then a further drop is one of its own.';
 
 CREATE OR REPLACE VIEW prm.v_activation WITH (security_invoker = true) AS

@@ -64,6 +64,7 @@ CREATE TABLE prm.usage_drop (
   before bigint NOT NULL,
   after bigint NOT NULL,
   reasons text[] NOT NULL,
+  suggestion text NOT NULL,
   recovered_on date,
   CONSTRAINT usage_drop_pkey PRIMARY KEY (program_id, usage_drop_id),
   CONSTRAINT usage_drop_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id) ON DELETE CASCADE,
