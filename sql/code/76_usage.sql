@@ -5,7 +5,7 @@ CREATE TYPE prm.usage_ingest_row AS (item integer, outcome text, usage_event_id 
 COMMENT ON TYPE prm.usage_ingest_row IS 'A row of usage_ingest(): place in the batch (from 1), inserted, unchanged (it is there already) or rejected, the number of the event, and why it was rejected.';
 CREATE TYPE prm.usage_item AS (item integer, external_ref text, partner_id bigint, partner_user_id bigint, activity text, content text, seconds numeric, moment timestamptz, attributes jsonb, fault text);
 COMMENT ON TYPE prm.usage_item IS 'An item of a batch of usage, as usage_ingest() understood it.';
-CREATE TYPE prm.adoption_row AS (partner_id bigint, logins bigint, active_days bigint, key_events bigint, events bigint, events_before bigint, drop_percent numeric,
+CREATE TYPE prm.adoption_row AS (partner_id bigint, partner text, logins bigint, active_days bigint, key_events bigint, events bigint, events_before bigint, drop_percent numeric,
   has_dropped boolean, last_at timestamptz, unanswered bigint, score numeric, class text, reasons text[]);
 COMMENT ON TYPE prm.adoption_row IS 'How a partner adopts the portal, see the view v_adoption.';
 
@@ -104,7 +104,7 @@ BEGIN
       coalesce(min(a.adopter_key_events), 4) AS adopter_key_events, coalesce(min(a.drop_percent), 50) AS drop_percent, coalesce(min(a.drop_min_events), 5) AS drop_min_events
     INTO policy FROM prm.adoption_policy a WHERE a.program_id = _adoption.program_id;
   RETURN QUERY
-    SELECT s.partner_id, s.logins, s.active_days, s.key_events, s.events, s.events_before, s.fall, s.has_dropped, s.last_at, s.unanswered,
+    SELECT s.partner_id, s.name, s.logins, s.active_days, s.key_events, s.events, s.events_before, s.fall, s.has_dropped, s.last_at, s.unanswered,
       round(50 * least(s.active_days::numeric / policy.adopter_days, 1) + 50 * least(s.weighted / greatest(policy.adopter_key_events, 1), 1), 2),
       CASE WHEN s.active_days >= policy.adopter_days AND s.key_events >= policy.adopter_key_events THEN 'adopter'
         WHEN s.events = 0 AND s.is_settled THEN 'resistant' ELSE 'ambivalent' END,
@@ -117,7 +117,7 @@ BEGIN
         CASE WHEN s.unanswered > 0 THEN format('%s surveys not answered', s.unanswered) END,
         CASE WHEN s.said IS NOT NULL THEN 'said: ' || s.said END], NULL)
     FROM (
-      SELECT p.partner_id, coalesce(u.logins, 0) AS logins, coalesce(u.active_days, 0) AS active_days, coalesce(u.key_events, 0) AS key_events, coalesce(u.weighted, 0) AS weighted,
+      SELECT p.partner_id, p.name, coalesce(u.logins, 0) AS logins, coalesce(u.active_days, 0) AS active_days, coalesce(u.key_events, 0) AS key_events, coalesce(u.weighted, 0) AS weighted,
         coalesce(u.events, 0) AS events, coalesce(u.events_before, 0) AS events_before,
         CASE WHEN u.events_before > 0 THEN round(100 * (1 - u.events::numeric / u.events_before), 4) END AS fall,
         coalesce(u.events_before >= policy.drop_min_events AND u.events <= u.events_before * (1 - policy.drop_percent / 100), false) AS has_dropped,

@@ -68,10 +68,9 @@ COMMENT ON COLUMN prm.v_activation.is_activated IS 'Whether there was a login an
 COMMENT ON COLUMN prm.v_activation.is_over IS 'Whether the first days are over.';
 
 CREATE OR REPLACE VIEW prm.v_adoption WITH (security_invoker = true) AS
-  SELECT g.program_id, a.partner_id, p.name AS partner, a.class, a.score, a.reasons, a.logins, a.active_days, a.key_events, a.events, a.events_before, a.drop_percent, a.has_dropped, a.last_at, a.unanswered
+  SELECT g.program_id, a.partner_id, a.partner, a.class, a.score, a.reasons, a.logins, a.active_days, a.key_events, a.events, a.events_before, a.drop_percent, a.has_dropped, a.last_at, a.unanswered
   FROM prm.program g
-  CROSS JOIN LATERAL prm._adoption(g.program_id, NULL, prm.now()) a
-  JOIN prm.partner p ON p.program_id = g.program_id AND p.partner_id = a.partner_id;
+  CROSS JOIN LATERAL prm._adoption(g.program_id, NULL, prm.now()) a;
 COMMENT ON VIEW prm.v_adoption IS 'How partners adopt the portal, at prm.now(), over the window of the adoption policy (30 days by default).';
 COMMENT ON COLUMN prm.v_adoption.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_adoption.partner_id IS 'The partner.';
