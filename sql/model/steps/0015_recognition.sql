@@ -80,7 +80,7 @@ CREATE TABLE prm.point_entry (
   CONSTRAINT point_entry_at_check CHECK (isfinite(at))
 );
 CREATE INDEX point_entry_partner_idx ON prm.point_entry (program_id, partner_id, at) INCLUDE (points);
-CREATE INDEX point_entry_at_idx ON prm.point_entry (program_id, at) INCLUDE (partner_id, points);
+CREATE INDEX point_entry_at_idx ON prm.point_entry USING brin (program_id, at);
 CREATE INDEX point_entry_event_idx ON prm.point_entry (program_id, earning_event_id) WHERE earning_event_id IS NOT NULL;
 
 CREATE TABLE prm.mission (

@@ -35,7 +35,8 @@ CREATE TABLE prm.usage_event (
   CONSTRAINT usage_event_attributes_check CHECK (jsonb_typeof(attributes) = 'object')
 );
 CREATE INDEX usage_event_partner_idx ON prm.usage_event (program_id, partner_id, at) INCLUDE (activity);
-CREATE INDEX usage_event_at_idx ON prm.usage_event (program_id, at) INCLUDE (partner_id, activity);
+-- BRIN, for windows over all partners: a B-tree by time would be taken for one partner's events where there are no statistics.
+CREATE INDEX usage_event_at_idx ON prm.usage_event USING brin (program_id, at);
 
 -- One row for each programme that wants other bounds than the defaults.
 CREATE TABLE prm.adoption_policy (
