@@ -117,7 +117,21 @@ DECLARE
       {"metric": "response_hours", "label": "Median hours until a lead is qualified, last 12 months", "unit": "hours", "higher_is_better": false, "source": "built_in", "window_kind": "rolling_12_months"},
       {"metric": "certified_people", "label": "People with a valid certificate", "unit": "people", "source": "built_in", "window_kind": "point"},
       {"metric": "logins_30d", "label": "Logins, last 30 days", "unit": "count", "source": "pushed", "window_kind": "point"},
-      {"metric": "nps", "label": "Net promoter score of its customers", "unit": "points", "source": "pushed", "window_kind": "point"}
+      {"metric": "nps", "label": "Net promoter score of its customers", "unit": "points", "source": "pushed", "window_kind": "point"},
+      {"metric": "customer_nps", "label": "Net promoter score by its customers, last 12 months", "unit": "points", "source": "built_in", "window_kind": "rolling_12_months"},
+      {"metric": "partner_nps", "label": "Net promoter score by its own people, last 12 months", "unit": "points", "source": "built_in", "window_kind": "rolling_12_months"},
+      {"metric": "content_use_30d", "label": "Material opened, last 30 days", "unit": "count", "source": "built_in", "window_kind": "rolling_30_days"},
+      {"metric": "key_activities_30d", "label": "Key activities in the portal, last 30 days", "unit": "count", "source": "built_in", "window_kind": "rolling_30_days"},
+      {"metric": "active_days_30d", "label": "Days with activity in the portal, last 30 days", "unit": "count", "source": "built_in", "window_kind": "rolling_30_days"}
+    ],
+    "usage_activity": [
+      {"activity": "login", "label": "Login", "kind": "login"}, {"activity": "content_view", "label": "Material opened", "kind": "content"},
+      {"activity": "lead_registered", "label": "Lead registered", "is_key": true}, {"activity": "upload", "label": "File uploaded", "is_key": true},
+      {"activity": "finance_visit", "label": "Earnings looked at", "is_key": true}, {"activity": "training_attended", "label": "Training attended", "is_key": true}
+    ],
+    "survey": [
+      {"survey": "customer_nps", "label": "Customers about their partner", "question": "How likely are you to recommend your partner?", "asks": "customer"},
+      {"survey": "partner_nps", "label": "Partners about the programme", "question": "How likely are you to recommend our partner programme?", "asks": "partner"}
     ]
   }$template$;
   the_reseller constant jsonb := $template${

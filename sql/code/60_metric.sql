@@ -118,6 +118,14 @@ BEGIN
         GROUP BY u.partner_id) s ON s.partner_id = i.partner_id;
   END IF;
 
+  IF the_names && ARRAY['nps', 'customer_nps', 'partner_nps'] THEN
+    RETURN QUERY SELECT v.partner_id, v.metric, v.value, v.observed_at FROM prm._survey_metrics(_metric_values.program_id, the_ids, _metric_values.moment, the_names) v;
+  END IF;
+
+  IF the_names && ARRAY['logins_30d', 'content_use_30d', 'key_activities_30d', 'active_days_30d'] THEN
+    RETURN QUERY SELECT v.partner_id, v.metric, v.value, v.observed_at FROM prm._usage_metrics(_metric_values.program_id, the_ids, _metric_values.moment, the_names) v;
+  END IF;
+
   IF the_pushed IS NOT TRUE THEN
     RETURN;
   END IF;

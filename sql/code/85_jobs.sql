@@ -5,15 +5,15 @@
 CREATE FUNCTION prm._job_names() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
 $prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'funds', 'tier_due', 'tiers', 'health', 'risk_review', 'debts',
-  'machine_versions', 'outbox_purge', 'timer_purge', 'job_log'] $prm$;
+  'machine_versions', 'surveys', 'usage', 'recognition', 'outbox_purge', 'timer_purge', 'job_log'] $prm$;
 COMMENT ON FUNCTION prm._job_names() IS
 'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, risks expires risk events, funds returns what nobody claimed, tier_due looks again at partners that won deals, the jobs of _daily_jobs() run once per business day, outbox_purge and timer_purge forget what the programme''s retention says, job_log forgets old runs.';
 
 CREATE FUNCTION prm._daily_jobs() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT ARRAY['tiers', 'health', 'risk_review', 'debts', 'machine_versions'] $prm$;
+$prm$ SELECT ARRAY['tiers', 'health', 'risk_review', 'debts', 'machine_versions', 'surveys', 'usage', 'recognition'] $prm$;
 COMMENT ON FUNCTION prm._daily_jobs() IS
-'The jobs that run once per business day: tiers, health, risk_review (duplicate and barred accounts), debts (what the profiles write off) and machine_versions (which older versions of machines still have rows). The unique index job_run_daily_key names the same.';
+'The jobs that run once per business day: tiers, health, risk_review (duplicate and barred accounts), debts (what the profiles write off), machine_versions (which older versions of machines still have rows), surveys (waves whose turn it is, and who is to be asked), usage (drops and their rescue tasks) and recognition (badges, missions, campaigns, streaks). The unique index job_run_daily_key names the same.';
 
 CREATE FUNCTION prm._job_programs(program_id bigint) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -66,6 +66,12 @@ BEGIN
       SELECT count(*) INTO the_count FROM (
         SELECT DISTINCT m.machine FROM prm.machine m WHERE m.program_id = _job_work.program_id AND m.has_rows AND NOT m.is_current) o
       CROSS JOIN LATERAL prm._refresh_versions(o.machine, _job_work.program_id);
+    WHEN 'surveys' THEN
+      the_count := prm._work_surveys(_job_work.program_id);
+    WHEN 'usage' THEN
+      the_count := prm._work_usage(_job_work.program_id);
+    WHEN 'recognition' THEN
+      the_count := prm.refresh_recognition(_job_work.program_id);
     WHEN 'outbox_purge' THEN
       WITH old AS (
         SELECT o.outbox_id FROM prm.outbox o
@@ -186,7 +192,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON PROCEDURE prm.run_jobs(bigint) IS
-'Does everything that time makes due, for one programme or (NULL) all: ended outbox leases, deadlines, subscription periods, risk events that expire, tiers after wins, and once per business day all tiers, the health snapshots and the look for duplicate accounts; forgets delivered messages and ended deadlines after the programme''s outbox_retention and timer_retention. Commits after every batch, so it cannot be called inside a transaction; may run twice or in parallel without harm; logged in job_run. For the owner of schema prm.';
+'Does everything that time makes due, for one programme or (NULL) all: ended outbox leases, deadlines, subscription periods, risk events that expire, tiers after wins, and once per business day all tiers, the health snapshots, the look for duplicate accounts, surveys, drops of usage, and recognition; forgets delivered messages and ended deadlines after the programme''s outbox_retention and timer_retention. Commits after every batch, so it cannot be called inside a transaction; may run twice or in parallel without harm; logged in job_run. For the owner of schema prm.';
 
 CREATE FUNCTION prm.schedule_jobs(program_id bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

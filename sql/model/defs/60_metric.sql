@@ -2,7 +2,7 @@
 -- Metrics: the definitions, the pushed values, and every metric of every partner as a view.
 
 COMMENT ON TABLE prm.metric IS 'Metrics of a programme: numbers that say how a partner is doing.';
-COMMENT ON COLUMN prm.metric.metric IS 'The metric. Built in: revenue_12m, deals_won_12m, win_rate, average_deal, open_pipeline, return_rate, response_hours, certified_people.';
+COMMENT ON COLUMN prm.metric.metric IS 'The metric. Built in: revenue_12m, deals_won_12m, win_rate, average_deal, open_pipeline, return_rate, response_hours, certified_people, customer_nps, partner_nps, content_use_30d, key_activities_30d, active_days_30d; and nps and logins_30d where their source is built_in.';
 COMMENT ON COLUMN prm.metric.label IS 'Name for people.';
 COMMENT ON COLUMN prm.metric.unit IS 'money (in the programme''s currency), count, ratio (0 to 1), hours, people, points ...';
 COMMENT ON COLUMN prm.metric.higher_is_better IS 'Whether more is better.';
