@@ -210,11 +210,7 @@ CREATE TABLE prm.payout_fee_rule (
   borne_by text NOT NULL DEFAULT 'vendor',
   CONSTRAINT payout_fee_rule_pkey PRIMARY KEY (program_id, currency),
   CONSTRAINT payout_fee_rule_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
-<<<<<<< HEAD:sql/model/steps/0013_settlement.sql
-  CONSTRAINT payout_fee_rule_rate_check CHECK (rate >= 0 AND rate <= 1 AND hard_rate >= 0 AND hard_rate <= 1 AND rate + hard_rate < 1),
-=======
   CONSTRAINT payout_fee_rule_rate_check CHECK (rate >= 0 AND hard_rate >= 0 AND rate + hard_rate < 1),
->>>>>>> settle:sql/model/steps/0014_settlement.sql
   CONSTRAINT payout_fee_rule_waiver_check CHECK (waiver >= 0 AND waiver < 'Infinity' AND waiver_used >= 0 AND waiver_used <= waiver),
   CONSTRAINT payout_fee_rule_borne_check CHECK (borne_by IN ('vendor', 'payee'))
 );
