@@ -144,7 +144,7 @@ BEGIN
     ) d
     JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id
       AND CASE WHEN the_asked IS NULL THEN e.occurred_at >= the_from AND e.occurred_at < the_until
-          ELSE d.earning_event_id = ANY (the_asked) OR (d.plan_id = ANY (the_counting) AND (d.partner_id = 0 OR d.partner_id = ANY (the_touched))) END
+          ELSE d.earning_event_id = ANY (the_asked) OR (d.earning_event_id = ANY (the_events) AND d.plan_id = ANY (the_counting) AND (d.partner_id = 0 OR d.partner_id = ANY (the_touched))) END
     WHERE d.amount <> 0 OR d.basis_amount <> 0;
   the_moment := clock_timestamp();
 
@@ -170,7 +170,7 @@ BEGIN
     ) d
     JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id
       AND CASE WHEN the_asked IS NULL THEN e.occurred_at >= the_from AND e.occurred_at < the_until
-          ELSE d.earning_event_id = ANY (the_asked) OR (d.plan_id = ANY (the_counting) AND (d.partner_id = 0 OR d.partner_id = ANY (the_touched))) END
+          ELSE d.earning_event_id = ANY (the_asked) OR (d.earning_event_id = ANY (the_events) AND d.plan_id = ANY (the_counting) AND (d.partner_id = 0 OR d.partner_id = ANY (the_touched))) END
     WHERE d.amount IS NOT NULL OR d.is_untold
     ORDER BY e.occurred_at, d.earning_event_id;
 
