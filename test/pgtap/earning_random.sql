@@ -124,8 +124,9 @@ ANALYZE prm.earning_event, prm.ledger, prm.accumulator, prm.accumulator_entry, p
 
 -- The draw was worth it.
 CREATE FUNCTION pg_temp.many(the_what text, the_number bigint, the_least bigint) RETURNS text LANGUAGE sql AS $$ SELECT cmp_ok(the_number, '>=', the_least, format('the draw has %s: %s', the_what, the_number)) $$;
-SELECT pg_temp.many('entries', (SELECT count(*) FROM prm.ledger WHERE program_id = :single), 1500), pg_temp.many('reversals', (SELECT count(*) FROM prm.ledger WHERE program_id = :single AND kind = 'reversal'), 200),
-  pg_temp.many('overrides', (SELECT count(*) FROM prm.ledger WHERE program_id = :single AND level > 0), 150);
+SELECT pg_temp.many('entries', (SELECT count(*) FROM prm.ledger WHERE program_id = :single), 1500);
+SELECT pg_temp.many('reversals', (SELECT count(*) FROM prm.ledger WHERE program_id = :single AND kind = 'reversal'), 200);
+SELECT pg_temp.many('overrides', (SELECT count(*) FROM prm.ledger WHERE program_id = :single AND level > 0), 150);
 SELECT pg_temp.many('breakage of kind ' || word, (SELECT count(*) FROM prm.breakage b WHERE b.program_id = :single AND b.reason_code = word), 3) FROM unnest(ARRAY['capped', 'below_minimum', 'no_exchange_rate', 'recurring_over']) word;
 SELECT pg_temp.many('entries of lineage ' || id, (SELECT count(*) FROM prm.ledger WHERE program_id = :single AND lineage_id = id), 1) FROM draw_rule ORDER BY id;
 
