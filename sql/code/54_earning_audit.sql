@@ -490,9 +490,10 @@ BEGIN
   RETURN QUERY
     SELECT v.rule, v.entry_id, v.detail
     FROM (SELECT * FROM prm._audit_entries(the_program) UNION ALL SELECT * FROM prm._audit_amounts(the_program)
-      UNION ALL SELECT * FROM prm._audit_counts(the_program) UNION ALL SELECT * FROM prm._audit_refunds(the_program)) v
+      UNION ALL SELECT * FROM prm._audit_counts(the_program) UNION ALL SELECT * FROM prm._audit_refunds(the_program)
+      UNION ALL SELECT * FROM prm._audit_settlement(the_program)) v
     ORDER BY v.entry_id NULLS LAST, v.rule, v.detail;
 END
 $prm$;
 COMMENT ON FUNCTION prm.audit_ledger(bigint) IS
-'Recomputes the ledger of a programme from its events, credits and the versions of rules that it names, and returns what does not hold; no rows: it is sound. Rules: event, event_kind, rule, rule_in_force, rule_match, earned_on, currency, recurring, idempotency_key, duplicate (what an entry says of itself); credit, attained_before, amount, below, minimum, cap, exchange_rate (its amount computed again); count_chain, count_total, cap_usage, cap_exceeded, telescope (attained amounts and caps); cause, given_back, canceled, refund_total, credits, breakage. What today''s rules would make of the past is another question: recalculate() with dry_run answers it.';
+'Recomputes the ledger of a programme from its events, credits and the versions of rules that it names, and returns what does not hold; no rows: it is sound. Rules: event, event_kind, rule, rule_in_force, rule_match, earned_on, currency, recurring, idempotency_key, duplicate (what an entry says of itself); credit, attained_before, amount, below, minimum, cap, exchange_rate (its amount computed again); count_chain, count_total, cap_usage, cap_exceeded, telescope (attained amounts and caps); cause, given_back, canceled, refund_total, credits, breakage; statement_total, statement_share, statement_currency, statement_paid, settled_twice, entry_lost, unknown_entry, payout_sum, payout_twice, payout_ledger (of settlement: every entry is open or on statements, and payouts are their statements). What today''s rules would make of the past is another question: recalculate() with dry_run answers it.';

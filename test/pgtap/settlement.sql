@@ -189,7 +189,24 @@ BEGIN
 END $$;
 SELECT is((SELECT string_agg(pg_temp.draw_month(:new, m.month::date, m.earned), ', ' ORDER BY m.month) FROM (VALUES ('2025-01-01', 2750), ('2025-02-01', 3000), ('2025-03-01', 1500), ('2025-04-01', 2375), ('2025-05-01', 3000), ('2025-06-01', 2750)) AS m(month, earned)),
   '2750.00/0, 3000.00/0, 2000.00/500.00, 2000.00/125.00, 2875.00/0.00, 2750.00/0.00', 'DRW-001 a recoverable draw is repaid from what is earned above it only');
-SELECT is((SELECT string_agg(rule, ',') FROM prm._audit_settlement(:program)), NULL, 'the books are sound');
+SELECT is((SELECT string_agg(rule, ',') FROM prm.audit_ledger(:program)), NULL, 'the books are sound');
+-- Plants a fault, which the triggers would keep out, looks what the audit says of it, and takes it away again.
+CREATE FUNCTION pg_temp.planted(the_fault text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE found text;
+BEGIN
+  ALTER TABLE prm.statement_line DISABLE TRIGGER prm_append_only;
+  EXECUTE the_fault;
+  SELECT coalesce(string_agg(DISTINCT v.rule, ', ' ORDER BY v.rule), 'nothing') INTO found FROM prm.audit_ledger() v;
+  RAISE EXCEPTION USING ERRCODE = 'PR001', MESSAGE = found;
+EXCEPTION WHEN SQLSTATE 'PR001' THEN
+  RETURN SQLERRM;
+END $$;
+SELECT set_config('prm.program_id', :'program', true) AS back \gset
+SELECT prm.post_adjustment((SELECT min(p.partner_id) FROM prm.partner p WHERE p.program_id = :program), 5, 'USD', 'still open') AS adjustment \gset
+SELECT is(pg_temp.planted('DELETE FROM prm.ledger_open o WHERE o.program_id = prm.current_program() AND o.entry_id = (SELECT min(i.entry_id) FROM prm.ledger_open i WHERE i.program_id = prm.current_program())'),
+  'entry_lost', 'an open entry that is gone is found');
+SELECT is(pg_temp.planted('DELETE FROM prm.statement_line l WHERE l.program_id = prm.current_program() AND l.entry_id = (SELECT min(i.entry_id) FROM prm.statement_line i WHERE i.program_id = prm.current_program())'),
+  'entry_lost, statement_total', 'and a line of a statement');
 
 SELECT * FROM finish();
 ROLLBACK;
