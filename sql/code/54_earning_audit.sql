@@ -42,7 +42,7 @@ $prm$;
 COMMENT ON FUNCTION prm._credit_shares(bigint) IS 'The shares of all credits of a programme, of each revision, dealt by largest remainder.';
 
 CREATE FUNCTION prm._bracket_pays(schedule prm.commission_schedule, measure numeric, basis numeric) RETURNS numeric
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   SELECT CASE WHEN (p.part).rate IS NULL THEN (p.part).commission ELSE (p.part).rate * _bracket_pays.basis END
   FROM (SELECT prm.commission_parts(_bracket_pays.schedule, _bracket_pays.measure) AS part) p ORDER BY (p.part).upper DESC NULLS FIRST LIMIT 1
 $prm$;
@@ -482,7 +482,7 @@ $prm$;
 COMMENT ON FUNCTION prm._audit_refunds(bigint) IS 'Part of audit_ledger(): what was given back, credits and breakage.';
 
 CREATE FUNCTION prm.audit_ledger(program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.ledger_violation
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(audit_ledger.program_id);

@@ -2,7 +2,7 @@
 -- Earning, what if: a draft plan over real history, history computed again, and what the open deals would earn.
 
 CREATE FUNCTION prm._check_dates(date_from date, date_to date, what text) RETURNS void
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 BEGIN
   IF _check_dates.date_from IS NULL OR _check_dates.date_to IS NULL OR NOT isfinite(_check_dates.date_from) OR NOT isfinite(_check_dates.date_to)
@@ -183,7 +183,7 @@ COMMENT ON COLUMN prm.recalculation.occurred_at IS 'When the event happened.';
 
 -- Plans of which some rule counts over several events: what one event earns changes what others do.
 CREATE FUNCTION prm._counting_plans(program_id bigint, plan_ids bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 BEGIN
   RETURN (SELECT array_agg(DISTINCT r.plan_id) FROM prm.commission_rule r
@@ -317,7 +317,7 @@ $prm$;
 COMMENT ON FUNCTION prm._recalculation(date, date, bigint, bigint[], bigint[], bigint[]) IS 'The differences that recalculate() books, or those of some events and what follows from them; reads only.';
 
 CREATE FUNCTION prm.recalculate(date_from date, date_to date, dry_run boolean DEFAULT false, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.recalculation
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(recalculate.program_id);

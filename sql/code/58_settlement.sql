@@ -8,7 +8,7 @@ COMMENT ON TYPE prm.closing IS
 'What a close did with one payee, currency and paying company. outcome: settled, carry (a statement below zero: later ones pay it first), below_minimum, held, uncollected, pending, period_open or period_closed.';
 
 CREATE FUNCTION prm._check_settler() RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 BEGIN
   IF NOT has_table_privilege('prm.statement_line', 'INSERT') THEN
@@ -21,7 +21,7 @@ $prm$;
 COMMENT ON FUNCTION prm._check_settler() IS 'Refuses (42501) a role that may not write statements, before anything is done.';
 
 CREATE FUNCTION prm._period_label(period date, period_kind text, fiscal_year_start integer) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   SELECT CASE _period_label.period_kind WHEN 'month' THEN to_char(_period_label.period, 'YYYY-MM')
     ELSE to_char(_period_label.period, 'YYYY-MM-DD') || ' to '
       || to_char(prm.period_end(_period_label.period, _period_label.period_kind, _period_label.fiscal_year_start), 'YYYY-MM-DD') END
@@ -33,7 +33,7 @@ CREATE TYPE prm.settlement_terms AS (payee_id bigint, currency text, period_kind
 COMMENT ON TYPE prm.settlement_terms IS 'The settlement profile that is in force for a payee and a currency.';
 
 CREATE FUNCTION prm._settlement_terms(program_id bigint, payee_ids bigint[], currencies text[]) RETURNS SETOF prm.settlement_terms
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   SELECT a.payee_id, a.currency, coalesce(p.period_kind, 'month'), coalesce(p.min_payout, 0), coalesce(p.debt_policy, 'net'), p.write_off_days,
     coalesce(p.auto_approve, false), coalesce(p.payout_mode, 'scheduled'), coalesce(p.payment_days, 0), p.payout_method, p.pay_currency,
     coalesce(p.document_grouping, 'separate')
@@ -47,7 +47,7 @@ COMMENT ON FUNCTION prm._settlement_terms(bigint, bigint[], text[]) IS
 'The terms of payees in currencies, a row per pair: the profile of the payee and currency, else of the payee, else of the currency, else of all; without any: monthly, no minimum, debts are netted.';
 
 CREATE FUNCTION prm._payee_of(program_id bigint, partner_id bigint, currency text, on_date date) RETURNS bigint
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   SELECT coalesce(
     (SELECT d.payee_id FROM prm.partner_payee d WHERE d.program_id = _payee_of.program_id AND d.partner_id = _payee_of.partner_id AND d.valid @> _payee_of.on_date),
     (SELECT p.payee_id FROM prm.payee p WHERE p.program_id = _payee_of.program_id AND p.partner_id = _payee_of.partner_id
@@ -57,7 +57,7 @@ COMMENT ON FUNCTION prm._payee_of(bigint, bigint, text, date) IS
 'Who is paid for a partner on a day: the payee that it delegated to (partner_payee), else its own, one in this currency first; NULL where it has none.';
 
 CREATE FUNCTION prm._make_payees(program_id bigint) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   INSERT INTO prm.payee (program_id, partner_id, legal_name, tax_id, currency)
     SELECT p.program_id, p.partner_id, p.name, p.tax_id, prm._program_currency(p.program_id)
     FROM prm.partner p
@@ -72,7 +72,7 @@ CREATE TYPE prm.settlement_hold AS (entries bigint[], partners bigint[], banned 
 COMMENT ON TYPE prm.settlement_hold IS 'What is held: entries, partners with all that is theirs, and banned partners, of whom what they owe is not held.';
 
 CREATE FUNCTION prm._settlement_hold(program_id bigint) RETURNS prm.settlement_hold
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   -- As v_entry_hold says, for many: what takes an entry back is held with it.
   SELECT ROW(
     coalesce((SELECT array_agg(h.entry_id) FROM prm._standing_hold h WHERE h.program_id = _settlement_hold.program_id AND h.entry_id IS NOT NULL), '{}')
@@ -87,7 +87,7 @@ COMMENT ON FUNCTION prm._settlement_hold(bigint) IS 'What is held now, for a clo
 
 -- Both call for the calendar: closes change its rows, whoever holds an entry shares them, so that neither misses the other.
 CREATE FUNCTION prm._lock_calendar(program_id bigint, exclusive boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 BEGIN
   IF (SELECT count(*) FROM prm.settlement_calendar c WHERE c.program_id = _lock_calendar.program_id) < 3 THEN
@@ -110,7 +110,7 @@ CREATE TYPE prm.deferred_release AS (entry_id bigint, partner_id bigint, payee_i
 COMMENT ON TYPE prm.deferred_release IS 'An open entry of a plan that pays as the customer does: what is open of it, and what may be settled now.';
 
 CREATE FUNCTION prm._deferred(program_id bigint, through date) RETURNS SETOF prm.deferred_release
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_deferred.program_id);
@@ -150,7 +150,7 @@ COMMENT ON FUNCTION prm._deferred(bigint, date) IS
 'The open entries of plans that pay on collection, due by a day, each with round(entry * collected so far / invoiced) less what was released before.';
 
 CREATE FUNCTION prm._post_draws(program_id bigint, period date, period_end date, period_kind text, payee_id bigint, held prm.settlement_hold) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 BEGIN
   -- The draw itself is no earning: it is paid back from what is earned above it.
@@ -346,7 +346,7 @@ COMMENT ON FUNCTION prm._close_one(bigint, date, date, text, bigint, boolean, pr
 'Settles what is due by the end of one period: makes statements with their lines, and returns a row for each payee, company and currency. The caller holds the calendar.';
 
 CREATE FUNCTION prm._unsettled(program_id bigint, period date, payee_id bigint, held prm.settlement_hold, done prm.closing[]) RETURNS SETOF prm.closing
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_fiscal integer;
@@ -403,7 +403,7 @@ COMMENT ON FUNCTION prm._unsettled(bigint, date, bigint, prm.settlement_hold, pr
 'What a close left open, by payee, currency, company and reason; done: what the close said itself.';
 
 CREATE FUNCTION prm._close(program_id bigint, period date, payee_id bigint, mode text) RETURNS SETOF prm.closing
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_fiscal integer;
@@ -477,7 +477,7 @@ COMMENT ON FUNCTION prm._close(bigint, date, bigint, text) IS
 'mode close: closes all periods that ended by the one that contains the day, in order; preview: also a running one; forced: one payee''s, through the end of the present month, whatever the amount.';
 
 CREATE FUNCTION prm._close_dry(program_id bigint, period date, payee_id bigint, mode text) RETURNS SETOF prm.closing
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_rows prm.closing[];
@@ -496,7 +496,7 @@ $prm$;
 COMMENT ON FUNCTION prm._close_dry(bigint, date, bigint, text) IS 'What _close() would do, without doing it; statements have no number.';
 
 CREATE FUNCTION prm.close_period(period date, dry_run boolean DEFAULT false, options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.closing
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(close_period.program_id);
@@ -518,7 +518,7 @@ COMMENT ON FUNCTION prm.close_period(date, boolean, jsonb, bigint) IS
 'Settles every period that ended by the one that contains the day (month, half month or quarter, by the payee''s settlement_profile): one statement per payee, paying company, currency and period. Returns a row for each statement, and one with the reason for each amount that stays open. options: payee_id (only this payee, the period stays open for the others). dry_run only tells. Closes go one after the other; a repeated one settles nothing twice. Errors: 22023 no day, 42501 not the owner.';
 
 CREATE FUNCTION prm.preview_period(period date DEFAULT NULL, payee_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.closing
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(preview_period.program_id);
@@ -532,7 +532,7 @@ COMMENT ON FUNCTION prm.preview_period(date, bigint, bigint) IS
 'What closing the period that contains the day (by default the running one) would give with what is known now. Writes nothing. v_statement_preview has the lines. Error 42501 not the owner.';
 
 CREATE FUNCTION prm.approve_statement(statement_id bigint, reason text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(approve_statement.program_id);
@@ -544,7 +544,7 @@ COMMENT ON FUNCTION prm.approve_statement(bigint, text, bigint) IS
 'Approves a settled statement, so that it may be invoiced and paid. For many: UPDATE prm.statement SET state = ''approved'' WHERE .... Errors: 42704 no such statement, 23514 not in this state, 42501 not the vendor.';
 
 CREATE FUNCTION prm.dispute(entry_id bigint, reason text, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(dispute.program_id);
@@ -567,7 +567,7 @@ COMMENT ON FUNCTION prm.dispute(bigint, text, bigint) IS
 'Disputes a ledger entry: it is held, and the statement that it stands on is not paid, until resolve_dispute(). A partner disputes its own entries. Returns the entry. Errors: 42704 no such entry, 22023 no reason, 55000 disputed already, invoiced or paid.';
 
 CREATE FUNCTION prm.resolve_dispute(entry_id bigint, outcome text, reason text, program_id bigint DEFAULT prm.current_program()) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(resolve_dispute.program_id);

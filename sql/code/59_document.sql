@@ -6,7 +6,7 @@ CREATE TYPE prm.document_row AS (document_id bigint, document_no text, kind text
 COMMENT ON TYPE prm.document_row IS 'A document that create_documents() issued.';
 
 CREATE FUNCTION prm.create_documents(options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.document_row
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(create_documents.program_id);
@@ -74,7 +74,7 @@ COMMENT ON FUNCTION prm.create_documents(jsonb, bigint) IS
 'Issues self-billing invoices, and credit notes where a total is below zero, for approved statements: one for each, or one for all of a payee, paying company and currency (settlement_profile.document_grouping). The statements are invoiced then. Numbers run without gaps per paying company and kind. options: payee_id, grouping. Errors: 22023 unknown option, 42501 not the owner.';
 
 CREATE FUNCTION prm.cancel_document(document_id bigint, reason text, program_id bigint DEFAULT prm.current_program()) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(cancel_document.program_id);
@@ -101,7 +101,7 @@ CREATE TYPE prm.payment_row AS (payout_id bigint, payee text, account text, bic 
 COMMENT ON TYPE prm.payment_row IS 'A payment of a batch, with the bank details of payee and payer.';
 
 CREATE FUNCTION prm.payout_batch(batch_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.payment_row
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   SELECT o.payout_id, y.legal_name, coalesce(y.bank ->> 'iban', y.bank ->> 'account'), y.bank ->> 'bic', o.pay_amount, o.pay_currency,
     concat('PRM-', o.payout_id, CASE WHEN o.attempts > 1 THEN '-' || o.attempts END), coalesce(e.label, g.name), coalesce(e.bank ->> 'iban', e.bank ->> 'account')
   FROM prm.payout o
@@ -178,7 +178,7 @@ CREATE TYPE prm.journal_row AS (entry_id bigint, booked_on date, kind text, part
 COMMENT ON TYPE prm.journal_row IS 'A side of a posting: debit or credit of an account.';
 
 CREATE FUNCTION prm.journal(date_from date, date_to date, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.journal_row
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   SELECT l.entry_id, l.earned_on, l.kind, l.partner_id, l.legal_entity,
     CASE k.side WHEN 'debit' THEN coalesce(m.debit, 'unmapped') ELSE coalesce(m.credit, 'unmapped') END,
     CASE WHEN (k.side = 'debit') = n.is_plain THEN abs(l.amount) END, CASE WHEN (k.side = 'debit') <> n.is_plain THEN abs(l.amount) END,

@@ -7,7 +7,7 @@ COMMENT ON TYPE prm.payout_row IS
 'What create_payouts() did with the open statements of a payee, currency and paying company. outcome: paid_out, offset (nothing is left to pay), owes, blocked, below_minimum, not_approved, not_due, on_request or no_rate.';
 
 CREATE FUNCTION prm._post_payouts(program_id bigint, payout_ids bigint[], sign integer) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   -- To each earning partner what it had on the statements; a fee that the payee bears is what the payee's own partner paid less.
   INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, earned_on, eligible_at, reason, idempotency_key, explain)
     SELECT _post_payouts.program_id, x.partner_id, x.payee_id, x.legal_entity, x.kind, x.component, x.amount, x.currency,
@@ -33,7 +33,7 @@ $prm$;
 COMMENT ON FUNCTION prm._post_payouts(bigint, bigint[], integer) IS 'Writes the ledger entries of payouts that were paid (sign 1) or came back (-1).';
 
 CREATE FUNCTION prm._finish_payouts(program_id bigint, payout_ids bigint[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 BEGIN
   PERFORM prm._post_payouts(_finish_payouts.program_id, _finish_payouts.payout_ids, 1);
@@ -46,7 +46,7 @@ $prm$;
 COMMENT ON FUNCTION prm._finish_payouts(bigint, bigint[]) IS 'Writes the ledger entries of payouts that were paid and marks their statements as paid.';
 
 CREATE FUNCTION prm._create_payouts(program_id bigint, options jsonb) RETURNS SETOF prm.payout_row
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program constant bigint := _create_payouts.program_id;
@@ -171,7 +171,7 @@ $prm$;
 COMMENT ON FUNCTION prm._create_payouts(bigint, jsonb) IS 'What create_payouts() does.';
 
 CREATE FUNCTION prm.create_payouts(dry_run boolean DEFAULT false, options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.payout_row
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(create_payouts.program_id);
@@ -198,7 +198,7 @@ COMMENT ON FUNCTION prm.create_payouts(boolean, jsonb, bigint) IS
 'Makes a payout for each payee, currency and paying company with statements that are approved and due, less what it owes, and claims them in the same statement of SQL: two calls never pay twice. Returns a row with the reason also where nothing is paid. options: payee_id, currency, legal_entity, forced (no minimum, no waiting). Statements that cancel out are done with at once. Errors: 22023 unknown option, 42501 not the owner.';
 
 CREATE FUNCTION prm.settle_payout(payout_id bigint, outcome text, reference text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(settle_payout.program_id);
@@ -268,7 +268,7 @@ COMMENT ON FUNCTION prm.settle_payout(bigint, text, text, bigint) IS
 'Says what became of a payout. paid: its statements are paid and the ledger has what each partner got. failed: it lets go of its statements, so another payout may take them; after paid, the ledger entries are taken back. reissued: it is sent again under a new reference. Errors: 42704 no such payout, 22023 outcome, 55000 not in this state or its statements are claimed by another, 42501 not the owner.';
 
 CREATE FUNCTION prm.request_payout(partner_id bigint DEFAULT NULL, currency text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(request_payout.program_id);
@@ -287,7 +287,7 @@ COMMENT ON FUNCTION prm.request_payout(bigint, text, bigint) IS
 'A partner asks to be paid: where its profile says on_request, the next create_payouts() pays what is approved and reaches the minimum. Returns the partner. Error 42704 no such partner.';
 
 CREATE FUNCTION prm.force_payout(partner_id bigint, reason text, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.payout_row
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(force_payout.program_id);
@@ -318,7 +318,7 @@ COMMENT ON FUNCTION prm.force_payout(bigint, text, bigint) IS
 'Pays all that is due to a partner today, out of turn and whatever the amount, as when it leaves: closes its running period, approves its statements and makes the payouts. What is pending or held stays open. Returns the payouts. Errors: 22023 no reason, 42704 no such partner, 42501 not the owner.';
 
 CREATE FUNCTION prm.receive_payment(partner_id bigint, amount numeric, currency text, reference text, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(receive_payment.program_id);
@@ -343,7 +343,7 @@ COMMENT ON FUNCTION prm.receive_payment(bigint, numeric, text, text, bigint) IS
 'Money that came in from a partner that owes: an entry that goes on its next statement, which then offsets the debt. Returns the entry. Errors: 22023 amount or reference, 23505 the reference was used before, 23503 no such partner, 42501 not the owner.';
 
 CREATE FUNCTION prm.write_off_debts(program_id bigint DEFAULT prm.current_program()) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(write_off_debts.program_id);
@@ -378,7 +378,7 @@ COMMENT ON TYPE prm.balance_row IS
 'What a partner has in one currency: not due yet, held, due and on no statement, on statements that are not paid, paid; what it owes on statements, and what it drew and has not repaid.';
 
 CREATE FUNCTION prm.partner_balance(partner_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.balance_row
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(partner_balance.program_id);

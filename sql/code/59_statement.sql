@@ -11,7 +11,7 @@ CREATE TYPE prm.statement_row AS (statement_id bigint, line_no bigint, entry_id 
 COMMENT ON TYPE prm.statement_row IS 'A line of a statement as its partner reads it.';
 
 CREATE FUNCTION prm.my_statement(statement_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.statement_row
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(my_statement.program_id);
@@ -53,7 +53,7 @@ CREATE TYPE prm.earning_summary AS (month date, currency text, kind text, entrie
 COMMENT ON TYPE prm.earning_summary IS 'What a partner earned in a month, by kind and currency, and how much of it stands on statements.';
 
 CREATE FUNCTION prm.my_earnings(date_from date DEFAULT NULL, date_to date DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.earning_summary
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(my_earnings.program_id);
@@ -81,7 +81,7 @@ CREATE TYPE prm.ledger_known AS (entry_id bigint, partner_id bigint, kind text, 
 COMMENT ON TYPE prm.ledger_known IS 'A ledger entry as it was known at a moment: pending, eligible, held, partly_settled, on_statement or paid.';
 
 CREATE FUNCTION prm.ledger_as_of(known_at timestamptz, partner_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.ledger_known
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(ledger_as_of.program_id);
@@ -122,7 +122,7 @@ COMMENT ON FUNCTION prm.ledger_as_of(timestamptz, bigint, bigint) IS
 'The ledger as it was known at a moment of the wall clock: the entries, holds and statement lines that were recorded by then, however rules and facts were corrected since. Error 22023 no moment.';
 
 CREATE FUNCTION prm._audit_settlement(program_id bigint) RETURNS SETOF prm.ledger_violation
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   SELECT 'statement_total', NULL::bigint, format('statement %s has %s lines of %s and says %s of %s', s.statement_id, coalesce(l.entries, 0), coalesce(l.amount, 0), s.entries, s.total)
   FROM prm.statement s
   LEFT JOIN (SELECT i.statement_id, sum(i.amount) AS amount, count(*) AS entries FROM prm.statement_line i WHERE i.program_id = _audit_settlement.program_id GROUP BY i.statement_id) l

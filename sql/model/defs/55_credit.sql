@@ -2,7 +2,7 @@
 -- Credits: who is credited with an event, from the first, and what follows when that changes afterwards.
 
 CREATE OR REPLACE FUNCTION prm._credit_given() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   batch record;
@@ -102,7 +102,7 @@ CREATE OR REPLACE TRIGGER prm_30_accrual AFTER INSERT ON prm.sales_credit REFERE
 
 -- What the events pay with the credits of now, less what they paid, is posted payee by payee.
 CREATE OR REPLACE FUNCTION prm._recredit(program_id bigint, earning_event_ids bigint[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone constant text := prm._program_time_zone(_recredit.program_id);
@@ -135,7 +135,7 @@ COMMENT ON FUNCTION prm._recredit(bigint, bigint[]) IS
 
 -- The credits of a deal that was booked change: each of its events gets the next revision of the types that were touched.
 CREATE OR REPLACE FUNCTION prm._deal_credits_changed() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   touched record;
@@ -217,7 +217,7 @@ CREATE OR REPLACE TRIGGER prm_30_credit_delete AFTER DELETE ON prm.deal_partner 
 
 -- Entries by hand. Checked by post_adjustment(); here only so that it may write the ledger.
 CREATE OR REPLACE FUNCTION prm._write_adjustment(program_id bigint, partner_id bigint, amount numeric, currency text, reason text, cause_entry_id bigint, actor text) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_entry bigint;
