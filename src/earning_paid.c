@@ -19,6 +19,11 @@
 	" AND a.partner_id OPERATOR(pg_catalog.=) u.partner_id AND a.customer_id OPERATOR(pg_catalog.=) 0"                           \
 	" AND a.credit_type OPERATOR(pg_catalog.=) u.credit_type AND a.window_start OPERATOR(pg_catalog.=) u.window_start"
 
+#define ASKED_COUNTS                                                                                                            \
+	"ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"                      \
+	" pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) WITH ORDINALITY"                                      \
+	" AS u(lineage_id, plan_id, partner_id, credit_type, window_start, event_id, currency, n)"
+
 /*
  * The rows of all events that the count knows, those before the event where it has one; what a ban canceled goes on being paid.
  * A row and what corrected it are converted as one, as a replay does.
@@ -28,16 +33,14 @@ static const char *const paid_query =
 	" (SELECT coalesce((SELECT o.occurred_at FROM prm.earning_event o WHERE o.program_id OPERATOR(pg_catalog.=) $1"
 	" AND o.earning_event_id OPERATOR(pg_catalog.=) v.applies_to_id), v.occurred_at) FROM prm.earning_event v"
 	" WHERE v.program_id OPERATOR(pg_catalog.=) $1 AND v.earning_event_id OPERATOR(pg_catalog.=) e.earning_event_id) END"
-	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
-	" pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) WITH ORDINALITY"
-	" AS u(lineage_id, plan_id, partner_id, credit_type, window_start, event_id, currency, n)"
-	" CROSS JOIN LATERAL (SELECT min(b.sequence_no) AS sequence_no, min(b.recorded_at) AS recorded_at FROM"
+	" FROM " ASKED_COUNTS
+	" CROSS JOIN LATERAL (SELECT pg_catalog.min(b.sequence_no) AS sequence_no, pg_catalog.min(b.recorded_at) AS recorded_at FROM"
 	" (SELECT a.sequence_no, a.recorded_at FROM prm.accumulator_entry a WHERE a.earning_event_id OPERATOR(pg_catalog.=) u.event_id"
 	" AND " SAME_KEY " OFFSET 0) b) s"
 	" CROSS JOIN LATERAL (SELECT DISTINCT a.earning_event_id FROM prm.accumulator_entry a WHERE " SAME_KEY
 	" AND (s.sequence_no IS NULL OR a.sequence_no OPERATOR(pg_catalog.<) s.sequence_no) OFFSET 0) e"
-	" CROSS JOIN LATERAL (SELECT sum(t.amount) AS amount, t.currency,"
-	" max((t.explain OPERATOR(pg_catalog.->>) 'exchange_rate')::pg_catalog.numeric) AS rate"
+	" CROSS JOIN LATERAL (SELECT pg_catalog.sum(t.amount) AS amount, t.currency,"
+	" pg_catalog.max((t.explain OPERATOR(pg_catalog.->>) 'exchange_rate')::pg_catalog.numeric) AS rate"
 	" FROM prm.ledger t WHERE t.program_id OPERATOR(pg_catalog.=) $1 AND t.earning_event_id OPERATOR(pg_catalog.=) e.earning_event_id"
 	" AND t.lineage_id OPERATOR(pg_catalog.=) u.lineage_id AND t.partner_id OPERATOR(pg_catalog.=) u.partner_id"
 	" AND t.credit_type OPERATOR(pg_catalog.=) u.credit_type AND t.kind OPERATOR(pg_catalog.=) ANY"
