@@ -1,5 +1,9 @@
 -- Hooks as rows: messages from templates, tasks for roles, columns set, on entering, leaving and events; checked when written.
 BEGIN;
+-- The expectations write moments as ISO does.
+SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL timezone = 'UTC';
+SET LOCAL intervalstyle = postgres;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 SELECT no_plan();
 SELECT set_config('prm.program_id', prm.create_program('Hooks', 'blank', 'EUR', 'Europe/Berlin')::text, true) AS p \gset

@@ -1,5 +1,9 @@
 -- fire() with values: one UPDATE sets the state and the columns, and is judged as a whole.
 BEGIN;
+-- The expectations write moments as ISO does.
+SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL timezone = 'UTC';
+SET LOCAL intervalstyle = postgres;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 SELECT no_plan();
 

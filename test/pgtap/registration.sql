@@ -1,6 +1,9 @@
 -- Registrations: the machine, the protection that approval gives, exclusivity, and what booking makes of it.
 BEGIN;
+-- The expectations write moments as ISO does.
 SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL timezone = 'UTC';
+SET LOCAL intervalstyle = postgres;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 SELECT no_plan();
 SET LOCAL prm.clock = '2026-01-01 12:00+00';

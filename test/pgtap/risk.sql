@@ -1,6 +1,9 @@
 -- Risk: what the rules find, and the holds, releases, cancellations and expiries that follow. Acceptance ids stand in the names.
 BEGIN;
+-- The expectations write moments as ISO does.
 SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL timezone = 'UTC';
+SET LOCAL intervalstyle = postgres;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 SELECT no_plan();
 SET LOCAL prm.clock = '2026-06-15 12:00+00';

@@ -30,7 +30,7 @@ CREATE TABLE prm.survey (
   CONSTRAINT survey_asks_check CHECK (asks IN ('customer', 'partner')),
   CONSTRAINT survey_alert_to_check CHECK (alert_to IN ('owner', 'partner', 'none')),
   CONSTRAINT survey_every_check CHECK (every >= interval '1 day'),
-  CONSTRAINT survey_days_check CHECK (open_days BETWEEN 1 AND 3650 AND spread_days >= 0 AND spread_days < open_days AND min_gap_days >= 0),
+  CONSTRAINT survey_days_check CHECK (open_days >= 1 AND open_days <= 3650 AND spread_days >= 0 AND spread_days < open_days AND min_gap_days >= 0),
   CONSTRAINT survey_min_answers_check CHECK (min_answers >= 1),
   CONSTRAINT survey_alert_due_check CHECK (alert_due >= interval '0')
 );

@@ -52,7 +52,7 @@ CREATE TABLE prm.adoption_policy (
   rescue_due interval NOT NULL DEFAULT '3 days',
   CONSTRAINT adoption_policy_pkey PRIMARY KEY (program_id, policy),
   CONSTRAINT adoption_policy_policy_check CHECK (policy = 'standard'),
-  CONSTRAINT adoption_policy_days_check CHECK (window_days BETWEEN 1 AND 3650 AND activation_days > 0 AND adopter_days >= 1 AND adopter_key_events >= 0),
+  CONSTRAINT adoption_policy_days_check CHECK (window_days >= 1 AND window_days <= 3650 AND activation_days > 0 AND adopter_days >= 1 AND adopter_key_events >= 0),
   CONSTRAINT adoption_policy_drop_check CHECK (drop_percent > 0 AND drop_percent <= 100 AND drop_min_events >= 1),
   CONSTRAINT adoption_policy_due_check CHECK (rescue_due >= interval '0')
 );
