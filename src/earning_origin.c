@@ -431,9 +431,9 @@ read_originals(PrmEarningRun *run, Datum ids)
 	query(run, &event_plan, events_query, ids);
 	for (uint64 i = 0; go_to(i); i++)
 	{
-		PrmOriginal *original = original_of(run, id_at(1));
 		bool isnull;
 
+		original = original_of(run, id_at(1));
 		original->given = true;
 		original->amount = money_at(2);
 		original->currency = text_at(3);
@@ -445,11 +445,11 @@ read_originals(PrmEarningRun *run, Datum ids)
 	query(run, &refund_plan, refunds_query, ids);
 	for (uint64 i = 0; go_to(i); i++)
 	{
-		PrmOriginal *original = original_of(run, id_at(1));
 		PrmRefunded *refund = palloc(sizeof(PrmRefunded));
 		int64 refund_id = id_at(2);
 		bool isnull;
 
+		original = original_of(run, id_at(1));
 		/* An explanation sees no refund that was stored after the one explained. */
 		if (hash_search(run->state->refund_ids, &refund_id, HASH_FIND, NULL) != NULL)
 		{
