@@ -1,50 +1,6 @@
 -- Settlement as partners see it: row security, statements with customers as the policy shows them, disputes and requests by partners.
 BEGIN;
-SET LOCAL datestyle = 'ISO, YMD';
-CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT no_plan();
-SET LOCAL prm.clock = '2025-06-10 12:00+00';
-
-CREATE FUNCTION pg_temp.program(the_name text) RETURNS bigint LANGUAGE sql AS
-$$ SELECT set_config('prm.program_id', prm.create_program(the_name, 'blank', 'USD', 'UTC')::text, true)::bigint $$;
-CREATE FUNCTION pg_temp.at(the_moment text) RETURNS text LANGUAGE sql AS $$ SELECT set_config('prm.clock', the_moment, true) $$;
-CREATE FUNCTION pg_temp.partner(the_name text) RETURNS bigint LANGUAGE sql AS
-$$ INSERT INTO prm.partner (name) VALUES (the_name) RETURNING partner_id $$;
-CREATE FUNCTION pg_temp.plan(the_name text, the_kind text, the_hold integer, the_schedule text, the_pay_on text DEFAULT 'earned', the_currency text DEFAULT 'USD') RETURNS bigint
-LANGUAGE plpgsql AS $$
-DECLARE id bigint;
-BEGIN
-  INSERT INTO prm.earning_kind (kind, label) VALUES (the_kind, the_kind) ON CONFLICT DO NOTHING;
-  INSERT INTO prm.commission_plan (name, earn_on, hold_days, currency, pay_on) VALUES (the_name, the_kind, the_hold, the_currency, the_pay_on) RETURNING plan_id INTO id;
-  INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (id, the_schedule);
-  RETURN id;
-END $$;
-CREATE FUNCTION pg_temp.sale(the_partner bigint, the_kind text, the_amount numeric, the_day text, the_currency text DEFAULT 'USD', the_ref text DEFAULT NULL) RETURNS bigint LANGUAGE sql AS
-$$ INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at, external_ref)
-   VALUES (the_kind, the_partner, the_amount, the_currency, (the_day || ' 10:00+00')::timestamptz, the_ref) RETURNING earning_event_id $$;
-CREATE FUNCTION pg_temp.refund(the_event bigint, the_amount numeric, the_day text) RETURNS bigint LANGUAGE sql AS
-$$ INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at)
-   SELECT 'refunded', the_event, -the_amount, e.currency, (the_day || ' 11:00+00')::timestamptz FROM prm.earning_event e
-   WHERE e.program_id = prm.current_program() AND e.earning_event_id = the_event RETURNING earning_event_id $$;
-CREATE FUNCTION pg_temp.collect(the_event bigint, the_amount numeric, the_day text) RETURNS bigint LANGUAGE sql AS
-$$ INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at)
-   SELECT 'collected', the_event, the_amount, e.currency, (the_day || ' 11:00+00')::timestamptz FROM prm.earning_event e
-   WHERE e.program_id = prm.current_program() AND e.earning_event_id = the_event RETURNING earning_event_id $$;
--- Each row of a close, short; in the order of outcome, payee and currency.
-CREATE FUNCTION pg_temp.closing(the_day date, the_dry boolean DEFAULT false) RETURNS text LANGUAGE sql AS
-$$ SELECT coalesce(string_agg(concat_ws(' ', c.outcome, c.payee, c.amount, c.currency, c.period), ', ' ORDER BY c.outcome, c.payee, c.currency, c.period), 'nothing')
-   FROM prm.close_period(the_day, the_dry) c $$;
-CREATE FUNCTION pg_temp.reasons(the_day date) RETURNS text LANGUAGE sql AS
-$$ SELECT string_agg(c.reason, '; ' ORDER BY c.reason) FROM prm.close_period(the_day) c $$;
-CREATE FUNCTION pg_temp.balance(the_partner bigint) RETURNS text LANGUAGE sql AS
-$$ SELECT string_agg(format('%s pending %s held %s eligible %s statement %s paid %s debt %s draw %s', currency, pending, held, eligible, on_statement, paid, debt, draw_debt), ', ' ORDER BY currency)
-   FROM prm.partner_balance(the_partner) $$;
-CREATE FUNCTION pg_temp.approve() RETURNS void LANGUAGE sql AS
-$$ UPDATE prm.statement SET state = 'approved' WHERE program_id = prm.current_program() AND state = 'settled' $$;
-CREATE FUNCTION pg_temp.pay() RETURNS text LANGUAGE sql AS
-$$ SELECT coalesce(string_agg(concat_ws(' ', p.outcome, p.payee, p.amount, p.currency), ', ' ORDER BY p.payee, p.currency, p.outcome), 'nothing') FROM prm.create_payouts() p $$;
-CREATE FUNCTION pg_temp.settle_all() RETURNS bigint LANGUAGE sql AS
-$$ SELECT count(prm.settle_payout(payout_id, 'paid', 'bank')) FROM prm.payout WHERE program_id = prm.current_program() AND state = 'pending' $$;
+\ir settlement.psql
 
 SELECT pg_temp.program('Readers') AS program \gset
 SELECT pg_temp.partner('Ann') AS ann, pg_temp.partner('Bob') AS bob \gset
