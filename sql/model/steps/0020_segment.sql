@@ -1,0 +1,4 @@
+
+-- Segments: groups of partners by criteria.
+
+
