@@ -45,7 +45,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
   -- Functions of the model that act with the rights of its owner, so that PUBLIC may not call them.
   SELECT p.oid::regprocedure FROM pg_proc p
   WHERE p.pronamespace = 'prm'::regnamespace AND p.prosecdef AND _access_functions.profile IN ('admin', 'manager')
-    AND p.proname IN ('_book_recalculation', '_write_adjustment')
+    AND p.proname IN ('_book_recalculation', '_write_adjustment', '_write_segment_members')
   ORDER BY 1
 $prm$;
 COMMENT ON FUNCTION prm._access_functions(text) IS 'The functions with the owner''s rights that a profile may call.';
