@@ -4,7 +4,7 @@
 CREATE TYPE prm.closing AS (payee_id bigint, currency text, statement_id bigint, amount numeric, outcome text, reason text,
   payee text, legal_entity text, period date, period_end date, entries bigint, auto_approve boolean);
 COMMENT ON TYPE prm.closing IS
-'What a close did with one payee, currency and paying company. outcome: settled, carry (a statement below zero: later ones pay it first), below_minimum, held, uncollected, pending, period_open or period_closed.';
+'What a close did with one payee, currency and paying company. outcome: settled, carry (a statement below zero: later ones pay it first), below_minimum, no_rate, held, uncollected, pending, period_open or period_closed.';
 
 CREATE FUNCTION prm._check_settler() RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -28,14 +28,14 @@ $prm$;
 COMMENT ON FUNCTION prm._period_label(date, text, integer) IS 'A period for people: 2025-07, or its first and last day where it is no month.';
 
 CREATE TYPE prm.settlement_terms AS (payee_id bigint, currency text, period_kind text, min_payout numeric, debt_policy text, write_off_days integer,
-  auto_approve boolean, payout_mode text, payment_days integer, payout_method text, pay_currency text, document_grouping text);
+  auto_approve boolean, payout_mode text, payment_days integer, payout_method text, pay_currency text, document_grouping text, convert_at text);
 COMMENT ON TYPE prm.settlement_terms IS 'The settlement profile that is in force for a payee and a currency.';
 
 CREATE FUNCTION prm._settlement_terms(program_id bigint, payee_ids bigint[], currencies text[]) RETURNS SETOF prm.settlement_terms
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   SELECT a.payee_id, a.currency, coalesce(p.period_kind, 'month'), coalesce(p.min_payout, 0), coalesce(p.debt_policy, 'net'), p.write_off_days,
     coalesce(p.auto_approve, false), coalesce(p.payout_mode, 'scheduled'), coalesce(p.payment_days, 0), p.payout_method, p.pay_currency,
-    coalesce(p.document_grouping, 'separate')
+    coalesce(p.document_grouping, 'separate'), coalesce(p.convert_at, 'payout')
   FROM (SELECT DISTINCT i.payee_id, i.currency FROM unnest(_settlement_terms.payee_ids, _settlement_terms.currencies) AS i(payee_id, currency)) a
   LEFT JOIN LATERAL (
     SELECT f.* FROM prm.settlement_profile f

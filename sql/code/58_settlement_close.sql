@@ -2,16 +2,21 @@
 -- Settlement: the close. Periods are closed, and what is due goes on one statement for each payee, paying company, currency and
 -- period. Nothing here goes row by row: a close is one statement of SQL per period, which reads only what is open.
 
-CREATE FUNCTION prm._post_draws(program_id bigint, period date, period_end date, period_kind text, payee_id bigint, held prm.settlement_hold) RETURNS void
+CREATE FUNCTION prm._post_draws(program_id bigint, period_end date, period_kind text, payee_id bigint, forced boolean, held prm.settlement_hold) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
+DECLARE
+  the_fiscal integer;
 BEGIN
-  -- The draw itself is no earning: it is paid back from what is earned above it.
+  SELECT p.fiscal_year_start INTO the_fiscal FROM prm.program p WHERE p.program_id = _post_draws.program_id;
+  -- The draw itself is no earning: it is paid back from what is earned above it. Nor is money that came in, or what is brought
+  -- forward: what plans and people post counts, that is what has a class of tax. Whoever accrues for a partner with a draw shares
+  -- the calendar, so that nothing can come between this sum and the statement.
   INSERT INTO prm.ledger (program_id, partner_id, legal_entity, kind, component, amount, currency, earned_on, eligible_at, reason, idempotency_key, explain)
     SELECT _post_draws.program_id, d.partner_id, d.legal_entity, 'draw', CASE WHEN d.is_recoverable THEN 'recoverable' ELSE 'guarantee' END, d.posted, d.currency,
       _post_draws.period_end, _post_draws.period_end::timestamp AT TIME ZONE prm._program_time_zone(_post_draws.program_id),
       CASE WHEN d.posted > 0 THEN format('%s earned, %s guaranteed', d.earned, d.amount) ELSE format('repaid from %s earned above %s', d.earned - d.amount, d.amount) END,
-      concat_ws('/', 'draw', d.partner_id, d.currency, _post_draws.period_kind, _post_draws.period),
+      concat_ws('/', 'draw', d.partner_id, d.currency, t.period_kind, prm.period_start(_post_draws.period_end, t.period_kind, the_fiscal)),
       jsonb_build_object('earned', d.earned, 'draw', d.amount, 'debt_before', d.debt, 'amount', d.posted)
     FROM (
       SELECT a.*, e.earned, b.debt,
@@ -22,10 +27,10 @@ BEGIN
         SELECT coalesce(sum(o.amount), 0) AS earned FROM (
           SELECT i.amount FROM prm.ledger_open i
           WHERE i.program_id = _post_draws.program_id AND i.partner_id = a.partner_id AND i.currency = a.currency AND i.due_on <= _post_draws.period_end
-            AND NOT i.is_deferred AND NOT i.is_receivable AND i.entry_id <> ALL ((_post_draws.held).entries)
+            AND NOT i.is_deferred AND i.tax_class <> 0 AND i.entry_id <> ALL ((_post_draws.held).entries)
           UNION ALL
           SELECT r.release FROM prm._deferred(_post_draws.program_id, _post_draws.period_end) r
-          WHERE r.partner_id = a.partner_id AND r.currency = a.currency AND r.entry_id <> ALL ((_post_draws.held).entries)) o) e
+          WHERE r.partner_id = a.partner_id AND r.currency = a.currency AND r.tax_class <> 0 AND r.entry_id <> ALL ((_post_draws.held).entries)) o) e
       CROSS JOIN LATERAL (
         SELECT coalesce(sum(l.amount), 0) AS debt FROM prm.ledger l
         WHERE l.program_id = _post_draws.program_id AND l.partner_id = a.partner_id AND l.kind IN ('draw', 'payout') AND l.kind = 'draw' AND l.component = 'recoverable' AND l.currency = a.currency) b
@@ -33,13 +38,64 @@ BEGIN
     ) d
     CROSS JOIN LATERAL (SELECT prm._payee_of(_post_draws.program_id, d.partner_id, d.currency, _post_draws.period_end) AS payee_id) y
     CROSS JOIN LATERAL prm._settlement_terms(_post_draws.program_id, ARRAY[y.payee_id], ARRAY[d.currency]) t
-    WHERE d.posted <> 0 AND t.period_kind = _post_draws.period_kind AND (_post_draws.payee_id IS NULL OR y.payee_id = _post_draws.payee_id)
+    WHERE d.posted <> 0 AND (_post_draws.forced OR t.period_kind = _post_draws.period_kind) AND (_post_draws.payee_id IS NULL OR y.payee_id = _post_draws.payee_id)
     ORDER BY d.partner_id
     ON CONFLICT (program_id, idempotency_key) DO NOTHING;
 END
 $prm$;
-COMMENT ON FUNCTION prm._post_draws(bigint, date, date, text, bigint, prm.settlement_hold) IS
-'Writes what draws add to the earnings of a period, or take back of what is earned above them.';
+COMMENT ON FUNCTION prm._post_draws(bigint, date, text, bigint, boolean, prm.settlement_hold) IS
+'Writes what draws add to the earnings of a period, or take back of what is earned above them; once for each partner, currency and period. forced: of the period that runs, for whichever kind of period the payee has.';
+
+CREATE FUNCTION prm._carry_debts(program_id bigint, period date, period_end date, period_kind text, payee_id bigint, forced boolean, held prm.settlement_hold) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+BEGIN
+  WITH debt AS MATERIALIZED (
+    SELECT s.statement_id, s.payee_id, s.partner_id, coalesce(s.legal_entity, '') AS legal_entity, s.currency, s.total, coalesce(s.debt_since, s.period_end) AS since
+    FROM prm.statement s
+    WHERE s.program_id = _carry_debts.program_id AND s.state NOT IN ('paid', 'carried', 'cancelled') AND s.state <> 'disputed' AND s.total < 0
+      AND s.period_end < _carry_debts.period AND (_carry_debts.payee_id IS NULL OR s.payee_id = _carry_debts.payee_id)
+      -- What a payout takes off already is none of ours.
+      AND NOT EXISTS (SELECT 1 FROM prm.payout_statement c WHERE c.program_id = s.program_id AND c.statement_id = s.statement_id AND c.released_at IS NULL)
+      -- The period that is closed must have room for it.
+      AND NOT EXISTS (SELECT 1 FROM prm.statement i WHERE i.program_id = s.program_id AND i.payee_id = s.payee_id AND i.currency = s.currency
+        AND coalesce(i.legal_entity, '') = coalesce(s.legal_entity, '') AND i.period_end >= _carry_debts.period AND i.state <> 'cancelled')
+  ), term AS MATERIALIZED (
+    SELECT t.* FROM prm._settlement_terms(_carry_debts.program_id, (SELECT array_agg(d.payee_id) FROM debt d), (SELECT array_agg(d.currency) FROM debt d)) t
+    -- A debt that blocks is paid by money that comes in, not by what is earned.
+    WHERE t.debt_policy <> 'block' AND (_carry_debts.forced OR t.period_kind = _carry_debts.period_kind)
+  ), earner AS (
+    SELECT DISTINCT d.payee_id, d.partner_id FROM debt d
+    UNION SELECT i.payee_id, i.partner_id FROM prm.partner_payee i
+      WHERE i.program_id = _carry_debts.program_id AND i.valid @> _carry_debts.period_end AND i.payee_id IN (SELECT d.payee_id FROM debt d)
+  ), credit AS MATERIALIZED (
+    SELECT e.payee_id, o.legal_entity, o.currency, sum(o.amount) AS amount
+    FROM earner e
+    CROSS JOIN LATERAL (
+      SELECT i.legal_entity, i.currency, i.payee_id AS named_id, i.amount FROM prm.ledger_open i
+      WHERE i.program_id = _carry_debts.program_id AND i.partner_id = e.partner_id AND i.due_on <= _carry_debts.period_end AND NOT i.is_deferred
+        AND i.entry_id <> ALL ((_carry_debts.held).entries) AND i.partner_id <> ALL ((_carry_debts.held).partners)
+        AND (i.is_owed OR i.partner_id <> ALL ((_carry_debts.held).banned))
+      UNION ALL
+      SELECT r.legal_entity, r.currency, r.payee_id, r.release FROM prm._deferred(_carry_debts.program_id, _carry_debts.period_end) r
+      WHERE r.partner_id = e.partner_id AND r.entry_id <> ALL ((_carry_debts.held).entries) AND r.partner_id <> ALL ((_carry_debts.held).partners)
+        AND (r.is_owed OR r.partner_id <> ALL ((_carry_debts.held).banned))) o
+    WHERE coalesce(nullif(o.named_id, 0), prm._payee_of(_carry_debts.program_id, e.partner_id, o.currency, _carry_debts.period_end)) = e.payee_id
+    GROUP BY e.payee_id, o.legal_entity, o.currency
+  ), ranked AS (
+    -- The oldest first, and as many as there is something to pay them with.
+    SELECT d.statement_id, c.amount, sum(-d.total) OVER (PARTITION BY d.payee_id, d.legal_entity, d.currency ORDER BY d.since, d.statement_id) + d.total AS before
+    FROM debt d
+    JOIN term t ON t.payee_id = d.payee_id AND t.currency = d.currency
+    JOIN credit c ON c.payee_id = d.payee_id AND c.legal_entity = d.legal_entity AND c.currency = d.currency
+  )
+  -- The trigger of statement writes the entries.
+  UPDATE prm.statement s SET state = 'carried' FROM ranked r
+    WHERE s.program_id = _carry_debts.program_id AND s.statement_id = r.statement_id AND r.amount > r.before;
+END
+$prm$;
+COMMENT ON FUNCTION prm._carry_debts(bigint, date, date, text, bigint, boolean, prm.settlement_hold) IS
+'Carries statements below zero into the period that is closed, the oldest first, as far as there is something in it to pay them with. Where there is nothing they stay as they are; so do those that are disputed, that a payout takes off, or that block payouts by their policy.';
 
 CREATE FUNCTION prm._close_one(program_id bigint, period date, period_end date, period_kind text, payee_id bigint, forced boolean, held prm.settlement_hold)
 RETURNS SETOF prm.closing
@@ -56,11 +112,13 @@ DECLARE
   the_rounding text;
 BEGIN
   SELECT p.rounding INTO the_rounding FROM prm.program p WHERE p.program_id = _close_one.program_id;
-  IF NOT _close_one.forced AND EXISTS (SELECT 1 FROM prm.draw_agreement a WHERE a.program_id = _close_one.program_id AND a.valid @> _close_one.period_end) THEN
-    PERFORM prm._post_draws(_close_one.program_id, _close_one.period, _close_one.period_end, _close_one.period_kind, _close_one.payee_id,
-      _close_one.held);
+  IF EXISTS (SELECT 1 FROM prm.draw_agreement a WHERE a.program_id = _close_one.program_id AND a.valid @> _close_one.period_end) THEN
+    PERFORM prm._post_draws(_close_one.program_id, _close_one.period_end, _close_one.period_kind, _close_one.payee_id, _close_one.forced, _close_one.held);
   END IF;
   PERFORM prm._make_payees(_close_one.program_id);
+  IF EXISTS (SELECT 1 FROM prm.statement s WHERE s.program_id = _close_one.program_id AND s.state NOT IN ('paid', 'carried', 'cancelled') AND s.total < 0) THEN
+    PERFORM prm._carry_debts(_close_one.program_id, _close_one.period, _close_one.period_end, _close_one.period_kind, _close_one.payee_id, _close_one.forced, _close_one.held);
+  END IF;
   RETURN QUERY
   WITH deferred AS MATERIALIZED (
     SELECT r.* FROM prm._deferred(_close_one.program_id, _close_one.period_end) r
@@ -107,6 +165,14 @@ BEGIN
     WHERE k.amount <> 0
   ), term AS MATERIALIZED (
     SELECT t.* FROM prm._settlement_terms(_close_one.program_id, (SELECT array_agg(p.payee_id) FROM placed p), (SELECT array_agg(p.currency) FROM placed p)) t
+  ), brought AS MATERIALIZED (
+    -- What is brought forward of debts, and since when they are.
+    SELECT o.payee_id, o.legal_entity, o.currency, sum(o.amount) AS amount, max((l.explain ->> 'since')::date) AS since
+    FROM prm.ledger_open o
+    CROSS JOIN LATERAL (SELECT i.explain FROM prm.ledger i WHERE i.program_id = _close_one.program_id AND i.entry_id = o.entry_id OFFSET 0) l
+    WHERE o.program_id = _close_one.program_id AND o.is_carry AND o.due_on <= _close_one.period_end
+      AND (the_free OR (o.entry_id NOT IN (SELECT h FROM unnest(the_held) h) AND o.partner_id NOT IN (SELECT h FROM unnest(the_partners) h)))
+    GROUP BY o.payee_id, o.legal_entity, o.currency
   ), total AS MATERIALIZED (
     SELECT u.payee_id, u.legal_entity, u.currency, sum(u.amount) AS amount, sum(u.entries)::bigint AS entries, sum(u.receivable) AS receivable,
       sum(u.vat) AS vat, sum(u.included) AS included, sum(u.withholding) AS withholding
@@ -120,24 +186,32 @@ BEGIN
     WHERE u.payee_id IS NOT NULL AND (_close_one.payee_id IS NULL OR u.payee_id = _close_one.payee_id)
     GROUP BY u.payee_id, u.legal_entity, u.currency
   ), verdict AS MATERIALIZED (
-    SELECT t.*, y.partner_id, y.legal_name, m.min_payout, m.auto_approve, f.is_leaving, s.last_end,
+    SELECT t.*, y.partner_id, y.legal_name, m.min_payout, m.auto_approve, f.is_leaving, s.last_end, coalesce(g.amount, 0) AS carried, g.since, m.pay_currency, x.rate,
       CASE WHEN s.last_end >= _close_one.period THEN 'period_closed'
            WHEN t.amount > 0 AND t.amount < m.min_payout AND NOT (_close_one.forced OR f.is_leaving) THEN 'below_minimum'
+           WHEN t.amount > 0 AND m.convert_at = 'statement' AND m.pay_currency <> t.currency AND x.rate IS NULL THEN 'no_rate'
            WHEN t.amount < 0 THEN 'carry' ELSE 'settled' END AS outcome
     FROM total t
     JOIN term m ON m.payee_id = t.payee_id AND m.currency = t.currency AND (_close_one.forced OR m.period_kind = _close_one.period_kind)
     JOIN prm.payee y ON y.program_id = _close_one.program_id AND y.payee_id = t.payee_id
+    LEFT JOIN brought g ON g.payee_id = t.payee_id AND g.legal_entity = t.legal_entity AND g.currency = t.currency
+    -- Only what is paid is converted; a debt stays in its currency.
+    CROSS JOIN LATERAL (SELECT CASE WHEN t.amount > 0 AND m.convert_at = 'statement' AND m.pay_currency <> t.currency
+      THEN prm._exchange_rate(_close_one.program_id, t.currency, m.pay_currency, _close_one.period_end) END AS rate) x
     CROSS JOIN LATERAL (SELECT max(i.period_end) AS last_end FROM prm.statement i
-      WHERE i.program_id = _close_one.program_id AND i.payee_id = t.payee_id AND i.currency = t.currency AND coalesce(i.legal_entity, '') = t.legal_entity) s
+      WHERE i.program_id = _close_one.program_id AND i.payee_id = t.payee_id AND i.currency = t.currency AND coalesce(i.legal_entity, '') = t.legal_entity
+        AND i.state <> 'cancelled') s
     -- Whoever leaves gets what is left, be it little.
     CROSS JOIN LATERAL (SELECT coalesce(p.state = 'offboarding' OR bool_or(k.is_final), false) AS is_leaving FROM prm.partner p
       LEFT JOIN prm.machine_state k ON k.program_id = p.program_id AND k.machine = 'partner' AND k.state = p.state
       WHERE p.program_id = _close_one.program_id AND p.partner_id = y.partner_id GROUP BY p.state) f
   ), made AS (
     INSERT INTO prm.statement (program_id, payee_id, partner_id, legal_entity, currency, period, period_end, period_kind, total, entries, receivable, vat, vat_included, withholding,
-        is_forced, closed_at, closed_by)
+        is_forced, carried, debt_since, pay_currency, pay_total, exchange_rate, closed_at, closed_by)
       SELECT _close_one.program_id, v.payee_id, v.partner_id, nullif(v.legal_entity, ''), v.currency, _close_one.period, _close_one.period_end, _close_one.period_kind,
-        v.amount, v.entries, least(greatest(-v.amount, 0), greatest(-v.receivable, 0)), v.vat, v.included, v.withholding, _close_one.forced, prm.now(), prm.current_actor()
+        v.amount, v.entries, least(greatest(-v.amount, 0), greatest(-v.receivable, 0)), v.vat, v.included, v.withholding, _close_one.forced,
+        v.carried, CASE WHEN v.amount < 0 THEN coalesce(v.since, _close_one.period_end) END,
+        CASE WHEN v.rate IS NOT NULL THEN v.pay_currency END, prm.round_money(v.amount * v.rate, v.pay_currency, the_rounding), v.rate, prm.now(), prm.current_actor()
       FROM verdict v WHERE v.outcome IN ('settled', 'carry') ORDER BY v.payee_id, v.legal_entity, v.currency
       RETURNING statement_id, payee_id, partner_id, coalesce(legal_entity, '') AS legal_entity, currency
   ), accepted AS MATERIALIZED (
@@ -189,6 +263,7 @@ BEGIN
       WHEN 'period_closed' THEN format('settled through %s already; the rest goes on the next statement', to_char(v.last_end, 'YYYY-MM-DD'))
       WHEN 'below_minimum' THEN format('%s is below the minimum of %s; it stays open', v.amount, v.min_payout)
       WHEN 'carry' THEN format('the payee owes %s; later statements pay it first', -v.amount)
+      WHEN 'no_rate' THEN format('there is no exchange rate from %s to %s on %s; it stays open', v.currency, v.pay_currency, to_char(_close_one.period_end, 'YYYY-MM-DD'))
       ELSE CASE WHEN v.amount = 0 THEN 'the entries cancel out' WHEN v.amount < v.min_payout THEN
         format('below the minimum of %s, but %s', v.min_payout, CASE WHEN v.is_leaving THEN 'the partner leaves' ELSE 'settled out of turn' END) END END,
     v.legal_name, nullif(v.legal_entity, ''), _close_one.period, _close_one.period_end, v.entries, v.auto_approve
@@ -249,7 +324,7 @@ BEGIN
   LEFT JOIN prm.payee y ON y.program_id = _unsettled.program_id AND y.payee_id = g.payee_id
   -- What the close itself left has its reason already.
   WHERE NOT (g.outcome IN ('period_closed', 'period_open') AND EXISTS (SELECT 1 FROM unnest(_unsettled.done) d
-    WHERE d.payee_id = g.payee_id AND d.currency = g.currency AND coalesce(d.legal_entity, '') = g.legal_entity AND d.outcome IN ('below_minimum', 'period_closed')));
+    WHERE d.payee_id = g.payee_id AND d.currency = g.currency AND coalesce(d.legal_entity, '') = g.legal_entity AND d.outcome IN ('below_minimum', 'no_rate', 'period_closed')));
 END
 $prm$;
 COMMENT ON FUNCTION prm._unsettled(bigint, date, bigint, prm.settlement_hold, prm.closing[]) IS
@@ -289,7 +364,7 @@ BEGIN
     IF _close.mode = 'forced' THEN
       -- Through today; what comes later in the month goes on the next statement.
       the_last := the_today;
-      IF EXISTS (SELECT 1 FROM prm.statement s WHERE s.program_id = _close.program_id AND s.payee_id = _close.payee_id AND s.period_end >= the_start) THEN
+      IF EXISTS (SELECT 1 FROM prm.statement s WHERE s.program_id = _close.program_id AND s.payee_id = _close.payee_id AND s.period_end >= the_start AND s.state <> 'cancelled') THEN
         the_start := the_today;
       END IF;
     END IF;

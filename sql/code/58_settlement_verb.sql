@@ -13,6 +13,25 @@ $prm$;
 COMMENT ON FUNCTION prm.approve_statement(bigint, text, bigint) IS
 'Approves a settled statement, so that it may be invoiced and paid. For many: UPDATE prm.statement SET state = ''approved'' WHERE .... Errors: 42704 no such statement, 23514 not in this state, 42501 not the vendor.';
 
+CREATE FUNCTION prm.cancel_statement(statement_id bigint, reason text, program_id bigint DEFAULT prm.current_program()) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(cancel_statement.program_id);
+BEGIN
+  PERFORM prm._check_settler();
+  IF coalesce(btrim(cancel_statement.reason), '') = '' THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a cancelled statement needs a reason', DETAIL = 'The reason given is empty.',
+      HINT = format('SELECT prm.cancel_statement(%s, ''wrong rate'').', coalesce(cancel_statement.statement_id::text, '...'));
+  END IF;
+  -- As closes and payouts do, before the row of the statement.
+  PERFORM prm._lock_calendar(the_program, true);
+  RETURN prm.fire('statement', cancel_statement.statement_id, 'cancel', cancel_statement.reason, '{}', the_program);
+END
+$prm$;
+COMMENT ON FUNCTION prm.cancel_statement(bigint, text, bigint) IS
+'Cancels a statement that is settled or approved: another one, which takes its lines back, is written, and its entries are open again and go on the next statement; taxes are taken back. An invoiced one is not cancelled before its document is. UPDATE prm.statement SET state = ''cancelled'' WHERE ... does the same for many. Errors: 42704 no such statement, 22023 no reason, 23514 not in this state, 55000 a payout is under way, 42501 not the owner.';
+
 CREATE FUNCTION prm.dispute(entry_id bigint, reason text, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
