@@ -217,6 +217,7 @@ DECLARE
   the_program bigint := prm._check_program(settle_payout.program_id);
   payout prm.payout;
   the_other bigint;
+  fault record;
 BEGIN
   PERFORM prm._check_settler();
   SELECT p.* INTO payout FROM prm.payout p WHERE p.program_id = the_program AND p.payout_id = settle_payout.payout_id FOR UPDATE;
@@ -267,6 +268,15 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('payout %s cannot be reissued', payout.payout_id),
           DETAIL = format('Payout %s pays its statements by now.', the_other), HINT = format('Settle payout %s.', the_other), SCHEMA = 'prm', TABLE = 'payout';
       END IF;
+      SELECT c.statement_id, s.state INTO fault FROM prm.payout_statement c
+        JOIN prm.statement s ON s.program_id = c.program_id AND s.statement_id = c.statement_id
+        WHERE c.program_id = the_program AND c.payout_id = payout.payout_id AND s.state NOT IN ('approved', 'invoiced') ORDER BY c.statement_id LIMIT 1;
+      IF fault.statement_id IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('payout %s cannot be reissued', payout.payout_id),
+          DETAIL = format('Its statement %s is %s by now.', fault.statement_id, fault.state),
+          HINT = CASE WHEN fault.state IN ('settled', 'disputed') THEN 'Have the statement approved first.' ELSE 'SELECT * FROM prm.create_payouts() pays what is open now.' END,
+          SCHEMA = 'prm', TABLE = 'payout';
+      END IF;
       UPDATE prm.payout_statement c SET released_at = NULL WHERE c.program_id = the_program AND c.payout_id = payout.payout_id;
       UPDATE prm.payout_fee_rule f SET waiver_used = least(f.waiver, f.waiver_used + payout.fee_free)
         WHERE f.program_id = the_program AND f.currency = payout.currency AND payout.fee_free > 0;
@@ -278,7 +288,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.settle_payout(bigint, text, text, bigint) IS
-'Says what became of a payout. paid: its statements are paid and the ledger has what each partner got. failed: it lets go of its statements, so another payout may take them; after paid, the ledger entries are taken back. reissued: it is sent again under a new reference. Errors: 42704 no such payout, 22023 outcome, 55000 not in this state or its statements are claimed by another, 42501 not the owner.';
+'Says what became of a payout. paid: its statements are paid and the ledger has what each partner got. failed: it lets go of its statements, so another payout may take them; after paid, the ledger entries are taken back. reissued: it is sent again under a new reference. Errors: 42704 no such payout, 22023 outcome, 55000 not in this state, its statements are claimed by another or no longer approved, 42501 not the owner.';
 
 CREATE FUNCTION prm.request_payout(partner_id bigint DEFAULT NULL, currency text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$

@@ -178,11 +178,15 @@ UPDATE prm.statement SET state = 'approved' WHERE program_id = :program AND stat
 SELECT throws_ok(format('UPDATE prm.statement SET state = ''paid'' WHERE program_id = %s AND state = ''approved''', :program), '55000', NULL, 'a statement is paid by a payout only');
 SELECT is(pg_temp.pay(), 'paid_out Ann 130.90 USD', 'a payout is under way');
 SELECT throws_ok(format('SELECT prm.cancel_statement(statement_id, ''x'') FROM prm.statement WHERE program_id = %s AND state = ''approved''', :program), '55000', NULL, 'what is being paid is not cancelled');
-SELECT prm.settle_payout(payout_id, 'failed') FROM prm.payout WHERE program_id = :program;
+SELECT set_config('prm.reason', 'again', true);
+SELECT throws_ok(format('UPDATE prm.statement SET state = ''settled'' WHERE program_id = %s AND state = ''approved''', :program), '55000', NULL, 'nor reopened');
+SELECT throws_ok(format('SELECT prm.dispute(min(l.entry_id), ''wrong'') FROM prm.statement_line l JOIN prm.statement s USING (program_id, statement_id) JOIN prm.ledger e USING (program_id, entry_id) WHERE l.program_id = %s AND s.state = ''approved'' AND e.kind = ''commission'' AND l.amount = e.amount', :program), '55000', NULL, 'nor disputed');
+SELECT payout_id AS failed, prm.settle_payout(payout_id, 'failed') AS outcome FROM prm.payout WHERE program_id = :program \gset
 SELECT set_config('prm.reason', 'again', true);
 UPDATE prm.statement SET state = 'cancelled' WHERE program_id = :program AND state = 'approved';
 SELECT is(pg_temp.statements(), '130.80 cancelled, -130.80 cancelled, 130.90 cancelled, -130.90 cancelled', 'an UPDATE of the state is the same');
 SELECT is((SELECT sum(amount) FROM prm.ledger_open WHERE program_id = :program), 150.00, 'all is open');
+SELECT throws_ok(format('SELECT prm.settle_payout(%s, ''reissued'')', :failed), '55000', NULL, 'a payout whose statements are gone is not sent again');
 SELECT is(pg_temp.sound(), NULL, 'the books are sound');
 -- Two statements with parts of one entry, cancelled at once.
 SELECT pg_temp.month('2025-03-01') AS march \gset

@@ -107,7 +107,7 @@ BEGIN
   FOR batch IN
     SELECT n.program_id, n.state, array_agg(n.statement_id ORDER BY n.statement_id) AS ids
     FROM (
-      SELECT i.program_id, i.state, i.statement_id FROM new_rows i WHERE i.state IN ('paid', 'carried', 'cancelled') AND i.cancels_id IS NULL OR i.state = 'settled'
+      SELECT i.program_id, i.state, i.statement_id FROM new_rows i WHERE i.state IN ('paid', 'carried', 'cancelled') AND i.cancels_id IS NULL OR i.state IN ('settled', 'disputed')
       EXCEPT SELECT o.program_id, o.state, o.statement_id FROM old_rows o) n
     GROUP BY n.program_id, n.state
     ORDER BY n.program_id, n.state
@@ -122,7 +122,8 @@ BEGIN
         LEFT JOIN prm.billing_document_statement b ON b.program_id = batch.program_id AND b.statement_id = i.statement_id AND b.released_at IS NULL
         LEFT JOIN prm.billing_document d ON d.program_id = batch.program_id AND d.document_id = b.document_id AND d.cancelled_at IS NULL) s
       WHERE CASE batch.state WHEN 'paid' THEN s.payout_state IS DISTINCT FROM 'paid'
-        WHEN 'settled' THEN s.document_no IS NOT NULL WHEN 'cancelled' THEN s.payout_id IS NOT NULL OR s.document_no IS NOT NULL ELSE s.payout_id IS NOT NULL END
+        WHEN 'settled' THEN s.payout_id IS NOT NULL OR s.document_no IS NOT NULL WHEN 'cancelled' THEN s.payout_id IS NOT NULL OR s.document_no IS NOT NULL
+        ELSE s.payout_id IS NOT NULL END
       ORDER BY i.statement_id LIMIT 1;
     IF fault.statement_id IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('statement %s cannot be %s', fault.statement_id, batch.state),
@@ -146,6 +147,6 @@ END
 $prm$;
 REVOKE ALL ON FUNCTION prm._statement_moved() FROM PUBLIC;
 COMMENT ON FUNCTION prm._statement_moved() IS
-'Trigger of statement: a carried one is closed and opened by carry entries, a cancelled one is taken back. Error 55000 where a payout pays it, a document stands, or none pays what is said to be paid.';
+'Trigger of statement: a carried one is closed and opened by carry entries, a cancelled one is taken back. What a payout pays is not taken from it, nor what stands on a document made settled or cancelled. Error 55000 where that, or where no payout pays what is said to be paid.';
 CREATE OR REPLACE TRIGGER prm_20_moved AFTER UPDATE ON prm.statement
   REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._statement_moved();
