@@ -40,6 +40,14 @@ BEGIN
       JOIN prm.metric m ON m.program_id = _benchmark.program_id AND m.metric = v.metric
       JOIN prm.partner p ON p.program_id = _benchmark.program_id AND p.partner_id = v.partner_id
       WHERE NOT p.state = ANY (the_final)),
+    member AS MATERIALIZED (
+      SELECT b.partner_id, b.segment, row_number() OVER (PARTITION BY b.partner_id ORDER BY b.segment IS DISTINCT FROM _benchmark.segment, s.position, b.segment) AS choice
+      FROM prm.segment_member b JOIN prm.segment s ON s.program_id = _benchmark.program_id AND s.segment = b.segment
+      WHERE b.program_id = _benchmark.program_id AND b.valid @> _benchmark.moment),
+    grouped AS (
+      SELECT w.partner_id, w.metric, g.segment, g.choice, count(*) OVER (PARTITION BY w.metric, g.segment) AS peers,
+        rank() OVER (PARTITION BY w.metric, g.segment ORDER BY w.merit) - 1 AS worse, count(*) OVER (PARTITION BY w.metric, g.segment, w.merit) AS equals
+      FROM peer w JOIN member g ON g.partner_id = w.partner_id),
     placed AS (
       SELECT w.partner_id, w.name, w.kind, w.region, w.metric, w.value, w.observed_at, w.higher_is_better,
         rank() OVER (PARTITION BY w.metric ORDER BY w.merit DESC) AS place,
@@ -52,16 +60,18 @@ BEGIN
     SELECT w.partner_id, w.name, w.metric, w.value, w.observed_at, round(100 * (w.worse + w.equals / 2.0) / w.peers, 2), w.place, w.peers,
       w.kind, round(100 * (w.kind_worse + w.kind_equals / 2.0) / w.kind_peers, 2), w.kind_peers,
       w.region, CASE WHEN w.region IS NOT NULL THEN round(100 * (w.region_worse + w.region_equals / 2.0) / w.region_peers, 2) END, CASE WHEN w.region IS NOT NULL THEN w.region_peers END,
-      NULL::text, NULL::numeric, NULL::bigint,
+      x.segment, round(100 * (x.worse + x.equals / 2.0) / x.peers, 2), x.peers,
       k.market, k.p50, CASE WHEN w.higher_is_better THEN k.percentile ELSE 100 - k.percentile END, CASE WHEN w.higher_is_better THEN w.value - k.p50 ELSE k.p50 - w.value END
     FROM placed w
+    LEFT JOIN grouped x ON x.partner_id = w.partner_id AND x.metric = w.metric AND x.choice = 1 AND (_benchmark.segment IS NULL OR x.segment = _benchmark.segment)
     LEFT JOIN LATERAL (
       -- The row that says most about the partner.
       SELECT coalesce(concat_ws(', ', b.segment, b.partner_kind, b.region), '') AS market, b.p50, prm._market_percentile(w.value, b.p10, b.p25, b.p50, b.p75, b.p90) AS percentile
       FROM prm.metric_benchmark b
-      WHERE b.program_id = _benchmark.program_id AND b.metric = w.metric AND b.valid @> the_day AND b.segment IS NULL
+      WHERE b.program_id = _benchmark.program_id AND b.metric = w.metric AND b.valid @> the_day
+        AND (b.segment IS NULL OR EXISTS (SELECT 1 FROM member g WHERE g.partner_id = w.partner_id AND g.segment = b.segment))
         AND (b.partner_kind IS NULL OR b.partner_kind = w.kind) AND (b.region IS NULL OR b.region = w.region)
-      ORDER BY b.partner_kind IS NULL, b.region IS NULL, b.metric_benchmark_id LIMIT 1) k ON true;
+      ORDER BY b.segment IS NULL, b.partner_kind IS NULL, b.region IS NULL, b.metric_benchmark_id LIMIT 1) k ON true;
 END
 $prm$;
 COMMENT ON FUNCTION prm._benchmark(bigint, text[], timestamptz, text) IS
@@ -80,7 +90,7 @@ BEGIN
   SELECT k INTO the_unknown FROM jsonb_object_keys(coalesce(benchmark.options, '{}')) k WHERE k NOT IN ('at', 'segment') LIMIT 1;
   IF the_unknown IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('benchmark has no option "%s"', the_unknown),
-      DETAIL = 'The options are at (a moment, by default now) and segment (the peers to compare with, by default the partner''s first segment by name).', HINT = 'Correct or leave out the option.';
+      DETAIL = 'The options are at (a moment, by default now) and segment (the peers to compare with, by default the partner''s first segment by position).', HINT = 'Correct or leave out the option.';
   END IF;
   IF NOT EXISTS (SELECT 1 FROM prm.metric m WHERE m.program_id = the_program AND m.metric = benchmark.metric) THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('metric "%s" does not exist', coalesce(benchmark.metric, 'NULL')),
@@ -98,6 +108,10 @@ BEGIN
       WHERE s.program_id = the_program AND s.partner_id = the_self AND s.metric = benchmark.metric AND (the_partner IS NULL OR s.partner_id = the_partner);
     RETURN;
   END IF;
+  IF benchmark.options ->> 'segment' IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.segment s WHERE s.program_id = the_program AND s.segment = benchmark.options ->> 'segment') THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('segment "%s" does not exist', benchmark.options ->> 'segment'),
+      DETAIL = format('Programme %s has no such segment.', the_program), HINT = 'SELECT segment, label FROM prm.segment lists them.';
+  END IF;
   the_moment := coalesce((benchmark.options ->> 'at')::timestamptz, prm.now());
   RETURN QUERY
     SELECT b.* FROM prm._benchmark(the_program, ARRAY[benchmark.metric], the_moment, benchmark.options ->> 'segment') b
@@ -105,4 +119,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.benchmark(text, bigint, jsonb, bigint) IS
-'Where the partners (or one) stand by a metric, best first: a row for each with its value, its percentile in the programme, among its kind, region and segment, and in the market as prm.metric_benchmark tells. Who has left the programme is not among them. A partner reads its own row only, as of the last refresh_metrics(). options: at, segment. Errors: 42704 unknown metric or partner, 22023 unknown option.';
+'Where the partners (or one) stand by a metric, best first: a row for each with its value, its percentile in the programme, among its kind, region and segment, and in the market as prm.metric_benchmark tells. Who has left the programme is not among them. A partner reads its own row only, as of the last refresh_metrics(). options: at, segment. Errors: 42704 unknown metric, partner or segment, 22023 unknown option.';

@@ -51,6 +51,19 @@ SELECT throws_ok($$ INSERT INTO prm.metric_benchmark (metric, p50, p90) VALUES (
 SELECT throws_ok($$ INSERT INTO prm.metric_benchmark (metric, p50, valid) VALUES ('score', 5, '[2026-12-31,2028-01-01)') $$, '23P01', NULL, 'two for the same partners on one day');
 SELECT lives_ok($$ INSERT INTO prm.metric_benchmark (metric, p50, valid) VALUES ('score', 5, '[2027-01-01,2028-01-01)') $$, 'one after the other is right');
 
+-- ---- segments ----
+INSERT INTO prm.segment (segment, label, position) VALUES ('new', 'New', 2), ('big', 'Big', 1);
+INSERT INTO prm.segment_member (segment, partner_id, valid, actor) VALUES ('new', 1, '[2026-06-01,)', 't'), ('new', 2, '[2026-06-01,)', 't'), ('new', 3, '[2026-06-01,)', 't'), ('big', 3, '[2026-06-01,)', 't'),
+  ('big', 4, '[2026-06-01,)', 't'), ('big', 1, '[2026-06-01,2026-06-02)', 't'), ('new', 7, '[2026-06-01,)', 't');
+SELECT results_eq($$ SELECT partner_id, segment, segment_percentile, segment_peers FROM prm.benchmark('score', options => '{"at": "2026-06-10"}') ORDER BY 1 $$,
+  $$ VALUES (1::bigint, 'new', 16.67, 3::bigint), (2, 'new', 66.67, 3), (3, 'big', 25.00, 2), (4, 'big', 75.00, 2), (6, NULL, NULL, NULL) $$, 'its first segment, among all members that have a value then');
+SELECT results_eq($$ SELECT partner_id, segment_percentile FROM prm.benchmark('score', options => '{"at": "2026-06-10", "segment": "new"}') WHERE segment = 'new' ORDER BY 1 $$,
+  $$ VALUES (1::bigint, 16.67), (2, 66.67), (3, 66.67) $$, 'or the one that is named');
+SELECT is((SELECT count(*) FROM prm.benchmark('score', options => '{"segment": "new"}')), 5::bigint, 'the others are there without it');
+INSERT INTO prm.metric_benchmark (metric, segment, p50) VALUES ('score', 'new', 33);
+SELECT is((SELECT market || ' ' || market_median FROM prm.benchmark('score', 3)), 'new 33', 'a row of the market for a segment comes before all others');
+SELECT throws_ok($$ SELECT * FROM prm.benchmark('score', options => '{"segment": "old"}') $$, '42704', 'segment "old" does not exist', 'an unknown segment');
+
 -- ---- what partners are told ----
 DO $$ BEGIN PERFORM prm.refresh_metrics(); END $$;
 SELECT results_eq($$ SELECT partner_id, program_percentile, program_peers, kind_percentile, region_percentile, market_percentile FROM prm.metric_standing WHERE program_id = prm.current_program() AND metric = 'delay' ORDER BY 1 $$,
