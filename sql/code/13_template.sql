@@ -178,16 +178,16 @@ DECLARE
       {"tier": "platinum", "metric": "deals_won_12m", "threshold": 10}
     ],
     "benefit": [
-      {"tier": "registered", "benefit": "discount_percent", "value": "5", "label": "Discount on list prices"},
-      {"tier": "certified", "benefit": "discount_percent", "value": "10", "label": "Discount on list prices"},
-      {"tier": "silver", "benefit": "discount_percent", "value": "15", "label": "Discount on list prices"},
-      {"tier": "silver", "benefit": "support_level", "value": "business hours", "label": "Technical support"},
-      {"tier": "gold", "benefit": "discount_percent", "value": "20", "label": "Discount on list prices"},
-      {"tier": "gold", "benefit": "support_level", "value": "dedicated", "label": "Technical support"},
-      {"tier": "gold", "benefit": "mdf_percent", "value": "1", "label": "Marketing funds, share of revenue"},
-      {"tier": "platinum", "benefit": "discount_percent", "value": "25", "label": "Discount on list prices"},
-      {"tier": "platinum", "benefit": "support_level", "value": "dedicated", "label": "Technical support"},
-      {"tier": "platinum", "benefit": "mdf_percent", "value": "2", "label": "Marketing funds, share of revenue"}
+      {"tier": "registered", "benefit": "discount_percent", "kind": "discount", "value": "5", "label": "Discount on list prices"},
+      {"tier": "certified", "benefit": "discount_percent", "kind": "discount", "value": "10", "label": "Discount on list prices"},
+      {"tier": "silver", "benefit": "discount_percent", "kind": "discount", "value": "15", "label": "Discount on list prices"},
+      {"tier": "silver", "benefit": "support_level", "kind": "support_level", "value": "business hours", "label": "Technical support"},
+      {"tier": "gold", "benefit": "discount_percent", "kind": "discount", "value": "20", "label": "Discount on list prices"},
+      {"tier": "gold", "benefit": "support_level", "kind": "support_level", "value": "dedicated", "label": "Technical support"},
+      {"tier": "gold", "benefit": "mdf_percent", "kind": "mdf_share", "value": "1", "label": "Marketing funds, share of revenue"},
+      {"tier": "platinum", "benefit": "discount_percent", "kind": "discount", "value": "25", "label": "Discount on list prices"},
+      {"tier": "platinum", "benefit": "support_level", "kind": "support_level", "value": "dedicated", "label": "Technical support"},
+      {"tier": "platinum", "benefit": "mdf_percent", "kind": "mdf_share", "value": "2", "label": "Marketing funds, share of revenue"}
     ],
     "health_model": [{"model": "standard", "label": "Standard health"}],
     "health_metric": [

@@ -20,10 +20,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
         'timer', 'lead_answer_history', 'review_round', 'statement', 'statement_line', 'statement_share', 'ledger_open', 'settlement_calendar', 'payout', 'payout_statement', 'billing_document', 'billing_document_statement', 'document_series', 'mdf_entry') THEN 'SELECT'
       WHEN c.relname IN ('review_decision', 'ledger_hold', 'dispute', 'payout_request', 'mdf_request', 'mdf_claim', 'survey_response', 'point_entry', 'badge_award', 'usage_event', 'certificate_revocation')'metric_entry') THEN 'SELECT, INSERT'
       WHEN c.relname = 'risk_event' THEN 'SELECT, INSERT, UPDATE'
+      WHEN c.relname = 'tier_approval' THEN 'SELECT, UPDATE'
       WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'
       WHEN c.relname IN ('partner', 'partner_user', 'customer', 'product', 'lead', 'deal', 'deal_line', 'deal_partner', 'registration', 'earning_event',
         'sales_credit', 'subscription', 'metric_value', 'certificate', 'track_enrolment', 'course_completion', 'exam_attempt', 'enrolment', 'external_id', 'outbox', 'task', 'survey_wave', 'survey_ask', 'mission_run',
-        'mission_progress', 'campaign_member', 'streak', 'usage_drop') THEN 'SELECT, INSERT, UPDATE'
+        'mission_progress', 'campaign_member', 'streak', 'usage_drop', 'tier_plan') THEN 'SELECT, INSERT, UPDATE'
       WHEN c.relname = 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE'
       ELSE 'SELECT'
     END,
@@ -31,7 +32,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
   FROM pg_class c
   WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p', 'v')
     AND (_access_tables.profile <> 'partner' OR c.relname IN ('partner', 'partner_user', 'enrolment', 'tier_history', 'benefit_grant', 'lead', 'deal', 'registration',
-      'earning_event', 'ledger', 'partner_kind', 'ladder', 'tier', 'tier_requirement', 'lead_criterion', 'lead_answer', 'lead_answer_history', 'benefit', 'product', 'v_ledger', 'v_statement_preview', 'v_lead_answer',
+      'earning_event', 'ledger', 'partner_kind', 'ladder', 'tier', 'tier_requirement', 'tier_track', 'tier_approval', 'tier_plan', 'v_tier_plan', 'lead_criterion', 'lead_answer', 'lead_answer_history', 'benefit', 'product', 'v_ledger', 'v_statement_preview', 'v_lead_answer',
       'ledger_hold', '_standing_hold', 'v_entry_hold', 'payee', 'statement', 'statement_line', 'statement_share', 'statement_policy', 'ledger_open', 'dispute', 'payout', 'payout_statement',
       'payout_request', 'v_statement', 'v_payout', 'v_dispute', 'v_aged_balance', 'billing_document', 'billing_document_statement', 'mdf_fund', 'mdf_entry', 'mdf_request', 'mdf_claim', 'v_mdf_balance',
       'task', 'badge', 'badge_award', 'point_rule', 'point_entry', 'mission', 'mission_step', 'mission_run', 'mission_progress', 'streak_rule', 'streak', 'v_points', 'v_mission', 'v_badge',
