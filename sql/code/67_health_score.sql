@@ -94,7 +94,7 @@ BEGIN
       FROM judged j JOIN model m ON m.model = j.model),
     clamped AS (
       SELECT r.partner_id, r.model, r.version, r.aspect, r.coverage, r.cap, r.total, r.poor, r.average, r.good, r.raw,
-        CASE WHEN m.kind = 'additive' THEN least(greatest(r.raw, m.low), m.high) ELSE r.raw END AS score
+        CASE WHEN m.kind = 'additive' AND r.raw IS NOT NULL THEN least(greatest(r.raw, m.low), m.high) ELSE r.raw END AS score
       FROM raw r JOIN model m ON m.model = r.model),
     own AS MATERIALIZED (
       SELECT c.partner_id, c.model, c.version, c.coverage, c.total, c.poor, c.average, c.good, c.raw, c.score AS uncapped, least(c.score, CASE WHEN c.score IS NOT NULL THEN c.cap END) AS score,
@@ -147,9 +147,9 @@ BEGIN
              ELSE trim_scale(round(s.share * CASE WHEN s.kind = 'rules' THEN s.raw ELSE coalesce(s.normalized, 0) END, 9)) END AS contribution
       FROM share s),
     settled AS (
-      SELECT c.partner_id, c.metric, c.share, c.contribution
+      SELECT c.partner_id, c.metric, c.share, trim_scale(c.contribution
         + CASE WHEN row_number() OVER (PARTITION BY c.partner_id ORDER BY c.contribution DESC NULLS LAST, c.metric) = 1
-               THEN coalesce(c.whole - sum(c.contribution) OVER (PARTITION BY c.partner_id), 0) ELSE 0 END AS contribution
+               THEN coalesce(c.whole - sum(c.contribution) OVER (PARTITION BY c.partner_id), 0) ELSE 0 END) AS contribution
       FROM counted c),
     told AS (
       SELECT s.partner_id, jsonb_object_agg(s.metric, s.contribution) AS parts, jsonb_object_agg(s.metric, s.share) AS shares FROM settled s GROUP BY s.partner_id)

@@ -117,7 +117,7 @@ BEGIN
   RETURN QUERY
     SELECT e.group_name, e.metric, e.value_before, e.value_after, e.normalized_before, e.normalized_after, e.contribution_before, e.contribution_after,
       -- Without a score then or now there is no change to be told.
-      CASE WHEN e.is_told THEN coalesce(e.contribution_after, 0) - coalesce(e.contribution_before, 0) END,
+      CASE WHEN e.is_told THEN trim_scale(coalesce(e.contribution_after, 0) - coalesce(e.contribution_before, 0)) END,
       CASE WHEN e.metric IS NULL THEN e.note WHEN NOT e.was_there THEN 'new in the model' WHEN NOT e.is_there THEN 'no longer in the model'
            WHEN e.value_before IS NULL AND e.choice_before IS NULL AND (e.value_after IS NOT NULL OR e.choice_after IS NOT NULL) THEN 'known now'
            WHEN e.value_after IS NULL AND e.choice_after IS NULL AND (e.value_before IS NOT NULL OR e.choice_before IS NOT NULL) THEN 'no longer known'

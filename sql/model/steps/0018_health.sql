@@ -51,7 +51,7 @@ CREATE TABLE prm.health_metric (
   CONSTRAINT health_metric_weight_check CHECK (weight > 0 AND weight < 'Infinity' AND group_weight > 0 AND group_weight < 'Infinity'),
   CONSTRAINT health_metric_points_check CHECK (points > '-Infinity' AND points < 'Infinity'),
   CONSTRAINT health_metric_missing_check CHECK (missing IN ('skip', 'zero', 'neutral')),
-  CONSTRAINT health_metric_customers_check CHECK (customers IN ('mean', 'revenue_weighted', 'minimum') AND NOT (how = ANY ('{percentile,per_unit}'))),
+  CONSTRAINT health_metric_customers_check CHECK (customers IS NULL OR (customers IN ('mean', 'revenue_weighted', 'minimum') AND how <> ALL ('{percentile,per_unit}'))),
   CONSTRAINT health_metric_how_check CHECK (how IN ('linear', 'inverse', 'as_is', 'step', 'target', 'percentile', 'choice', 'per_unit')),
   CONSTRAINT health_metric_bounds_check CHECK (how <> ALL ('{linear,inverse}') OR (low IS NOT NULL AND high IS NOT NULL AND low < high)),
   CONSTRAINT health_metric_half_life_check CHECK (half_life > interval '0'),
