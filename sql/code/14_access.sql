@@ -35,7 +35,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       'payout_request', 'v_statement', 'v_payout', 'v_dispute', 'v_aged_balance', 'billing_document', 'billing_document_statement', 'mdf_fund', 'mdf_entry', 'mdf_request', 'mdf_claim', 'v_mdf_balance',
       'task', 'badge', 'badge_award', 'point_rule', 'point_entry', 'mission', 'mission_step', 'mission_run', 'mission_progress', 'streak_rule', 'streak', 'v_points', 'v_mission', 'v_badge',
       'certification', 'certificate', 'certificate_revocation', 'course', 'exam', 'track', 'track_step', 'track_enrolment', 'course_completion', 'exam_attempt',
-      'v_certificate', 'v_certification_coverage', 'v_training'))'metric', 'metric_entry', 'metric_standing'))
+      'v_certificate', 'v_certification_coverage', 'v_training', 'metric', 'metric_entry', 'metric_standing'))
   ORDER BY 1
 $prm$;
 COMMENT ON FUNCTION prm._access_tables(text) IS 'What a profile may do with each relation of the model, and whether its rows belong to a partner.';
