@@ -197,6 +197,14 @@ DELETE FROM prm.mdf_entry WHERE program_id = :program AND request_id = :t1 AND k
 ALTER TABLE prm.mdf_entry ENABLE ALWAYS TRIGGER prm_append_only;
 SELECT is((SELECT string_agg(rule, ', ') FROM prm._audit_mdf(:program)), 'fund_request', 'and it is seen where they are not');
 
+-- Terms that are none.
+SELECT throws_ok(format('INSERT INTO prm.mdf_fund (name, %s) VALUES (''Odd terms'', %s)', c, v), e, NULL, format('no fund: %s = %s', c, v)) FROM (VALUES
+  ('currency', '''QQQ''', '22023'), ('granted', '0.001', '22023'), ('granted', '''NaN''', '22003'), ('granted', '-1', '23514'), ('limit_amount', '''Infinity''', '22003'), ('share', '''NaN''', '23514'), ('share', '0', '23514'), ('accrual_rate', '0.1', '23514'),
+  ('evidence', '''{""}''', '23514'), ('evidence', '''{NULL}''', '23514'), ('claim_days', '-1', '23514'), ('claim_days', '731', '23514'), ('year_start', '''infinity''', '23514'), ('carry_over', '''half''', '23514'),
+  ('carry_over', '''share''', '23514'), ('carry_cap', '1', '23514'), ('accrual_kind', '''nothing''', '23503'), ('legal_entity', '''nobody''', '23503')) AS x(c, v, e);
+SELECT throws_ok('INSERT INTO prm.mdf_fund (name) VALUES ('' '')', '23514', NULL, 'no fund without a name');
+SELECT throws_ok(format('SELECT prm.request_mdf(%s, ''x'', 1, ''[2027-06-01,2027-07-01)'', -1)', :tiers), '42704', NULL, 'no request of nobody');
+
 -- Defaults.
 INSERT INTO prm.mdf_fund (name) VALUES ('Bare') RETURNING fund_id AS bare \gset
 SELECT is((SELECT concat_ws(' ', currency, year_start, granted, share) FROM prm.mdf_fund WHERE fund_id = :bare), 'USD 2027-01-01 0 0.5', 'a fund needs nothing but a name');
