@@ -165,6 +165,13 @@ SELECT pg_temp.refund(:s6, 800, '2027-01-04') AS r;
 SELECT is(pg_temp.post(:late), '2026 accrual -80, 2026 carry_out 20, 2026 expiry 60, 2027 carry_in -20', 'a refund that comes late: first of what expired');
 SELECT is((SELECT sum(amount) FROM prm.mdf_entry WHERE program_id = :program AND fund_id = :late AND period = '2026-01-01'), 0.00, 'nothing is left of the year');
 
+-- What came from the year before leaves less to accrue below the limit.
+SELECT pg_temp.at('2026-06-01 12:00+00');
+SELECT pg_temp.fund('Full', format('{"partner_id": %s, "accrual_rate": 0.1, "accrual_basis": "this_year", "carry_over": "all", "limit_amount": 100}', :cat)::jsonb) AS full \gset
+SELECT pg_temp.at('2027-01-05 12:00+00');
+SELECT pg_temp.sale(:cat, 'sell_in', 5000, '2027-01-04') AS s8 \gset
+SELECT is(pg_temp.post(:full), '2026 carry_out -40, 2027 carry_in 40, 2027 accrual 60', 'a year holds no more than its limit, wherever it came from');
+
 -- The share that a tier gives.
 INSERT INTO prm.tier (ladder, tier, rank, label) VALUES ('main', 'gold', 1, 'Gold'), ('main', 'odd', 2, 'Odd');
 INSERT INTO prm.benefit (ladder, tier, benefit, value, label) VALUES ('main', 'gold', 'mdf_share', '75 %', 'Share of marketing expenses'), ('main', 'odd', 'mdf_share', 'lots', 'Share of marketing expenses');
