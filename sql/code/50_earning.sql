@@ -104,7 +104,8 @@ CREATE TYPE prm.earning_outcome AS (
   cause_entry_id bigint,
   sequence_no integer,
   recorded_at timestamptz,
-  ordinal bigint);
+  ordinal bigint,
+  explain jsonb);
 COMMENT ON TYPE prm.earning_outcome IS 'What one rule does with one credit of one event at one level. C, see src/earning.c.';
 COMMENT ON COLUMN prm.earning_outcome.earning_event_id IS 'The earning event; in mode deal the deal.';
 COMMENT ON COLUMN prm.earning_outcome.credit_type IS 'The type of the credit: sourced, influenced ...';
@@ -148,6 +149,7 @@ COMMENT ON COLUMN prm.earning_outcome.cause_entry_id IS 'The ledger row that thi
 COMMENT ON COLUMN prm.earning_outcome.sequence_no IS 'Which row of the same event, credit, partner, lineage, level and kind it is, from 1.';
 COMMENT ON COLUMN prm.earning_outcome.recorded_at IS 'When it was computed, after all locks; one moment for all rows of a call.';
 COMMENT ON COLUMN prm.earning_outcome.ordinal IS 'Order of processing, from 1.';
+COMMENT ON COLUMN prm.earning_outcome.explain IS 'What the ledger row keeps as its explanation, in mode accrue for rows that won; NULL for reversals.';
 
 CREATE FUNCTION prm._earning_outcome(program_id bigint, earning_event_ids bigint[], mode text, plan_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.earning_outcome
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'prm_earning_outcome';
