@@ -18,7 +18,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
         'benefit_grant', 'health_snapshot', 'metric_standing', 'segment_member', 'certificate_reminder', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
         'timer', 'lead_answer_history', 'review_round', 'statement', 'statement_line', 'statement_share', 'ledger_open', 'settlement_calendar', 'payout', 'payout_statement', 'billing_document', 'billing_document_statement', 'document_series', 'mdf_entry') THEN 'SELECT'
-      WHEN c.relname IN ('review_decision', 'ledger_hold', 'dispute', 'payout_request', 'mdf_request', 'mdf_claim', 'survey_response', 'point_entry', 'badge_award', 'usage_event', 'certificate_revocation')'metric_entry') THEN 'SELECT, INSERT'
+      WHEN c.relname IN ('review_decision', 'ledger_hold', 'dispute', 'payout_request', 'mdf_request', 'mdf_claim', 'survey_response', 'point_entry', 'badge_award', 'usage_event', 'certificate_revocation', 'metric_entry') THEN 'SELECT, INSERT'
       WHEN c.relname = 'risk_event' THEN 'SELECT, INSERT, UPDATE'
       WHEN c.relname = 'tier_approval' THEN 'SELECT, UPDATE'
       WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'
@@ -37,7 +37,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       'payout_request', 'v_statement', 'v_payout', 'v_dispute', 'v_aged_balance', 'billing_document', 'billing_document_statement', 'mdf_fund', 'mdf_entry', 'mdf_request', 'mdf_claim', 'v_mdf_balance',
       'task', 'badge', 'badge_award', 'point_rule', 'point_entry', 'mission', 'mission_step', 'mission_run', 'mission_progress', 'streak_rule', 'streak', 'v_points', 'v_mission', 'v_badge',
       'certification', 'certificate', 'certificate_revocation', 'course', 'exam', 'track', 'track_step', 'track_enrolment', 'course_completion', 'exam_attempt',
-      'v_certificate', 'v_certification_coverage', 'v_training'))'metric', 'metric_entry', 'metric_standing'))
+      'v_certificate', 'v_certification_coverage', 'v_training', 'metric', 'metric_entry', 'metric_standing'))
   ORDER BY 1
 $prm$;
 COMMENT ON FUNCTION prm._access_tables(text) IS 'What a profile may do with each relation of the model, and whether its rows belong to a partner.';
