@@ -64,9 +64,9 @@ BEGIN
   RETURN QUERY
   WITH open AS MATERIALIZED (
     SELECT s.payee_id, s.partner_id, coalesce(s.legal_entity, '') AS legal_entity, s.currency, s.statement_id, s.total, s.state, s.period_end, s.is_forced, s.closed_at,
-      s.state IN ('approved', 'invoiced') AS is_ready
+      s.state IN ('approved', 'invoiced') AS is_ready, s.pay_currency, s.pay_total
     FROM prm.statement s
-    WHERE s.program_id = the_program AND s.state <> 'paid'
+    WHERE s.program_id = the_program AND s.state NOT IN ('paid', 'carried', 'cancelled')
       AND (the_payee IS NULL OR s.payee_id = the_payee) AND (the_currency IS NULL OR s.currency = the_currency)
       AND (_create_payouts.options -> 'legal_entity' IS NULL OR s.legal_entity = _create_payouts.options ->> 'legal_entity')
       AND NOT EXISTS (SELECT 1 FROM prm.payout_statement c WHERE c.program_id = the_program AND c.statement_id = s.statement_id AND c.released_at IS NULL)
@@ -85,6 +85,10 @@ BEGIN
       -- A debt counts as soon as it stands on a statement, unless that is disputed; a claim when it is approved and its days are over.
       coalesce(sum(o.total) FILTER (WHERE o.is_ready AND o.total >= 0 AND (o.period_end + t.payment_days < the_today OR o.is_forced OR the_forced)), 0) AS claim,
       coalesce(sum(o.total) FILTER (WHERE o.total < 0 AND o.state <> 'disputed'), 0) AS debt,
+      -- What statements were converted to, where that is what is paid; the rest is converted now.
+      coalesce(sum(o.pay_total) FILTER (WHERE o.pay_currency = t.pay_currency AND o.is_ready AND (o.period_end + t.payment_days < the_today OR o.is_forced OR the_forced)), 0) AS converted,
+      coalesce(sum(o.total) FILTER (WHERE o.pay_currency IS DISTINCT FROM t.pay_currency AND o.is_ready AND o.total >= 0
+        AND (o.period_end + t.payment_days < the_today OR o.is_forced OR the_forced)), 0) AS unconverted,
       count(*) FILTER (WHERE o.is_ready AND o.total >= 0 AND NOT (o.period_end + t.payment_days < the_today OR o.is_forced OR the_forced)) AS waiting,
       count(*) FILTER (WHERE o.state IN ('settled', 'disputed') AND o.total >= 0) AS unapproved,
       bool_or(o.is_forced) AS has_forced, min(o.period_end + t.payment_days + 1) FILTER (WHERE o.is_ready AND o.total >= 0) AS first_due
@@ -96,18 +100,24 @@ BEGIN
       CASE WHEN a.claim = 0 AND a.debt = 0 AND a.waiting = 0 AND a.unapproved > 0 THEN 'not_approved'
            WHEN a.claim = 0 AND a.waiting > 0 THEN 'not_due'
            WHEN a.claim = 0 AND a.debt < 0 THEN 'owes'
-           WHEN t.debt_policy = 'block' AND a.debt < 0 THEN 'blocked'
+           WHEN t.debt_policy = 'block' AND a.debt + v.received < 0 THEN 'blocked'
            WHEN a.claim + a.debt < 0 THEN 'owes'
            WHEN t.payout_mode = 'on_request' AND NOT (r.is_requested OR the_forced OR a.has_forced) THEN 'on_request'
            WHEN a.claim + a.debt > 0 AND a.claim + a.debt < t.min_payout AND NOT (the_forced OR a.has_forced OR r.is_forced) THEN 'below_minimum'
-           WHEN t.pay_currency <> a.currency AND x.rate IS NULL THEN 'no_rate'
+           WHEN t.pay_currency <> a.currency AND a.unconverted <> 0 AND x.rate IS NULL THEN 'no_rate'
            WHEN a.claim + a.debt = 0 THEN 'offset' ELSE 'paid_out' END AS outcome
     FROM account a
     JOIN prm.payee y ON y.program_id = the_program AND y.payee_id = a.payee_id
     JOIN term t ON t.payee_id = a.payee_id AND t.currency = a.currency
     JOIN request r ON r.payee_id = a.payee_id AND r.currency = a.currency
     LEFT JOIN prm.payout_fee_rule f ON f.program_id = the_program AND f.currency = a.currency
-    CROSS JOIN LATERAL (SELECT CASE WHEN t.pay_currency <> a.currency THEN prm._exchange_rate(the_program, a.currency, t.pay_currency, the_today) END AS rate) x
+    CROSS JOIN LATERAL (SELECT CASE WHEN t.pay_currency <> a.currency AND a.unconverted <> 0 THEN prm._exchange_rate(the_program, a.currency, t.pay_currency, the_today) END AS rate) x
+    -- A block is lifted by money that came in.
+    CROSS JOIN LATERAL (SELECT CASE WHEN t.debt_policy = 'block' AND a.debt < 0 THEN (
+      SELECT coalesce(sum(l.amount), 0) FROM open o
+      JOIN prm.statement_line l ON l.program_id = the_program AND l.statement_id = o.statement_id
+      JOIN prm.ledger e ON e.program_id = the_program AND e.entry_id = l.entry_id AND e.kind = 'payout' AND e.component = 'received'
+      WHERE o.payee_id = a.payee_id AND o.legal_entity = a.legal_entity AND o.currency = a.currency AND o.is_ready AND o.total >= 0) END AS received) v
   ), priced AS MATERIALIZED (
     -- The free amount of fees is used up in the order of the payees.
     SELECT j.*, j.claim + j.debt AS amount,
@@ -122,7 +132,10 @@ BEGIN
         exchange_rate, is_forced, method, due_on, created_at)
       SELECT the_program, (SELECT coalesce(max(b.batch_id), 0) + 1 FROM prm.payout b WHERE b.program_id = the_program), c.payee_id, c.partner_id, nullif(c.legal_entity, ''), c.currency, c.amount, c.fee,
         CASE WHEN c.has_fee THEN c.free ELSE 0 END, CASE WHEN c.has_fee THEN c.amount - c.free ELSE 0 END, coalesce(c.borne_by, 'vendor'), n.net, c.pay_currency,
-        CASE WHEN c.rate IS NULL THEN n.net ELSE prm.round_money(n.net * c.rate, c.pay_currency, the_rounding) END, c.rate, c.forced, c.payout_method, the_today, prm.now()
+        -- Debts and fees are taken off at the rate of what is paid.
+        CASE WHEN c.pay_currency = c.currency THEN n.net WHEN n.net = 0 THEN 0
+          ELSE prm.round_money((c.converted + c.unconverted * coalesce(c.rate, 0)) * CASE WHEN n.net = c.claim THEN 1 ELSE n.net / c.claim END, c.pay_currency, the_rounding) END,
+        CASE WHEN c.converted = 0 AND c.amount <> 0 THEN c.rate END, c.forced, c.payout_method, the_today, prm.now()
       FROM costed c CROSS JOIN LATERAL (SELECT c.amount - CASE c.borne_by WHEN 'payee' THEN c.fee ELSE 0 END AS net) n
       ORDER BY c.currency, c.payee_id, c.legal_entity
       RETURNING payout_id, payee_id, coalesce(legal_entity, '') AS legal_entity, currency, amount, fee, net, pay_currency, pay_amount
@@ -204,6 +217,7 @@ DECLARE
   the_program bigint := prm._check_program(settle_payout.program_id);
   payout prm.payout;
   the_other bigint;
+  fault record;
 BEGIN
   PERFORM prm._check_settler();
   SELECT p.* INTO payout FROM prm.payout p WHERE p.program_id = the_program AND p.payout_id = settle_payout.payout_id FOR UPDATE;
@@ -254,6 +268,15 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('payout %s cannot be reissued', payout.payout_id),
           DETAIL = format('Payout %s pays its statements by now.', the_other), HINT = format('Settle payout %s.', the_other), SCHEMA = 'prm', TABLE = 'payout';
       END IF;
+      SELECT c.statement_id, s.state INTO fault FROM prm.payout_statement c
+        JOIN prm.statement s ON s.program_id = c.program_id AND s.statement_id = c.statement_id
+        WHERE c.program_id = the_program AND c.payout_id = payout.payout_id AND s.state NOT IN ('approved', 'invoiced') ORDER BY c.statement_id LIMIT 1;
+      IF fault.statement_id IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('payout %s cannot be reissued', payout.payout_id),
+          DETAIL = format('Its statement %s is %s by now.', fault.statement_id, fault.state),
+          HINT = CASE WHEN fault.state IN ('settled', 'disputed') THEN 'Have the statement approved first.' ELSE 'SELECT * FROM prm.create_payouts() pays what is open now.' END,
+          SCHEMA = 'prm', TABLE = 'payout';
+      END IF;
       UPDATE prm.payout_statement c SET released_at = NULL WHERE c.program_id = the_program AND c.payout_id = payout.payout_id;
       UPDATE prm.payout_fee_rule f SET waiver_used = least(f.waiver, f.waiver_used + payout.fee_free)
         WHERE f.program_id = the_program AND f.currency = payout.currency AND payout.fee_free > 0;
@@ -265,7 +288,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.settle_payout(bigint, text, text, bigint) IS
-'Says what became of a payout. paid: its statements are paid and the ledger has what each partner got. failed: it lets go of its statements, so another payout may take them; after paid, the ledger entries are taken back. reissued: it is sent again under a new reference. Errors: 42704 no such payout, 22023 outcome, 55000 not in this state or its statements are claimed by another, 42501 not the owner.';
+'Says what became of a payout. paid: its statements are paid and the ledger has what each partner got. failed: it lets go of its statements, so another payout may take them; after paid, the ledger entries are taken back. reissued: it is sent again under a new reference. Errors: 42704 no such payout, 22023 outcome, 55000 not in this state, its statements are claimed by another or no longer approved, 42501 not the owner.';
 
 CREATE FUNCTION prm.request_payout(partner_id bigint DEFAULT NULL, currency text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -362,7 +385,7 @@ BEGIN
     FROM prm.statement s
     CROSS JOIN LATERAL prm._settlement_terms(the_program, ARRAY[s.payee_id], ARRAY[s.currency]) t
     WHERE s.program_id = the_program AND s.state IN ('settled', 'approved', 'invoiced') AND s.total < 0 AND -s.total > s.receivable
-      AND t.debt_policy = 'write_off' AND s.period_end + t.write_off_days < the_today
+      AND t.debt_policy = 'write_off' AND coalesce(s.debt_since, s.period_end) + t.write_off_days < the_today
       AND NOT EXISTS (SELECT 1 FROM prm.payout_statement c WHERE c.program_id = the_program AND c.statement_id = s.statement_id AND c.released_at IS NULL)
     ORDER BY s.statement_id
     ON CONFLICT (program_id, idempotency_key) DO NOTHING;
@@ -400,18 +423,18 @@ BEGIN
     GROUP BY o.currency
     UNION ALL
     -- What is paid is told by the ledger: the statement of whoever is paid for others is not theirs to read.
-    SELECT a.currency, 0, 0, 0, sum(a.amount) + coalesce(-sum(a.amount) FILTER (WHERE s.state <> 'paid' AND a.amount < 0), 0), 0,
-      coalesce(-sum(a.amount) FILTER (WHERE s.state <> 'paid' AND a.amount < 0), 0), 0
+    SELECT a.currency, 0, 0, 0, sum(a.amount) + coalesce(-sum(a.amount) FILTER (WHERE s.state NOT IN ('paid', 'carried', 'cancelled') AND a.amount < 0), 0), 0,
+      coalesce(-sum(a.amount) FILTER (WHERE s.state NOT IN ('paid', 'carried', 'cancelled') AND a.amount < 0), 0), 0
     FROM prm.statement_share a
     LEFT JOIN LATERAL (SELECT i.state FROM prm.statement i WHERE i.program_id = the_program AND i.statement_id = a.statement_id OFFSET 0) s ON true
     WHERE a.program_id = the_program AND a.partner_id = partner_balance.partner_id
     GROUP BY a.currency
     UNION ALL
-    SELECT l.currency, 0, 0, 0, coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout'), 0),
+    SELECT l.currency, 0, 0, 0, coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout' OR l.kind = 'carry' AND l.component = 'closed'), 0),
       -coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout'), 0), 0,
       coalesce(sum(l.amount) FILTER (WHERE l.kind = 'draw' AND l.component = 'recoverable'), 0)
     FROM prm.ledger l
-    WHERE l.program_id = the_program AND l.partner_id = partner_balance.partner_id AND l.kind IN ('draw', 'payout')
+    WHERE l.program_id = the_program AND l.partner_id = partner_balance.partner_id AND l.kind IN ('draw', 'payout', 'carry')
     GROUP BY l.currency
   ) x
   GROUP BY x.currency ORDER BY x.currency;
