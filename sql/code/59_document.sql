@@ -11,11 +11,12 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 DECLARE
   the_program bigint := prm._check_program(create_documents.program_id);
   the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date;
-  the_payee bigint := (create_documents.options ->> 'payee_id')::bigint;
+  the_payee bigint;
   the_grouping text := create_documents.options ->> 'grouping';
 BEGIN
   PERFORM prm._check_settler();
   PERFORM prm._check_options(create_documents.options, ARRAY['payee_id', 'grouping'], 'create_documents');
+  the_payee := prm._payee_option(the_program, create_documents.options);
   IF the_grouping NOT IN ('separate', 'grouped') THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('documents cannot be "%s"', the_grouping), DETAIL = 'grouping is separate or grouped.',
       HINT = 'Leave it out: the settlement_profile says it.';
@@ -71,7 +72,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.create_documents(jsonb, bigint) IS
-'Issues self-billing invoices, and credit notes where a total is below zero, for approved statements and for debts that were carried on: one for each, or one for all of a payee, paying company and currency (settlement_profile.document_grouping). A document says what was earned; what was brought forward of earlier debts stands apart, in carried. The approved statements are invoiced then. Numbers run without gaps per paying company and kind. options: payee_id, grouping. Errors: 22023 unknown option, 42501 not the owner.';
+'Issues self-billing invoices, and credit notes where a total is below zero, for approved statements and for debts that were carried on: one for each, or one for all of a payee, paying company and currency (settlement_profile.document_grouping). A document says what was earned; what was brought forward of earlier debts stands apart, in carried. The approved statements are invoiced then. Numbers run without gaps per paying company and kind. options: payee_id, grouping. Errors: 22023 a bad option, 42704 no such payee, 42501 not the owner.';
 
 CREATE FUNCTION prm.cancel_document(document_id bigint, reason text, program_id bigint DEFAULT prm.current_program()) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$

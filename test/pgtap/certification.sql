@@ -66,6 +66,8 @@ SET LOCAL prm.clock = '2026-01-10 12:00+00';
 INSERT INTO prm.certificate (certificate_id, partner_user_id, certification, issued_on) VALUES (31, 31, 'sales', '2026-01-01'), (32, 32, 'sales', '2026-01-10');
 SELECT is((SELECT tier FROM prm.partner WHERE program_id = :program AND partner_id = 3), 'gold', 'CRT-001: two valid certificates give the tier');
 SET LOCAL prm.clock = '2026-12-31 22:59+00';
+SELECT is((SELECT array_agg(m.value ORDER BY t.at) FROM unnest('{2026-12-31 22:59+00,2026-12-31 23:00+00}'::timestamptz[]) AS t(at) CROSS JOIN LATERAL prm._certification_metrics(:program, '{3}', t.at, '{certified_people_sales}') m),
+  '{2,1}', 'CRT-001: the metric, too, counts through the last day');
 SELECT is((SELECT outcome FROM prm.evaluate_tiers(3, dry_run => true)), 'keep', 'CRT-001: the certificate counts through its last day in Berlin');
 SET LOCAL prm.clock = '2026-12-31 23:00+00';
 SELECT is((SELECT format('%s %s', outcome, effective_on) FROM prm.evaluate_tiers(3)), 'at_risk 2027-04-01', 'CRT-001: at midnight the tier is at risk, and the grace of three months has begun');
