@@ -1,29 +1,28 @@
 /*
  * health.c: scores of 0 to 100. Owns normalize_metric() and the aggregate weighted_score(); the arithmetic itself stands
- * in normalize.c. Called by the health functions of sql/code/65_health.sql and by anybody who weighs scores.
+ * in normalize.c, the reading of options in health_read.c. Called by the health functions of sql/code/65_health.sql and by
+ * anybody who weighs scores.
  *
  * Both take and give numeric, but reckon in double precision: numeric arithmetic through the function manager, once per
  * row, would cost more than the whole score. A score has 15 significant digits.
  */
 #include "prm.h"
 
-#include "normalize.h"
+#include "health.h"
 
 #include <math.h>
 
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
-#include "utils/numeric.h"
 
 /*
  * A finite numeric as a double. The digits are read from the stored form, which is part of the format on disk and has
  * not changed since 9.1: a two-byte header with sign, scale and weight (the short form) or sign and scale followed by
  * the weight (the long form), then digits in base 10000. What does not fit goes the long way round, through text.
  */
-static double
-finite_double(Numeric number, const char *what)
+double
+prm_finite_double(Numeric number, const char *what)
 {
 	const uint16 *form = (const uint16 *) VARDATA(number);
 	uint16 header = form[0];
@@ -54,10 +53,119 @@ finite_double(Numeric number, const char *what)
 	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(number)));
 }
 
-static Datum
-double_numeric(double value)
+Datum
+prm_double_numeric(double value)
 {
 	return DirectFunctionCall1(float8_numeric, Float8GetDatum(value));
+}
+
+/*
+ * Definitions with options are read once and kept: in a query over the metrics of a model they follow each other row by
+ * row. The key is the bytes of the arguments as they came, so that it does not matter where they came from.
+ */
+#define KEPT_MAX 32
+
+typedef struct KeptNormalizer
+{
+	Size size;
+	char *bytes;
+	PrmNormalizer normalizer;
+} KeptNormalizer;
+
+typedef struct KeptNormalizers
+{
+	int count;
+	int oldest;
+	KeptNormalizer kept[KEPT_MAX];
+} KeptNormalizers;
+
+/* The empty options, as they lie in a table or in memory: most definitions have none. */
+static bool
+is_empty_jsonb(struct varlena *value)
+{
+	if (VARATT_IS_EXTERNAL(value) || VARATT_IS_COMPRESSED(value))
+		return false;
+	return VARSIZE_ANY_EXHDR(value) == sizeof(uint32);
+}
+
+static Numeric
+optional_numeric(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : PG_GETARG_NUMERIC(number);
+}
+
+/* The four arguments that define a normalizer, one after the other; NULL is an empty piece. */
+static char *
+normalizer_key(FunctionCallInfo fcinfo, Size *size)
+{
+	char *key;
+	char *end;
+
+	*size = 4;
+	for (int i = 1; i <= 4; i++)
+	{
+		if (!PG_ARGISNULL(i))
+			*size += VARSIZE_ANY(PG_GETARG_RAW_VARLENA_P(i));
+	}
+	key = end = palloc(*size);
+	for (int i = 1; i <= 4; i++)
+	{
+		*end++ = PG_ARGISNULL(i);
+		if (!PG_ARGISNULL(i))
+		{
+			memcpy(end, PG_GETARG_RAW_VARLENA_P(i), VARSIZE_ANY(PG_GETARG_RAW_VARLENA_P(i)));
+			end += VARSIZE_ANY(PG_GETARG_RAW_VARLENA_P(i));
+		}
+	}
+	return key;
+}
+
+static const PrmNormalizer *
+kept_normalizer(FunctionCallInfo fcinfo)
+{
+	KeptNormalizers *all = fcinfo->flinfo->fn_extra;
+	KeptNormalizer *kept;
+	PrmNormalizer fresh;
+	MemoryContext before;
+	Jsonb *options;
+	text *name;
+	Size size;
+	char *key = normalizer_key(fcinfo, &size);
+
+	if (all == NULL)
+		fcinfo->flinfo->fn_extra = all = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(KeptNormalizers));
+	for (int i = 0; i < all->count; i++)
+	{
+		if (all->kept[i].size == size && memcmp(all->kept[i].bytes, key, size) == 0)
+		{
+			pfree(key);
+			return &all->kept[i].normalizer;
+		}
+	}
+	/* It is read before anything is let go: an error leaves what is kept as it was. */
+	name = PG_GETARG_TEXT_PP(1);
+	options = PG_GETARG_JSONB_P(4);
+	before = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+	prm_read_normalizer(&fresh, VARDATA_ANY(name), (int) VARSIZE_ANY_EXHDR(name), optional_numeric(fcinfo, 2), optional_numeric(fcinfo, 3),
+						&options->root);
+	if (all->count < KEPT_MAX)
+		kept = &all->kept[all->count++];
+	else
+	{
+		kept = &all->kept[all->oldest];
+		all->oldest = (all->oldest + 1) % KEPT_MAX;
+		pfree(kept->bytes);
+		if (kept->normalizer.range != NULL)
+			pfree(kept->normalizer.range);
+		if (kept->normalizer.population != NULL)
+			pfree(kept->normalizer.population);
+	}
+	kept->bytes = palloc(size);
+	memcpy(kept->bytes, key, size);
+	kept->size = size;
+	kept->normalizer = fresh;
+	MemoryContextSwitchTo(before);
+	return &kept->normalizer;
 }
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_normalize_metric);
@@ -65,39 +173,30 @@ PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_normalize_metric);
 Datum
 prm_normalize_metric(PG_FUNCTION_ARGS)
 {
-	PrmNormalization how;
-	double low = 0;
-	double high = 0;
-	text *name;
+	PrmNormalizer plain;
+	const PrmNormalizer *normalizer = &plain;
+	double score;
 
 	if (PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the way to normalise a metric is missing"),
-						errdetail("Argument how is NULL."), errhint("Use linear, inverse or as_is.")));
-	name = PG_GETARG_TEXT_PP(1);
-	if (!prm_normalization_from_name(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), &how))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("there is no way \"%s\" to normalise a metric", text_to_cstring(name)),
-						errdetail("The ways are linear (low is 0, high is 100), inverse (low is 100, high is 0) and as_is."),
-						errhint("Use one of them.")));
-	if (!PG_ARGISNULL(4) && JB_ROOT_COUNT(PG_GETARG_JSONB_P(4)) > 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("normalize_metric has no such option"),
-						errdetail("The ways linear, inverse and as_is take no options."), errhint("Leave options out.")));
-	if (how != PRM_NORMALIZE_AS_IS)
+						errdetail("Argument how is NULL."), errhint("Use linear, inverse, as_is, step, target, percentile or choice.")));
+	if (PG_ARGISNULL(4) || is_empty_jsonb(PG_GETARG_RAW_VARLENA_P(4)))
 	{
-		if (PG_ARGISNULL(2) || PG_ARGISNULL(3))
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a metric needs two bounds to be normalised"),
-							errdetail("With %s both low and high must be given.", text_to_cstring(name)),
-							errhint("Give low and high, or as_is for a metric that is a score already.")));
-		low = finite_double(PG_GETARG_NUMERIC(2), "the low bound");
-		high = finite_double(PG_GETARG_NUMERIC(3), "the high bound");
-		if (!(low < high))
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the bounds of a metric are not in order"),
-							errdetail("low is %.15g and high is %.15g.", low, high),
-							errhint("low must be below high; where less is better, use inverse.")));
+		text *name = PG_GETARG_TEXT_PP(1);
+
+		prm_read_normalizer(&plain, VARDATA_ANY(name), (int) VARSIZE_ANY_EXHDR(name), optional_numeric(fcinfo, 2), optional_numeric(fcinfo, 3), NULL);
 	}
+	else
+		normalizer = kept_normalizer(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(double_numeric(prm_normalize(finite_double(PG_GETARG_NUMERIC(0), "the value"), how, low, high)));
+	if (normalizer->how == PRM_NORMALIZE_PERCENTILE && normalizer->count == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a percentile needs the values of the others"),
+						errdetail("One value alone has no place among others."),
+						errhint("Give {\"population\": [1, 2, 3]}, or use the metric in a health model: health() knows the others.")));
+	if (!prm_normalize(normalizer, prm_finite_double(PG_GETARG_NUMERIC(0), "the value"), &score))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(prm_double_numeric(score));
 }
 
 /* The state of weighted_score(): sum of weight * score, sum of weight, as float8[2], so that it can travel. */
@@ -133,12 +232,12 @@ prm_weighted_score_add(PG_FUNCTION_ARGS)
 	/* A score that is not known, or weighs nothing known, leaves the denominator. */
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		PG_RETURN_ARRAYTYPE_P(state);
-	weight = finite_double(PG_GETARG_NUMERIC(2), "a weight");
+	weight = prm_finite_double(PG_GETARG_NUMERIC(2), "a weight");
 	if (weight < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a weight is negative"),
 						errdetail("The weight is %.15g.", weight), errhint("Weights are zero or more.")));
 	sums = weighted_sums(state);
-	sums[0] += weight * finite_double(PG_GETARG_NUMERIC(1), "a score");
+	sums[0] += weight * prm_finite_double(PG_GETARG_NUMERIC(1), "a score");
 	sums[1] += weight;
 	PG_RETURN_ARRAYTYPE_P(state);
 }
@@ -179,5 +278,5 @@ prm_weighted_score_final(PG_FUNCTION_ARGS)
 	sums = weighted_sums(PG_GETARG_ARRAYTYPE_P(0));
 	if (sums[1] == 0)
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(double_numeric(sums[0] / sums[1]));
+	PG_RETURN_DATUM(prm_double_numeric(sums[0] / sums[1]));
 }

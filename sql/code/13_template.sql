@@ -70,12 +70,19 @@ DECLARE
         "rejected": {"type": "final", "category": "lost"},
         "canceled": {"type": "final", "category": "lost"}}},
       "statement": {"initial": "settled", "states": {
-        "settled": {"on": {"approve": {"target": "approved", "actor": "vendor"}, "dispute": {"target": "disputed", "reason": true}}},
+        "settled": {"on": {"approve": {"target": "approved", "actor": "vendor"}, "dispute": {"target": "disputed", "reason": true},
+                           "cancel": {"target": "cancelled", "actor": "vendor", "reason": true},
+                           "carry": {"target": "carried", "actor": "vendor", "guard": "$.total < 0"}}},
         "disputed": {"on": {"resolve": {"target": "settled", "actor": "vendor", "reason": true}}},
         "approved": {"on": {"invoice": {"target": "invoiced", "actor": "vendor"}, "pay": {"target": "paid", "actor": "vendor"},
-                            "reopen": {"target": "settled", "actor": "vendor", "reason": true}, "dispute": {"target": "disputed", "reason": true}}},
-        "invoiced": {"on": {"pay": {"target": "paid", "actor": "vendor"}, "uninvoice": {"target": "settled", "actor": "vendor"}}},
-        "paid": {"on": {"bounce": {"target": "approved", "actor": "vendor"}, "bounce_invoiced": {"target": "invoiced", "actor": "vendor"}}}}},
+                            "reopen": {"target": "settled", "actor": "vendor", "reason": true}, "dispute": {"target": "disputed", "reason": true},
+                            "cancel": {"target": "cancelled", "actor": "vendor", "reason": true},
+                            "carry": {"target": "carried", "actor": "vendor", "guard": "$.total < 0"}}},
+        "invoiced": {"on": {"pay": {"target": "paid", "actor": "vendor"}, "uninvoice": {"target": "settled", "actor": "vendor"},
+                            "carry": {"target": "carried", "actor": "vendor", "guard": "$.total < 0"}}},
+        "paid": {"on": {"bounce": {"target": "approved", "actor": "vendor"}, "bounce_invoiced": {"target": "invoiced", "actor": "vendor"}}},
+        "carried": {"type": "final", "category": "won"},
+        "cancelled": {"type": "final", "category": "lost"}}},
       "payout": {"initial": "pending", "states": {
         "pending": {"on": {"pay": {"target": "paid", "actor": "vendor"}, "fail": {"target": "failed", "actor": "vendor"}}},
         "paid": {"on": {"bounce": {"target": "failed", "actor": "vendor"}}},
@@ -171,16 +178,16 @@ DECLARE
       {"tier": "platinum", "metric": "deals_won_12m", "threshold": 10}
     ],
     "benefit": [
-      {"tier": "registered", "benefit": "discount_percent", "value": "5", "label": "Discount on list prices"},
-      {"tier": "certified", "benefit": "discount_percent", "value": "10", "label": "Discount on list prices"},
-      {"tier": "silver", "benefit": "discount_percent", "value": "15", "label": "Discount on list prices"},
-      {"tier": "silver", "benefit": "support_level", "value": "business hours", "label": "Technical support"},
-      {"tier": "gold", "benefit": "discount_percent", "value": "20", "label": "Discount on list prices"},
-      {"tier": "gold", "benefit": "support_level", "value": "dedicated", "label": "Technical support"},
-      {"tier": "gold", "benefit": "mdf_percent", "value": "1", "label": "Marketing funds, share of revenue"},
-      {"tier": "platinum", "benefit": "discount_percent", "value": "25", "label": "Discount on list prices"},
-      {"tier": "platinum", "benefit": "support_level", "value": "dedicated", "label": "Technical support"},
-      {"tier": "platinum", "benefit": "mdf_percent", "value": "2", "label": "Marketing funds, share of revenue"}
+      {"tier": "registered", "benefit": "discount_percent", "kind": "discount", "value": "5", "label": "Discount on list prices"},
+      {"tier": "certified", "benefit": "discount_percent", "kind": "discount", "value": "10", "label": "Discount on list prices"},
+      {"tier": "silver", "benefit": "discount_percent", "kind": "discount", "value": "15", "label": "Discount on list prices"},
+      {"tier": "silver", "benefit": "support_level", "kind": "support_level", "value": "business hours", "label": "Technical support"},
+      {"tier": "gold", "benefit": "discount_percent", "kind": "discount", "value": "20", "label": "Discount on list prices"},
+      {"tier": "gold", "benefit": "support_level", "kind": "support_level", "value": "dedicated", "label": "Technical support"},
+      {"tier": "gold", "benefit": "mdf_percent", "kind": "mdf_share", "value": "1", "label": "Marketing funds, share of revenue"},
+      {"tier": "platinum", "benefit": "discount_percent", "kind": "discount", "value": "25", "label": "Discount on list prices"},
+      {"tier": "platinum", "benefit": "support_level", "kind": "support_level", "value": "dedicated", "label": "Technical support"},
+      {"tier": "platinum", "benefit": "mdf_percent", "kind": "mdf_share", "value": "2", "label": "Marketing funds, share of revenue"}
     ],
     "health_model": [{"model": "standard", "label": "Standard health"}],
     "health_metric": [
@@ -214,6 +221,10 @@ DECLARE
       {"risk_rule": "velocity", "label": "Too many sales at once", "kind": "velocity", "action": "flag", "parameters": {"events": 100, "within": "1 day"}, "is_active": false},
       {"risk_rule": "paid_traffic", "label": "Customers that came by advertisements", "kind": "paid_traffic", "is_active": false},
       {"risk_rule": "banned_source", "label": "Sources that do not count", "kind": "banned_source", "parameters": {"sources": ["coupon site"]}, "is_active": false}
+    ],
+    "tax_rule": [
+      {"tax_rule": "reverse_charge", "label": "Reverse charge", "note": "Reverse charge: the recipient of the service owes the value added tax"},
+      {"tax_rule": "exempt", "label": "Exempt", "note": "Exempt from value added tax"}
     ],
     "outbox_rule": [
       {"source": "lead", "event": "return", "event_type": "lead.returned", "fields": ["company", "contact_name", "partner_id"]},

@@ -1,33 +1,69 @@
 
 -- Health: the models and the snapshots.
 
-COMMENT ON TABLE prm.health_model IS 'Health models. One is in force for each kind of partner, and one for all the others.';
+COMMENT ON TABLE prm.health_model IS 'Health models. For each partner the one for its segment and kind is in force, else for its segment, else for its kind, else the one for all the others. Edit them freely: what snapshots were taken by is kept in health_model_version.';
 COMMENT ON COLUMN prm.health_model.model IS 'The model.';
 COMMENT ON COLUMN prm.health_model.label IS 'Name for people.';
-COMMENT ON COLUMN prm.health_model.kind IS 'weighted: the weighted mean of groups, each the weighted mean of its metrics.';
+COMMENT ON COLUMN prm.health_model.kind IS 'weighted: the weighted mean of groups, each the weighted mean of its metrics. additive: a start, to which metrics add points or take them, clamped at the end. rules: all good is good, any poor is poor, else average; or the worst metric is the score.';
 COMMENT ON COLUMN prm.health_model.partner_kind IS 'The kind of partner it is for; empty: for all kinds without a model of their own.';
+COMMENT ON COLUMN prm.health_model.segment IS 'The segment it is for, by name; empty: for everybody. A segment without members changes nothing.';
+COMMENT ON COLUMN prm.health_model.priority IS 'Where a partner is in several segments with a model: the highest goes first, then the name.';
 COMMENT ON COLUMN prm.health_model.is_active IS 'Whether it is in force.';
+COMMENT ON COLUMN prm.health_model.band_ties IS 'Where a score on a band''s lower bound belongs: high (to that band) or low (to the band below; the lowest band holds its own bound).';
+COMMENT ON COLUMN prm.health_model.rollup IS 'How a partner takes over the scores of the partners below it: mean, revenue_weighted (by revenue_12m; the mean where nobody has any) or minimum. Empty: it does not.';
+COMMENT ON COLUMN prm.health_model.rollup_own IS 'Whether its own score counts beside theirs; where it does not, it still does when none of them has a score.';
+COMMENT ON COLUMN prm.health_model.options IS 'additive: start (100), low (0), high (100). rules: rule (all_good, worst), good_from (75) and average_from (50): which score of a metric is good or average, scores: what good (100), average (60) and poor (40) are worth.';
 
 COMMENT ON TABLE prm.health_metric IS 'The metrics of a health model: how each becomes a score, and how much it weighs.';
 COMMENT ON COLUMN prm.health_metric.model IS 'The model.';
 COMMENT ON COLUMN prm.health_metric.metric IS 'The metric.';
 COMMENT ON COLUMN prm.health_metric.group_name IS 'The group of metrics it belongs to.';
+COMMENT ON COLUMN prm.health_metric.aspect IS 'performance or relationship: the groups of either are also scored apart.';
 COMMENT ON COLUMN prm.health_metric.group_weight IS 'Weight of the group in the score; the same on all rows of the group, the highest counts. More than 0.';
-COMMENT ON COLUMN prm.health_metric.weight IS 'Weight of the metric in its group. More than 0.';
-COMMENT ON COLUMN prm.health_metric.how IS 'How the value becomes a score of 0 to 100: linear, inverse, as_is; see normalize_metric().';
-COMMENT ON COLUMN prm.health_metric.low IS 'The lower bound for linear and inverse.';
-COMMENT ON COLUMN prm.health_metric.high IS 'The upper bound for linear and inverse.';
+COMMENT ON COLUMN prm.health_metric.weight IS 'Weight of the metric in its group; in models of other kinds its weight in the coverage. More than 0.';
+COMMENT ON COLUMN prm.health_metric.points IS 'Additive models: what the metric adds (negative: takes), with how = per_unit for each unit of its value, else in full at a score of 100 and in proportion below.';
+COMMENT ON COLUMN prm.health_metric.how IS 'How the value becomes a score of 0 to 100: linear, inverse, as_is, step, target, percentile, choice; see normalize_metric(). per_unit: not at all, for additive models.';
+COMMENT ON COLUMN prm.health_metric.low IS 'The lower bound for linear and inverse; with target where the score is 0.';
+COMMENT ON COLUMN prm.health_metric.high IS 'The upper bound for linear and inverse; with target where the score is 0 again.';
 COMMENT ON COLUMN prm.health_metric.half_life IS 'After this time the metric''s score counts half; computed when the score is read. Empty: it does not age.';
+COMMENT ON COLUMN prm.health_metric.max_age IS 'A value older than this counts as missing. Empty: none is too old.';
 COMMENT ON COLUMN prm.health_metric.missing IS 'What a missing value does: skip (leaves the denominator), zero (counts as 0), neutral (counts as 50).';
-COMMENT ON COLUMN prm.health_metric.knock_out_below IS 'Where the value is below this, the whole score is at most knock_out_cap.';
+COMMENT ON COLUMN prm.health_metric.customers IS 'The metric is that of the partner''s customers, those of its won deals: each is scored, and the scores become one by mean, revenue_weighted or minimum. Empty: the metric is the partner''s own.';
+COMMENT ON COLUMN prm.health_metric.knock_out_below IS 'Where the value (of a choice in words: its score) is below this, the whole score is at most knock_out_cap.';
+COMMENT ON COLUMN prm.health_metric.knock_out_above IS 'Where it is above this, likewise.';
 COMMENT ON COLUMN prm.health_metric.knock_out_cap IS 'The highest score then.';
-COMMENT ON COLUMN prm.health_metric.options IS 'Options of normalize_metric().';
+COMMENT ON COLUMN prm.health_metric.options IS 'Options of normalize_metric(); for a percentile also within: program, kind, region, country, tier or segment (that of the model).';
 
-COMMENT ON TABLE prm.health_band IS 'Bands of a health model. A score on a lower bound belongs to that band.';
+ALTER TABLE prm.health_model DROP CONSTRAINT IF EXISTS health_model_options_check;
+ALTER TABLE prm.health_model ADD CONSTRAINT health_model_options_check CHECK (prm._check_health_options(kind, options));
+ALTER TABLE prm.health_metric DROP CONSTRAINT IF EXISTS health_metric_normalize_check;
+ALTER TABLE prm.health_metric ADD CONSTRAINT health_metric_normalize_check CHECK (how = 'per_unit' OR prm.normalize_metric(NULL, how, low, high, options) IS NULL);
+
+COMMENT ON TABLE prm.health_band IS 'Bands of a health model. Where a score on a lower bound belongs is said by health_model.band_ties.';
 COMMENT ON COLUMN prm.health_band.model IS 'The model.';
 COMMENT ON COLUMN prm.health_band.band IS 'The band: red, yellow, green. unknown needs no row.';
 COMMENT ON COLUMN prm.health_band.lower IS 'Its lower bound, 0 to 100.';
 COMMENT ON COLUMN prm.health_band.rank IS 'Its place: a higher rank is better.';
+
+COMMENT ON TABLE prm.health_model_version IS 'The health models as they were when snapshots were taken by them; written by refresh_health(), never changed but for their end.';
+COMMENT ON COLUMN prm.health_model_version.model IS 'The model.';
+COMMENT ON COLUMN prm.health_model_version.version IS 'Its version, counted from 1.';
+COMMENT ON COLUMN prm.health_model_version.definition IS 'The model with its metrics and bands, as health_definition() gives it.';
+COMMENT ON COLUMN prm.health_model_version.used_from IS 'When the first snapshot was taken by it.';
+COMMENT ON COLUMN prm.health_model_version.used_until IS 'When snapshots were first taken by another version, or the model was out of force; empty: it is in use.';
+
+COMMENT ON TABLE prm.health_choice IS 'Answers in words for metrics with choices, with their history. The newest counts.';
+COMMENT ON COLUMN prm.health_choice.partner_id IS 'The partner.';
+COMMENT ON COLUMN prm.health_choice.metric IS 'The metric.';
+COMMENT ON COLUMN prm.health_choice.observed_at IS 'The moment for which the answer holds.';
+COMMENT ON COLUMN prm.health_choice.choice IS 'The answer: one of the choices in the options of the metric in a health model.';
+COMMENT ON COLUMN prm.health_choice.recorded_by IS 'Who recorded it.';
+
+COMMENT ON TABLE prm.customer_metric_value IS 'Values of metrics of customers, with their history. The newest counts, for the partners that won deals with the customer.';
+COMMENT ON COLUMN prm.customer_metric_value.customer_id IS 'The customer.';
+COMMENT ON COLUMN prm.customer_metric_value.metric IS 'The metric.';
+COMMENT ON COLUMN prm.customer_metric_value.observed_at IS 'The moment for which the value holds.';
+COMMENT ON COLUMN prm.customer_metric_value.value IS 'The value, in the metric''s unit; finite.';
 
 COMMENT ON TABLE prm.health_snapshot IS 'The health of the partners as it was, written by refresh_health(). The trend is read from it.';
 COMMENT ON COLUMN prm.health_snapshot.partner_id IS 'The partner.';
@@ -36,4 +72,7 @@ COMMENT ON COLUMN prm.health_snapshot.taken_at IS 'The moment of which it tells.
 COMMENT ON COLUMN prm.health_snapshot.score IS 'The score then, 0 to 100; empty: nothing was known.';
 COMMENT ON COLUMN prm.health_snapshot.band IS 'The band then.';
 COMMENT ON COLUMN prm.health_snapshot.coverage IS 'Share of the weight for which a value was known, 0 to 1.';
-COMMENT ON COLUMN prm.health_snapshot.parts IS 'The score of each metric then, an object for each group.';
+COMMENT ON COLUMN prm.health_snapshot.parts IS 'What each metric contributed, as explain_health() says; (start), (clamp), (knock-out) and (members) stand for its other rows. The values sum to the score.';
+COMMENT ON COLUMN prm.health_snapshot.version IS 'The version of the model.';
+COMMENT ON COLUMN prm.health_snapshot.performance IS 'The score of the performance groups alone.';
+COMMENT ON COLUMN prm.health_snapshot.relationship IS 'The score of the relationship groups alone.';

@@ -1,0 +1,294 @@
+
+-- Health, for people: the score now, why, what changed, how it went, and how the partners are doing together.
+
+CREATE FUNCTION prm.health(partner_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_row
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(health.program_id);
+  the_partner bigint := prm._partner_argument(the_program, health.partner_id);
+BEGIN
+  RETURN QUERY
+    SELECT h.score, h.band, h.coverage, h.score - e.latest, e.slope, h.performance, h.relationship, h.model, h.version
+    FROM prm._health_scores(the_program, ARRAY[the_partner], prm.now()) h
+    CROSS JOIN LATERAL (
+      SELECT max(x.score) FILTER (WHERE x.place = 1) AS latest,
+        round(regr_slope(x.score::float8, extract(epoch FROM x.taken_at)::float8 / 2592000)::numeric, 4) AS slope
+      FROM (SELECT 0 AS place, h.score, prm.now() AS taken_at
+            UNION ALL
+            SELECT row_number() OVER (ORDER BY s.taken_at DESC), s.score, s.taken_at FROM (
+              SELECT y.score, y.taken_at FROM prm.health_snapshot y
+              WHERE y.program_id = the_program AND y.partner_id = the_partner AND y.model = h.model AND y.taken_at < prm.now() AND y.score IS NOT NULL
+              ORDER BY y.taken_at DESC LIMIT 6) s) x) e;
+  IF NOT FOUND THEN
+    RETURN NEXT ROW(NULL, 'unknown', 0, NULL, NULL, NULL, NULL, NULL, NULL)::prm.health_row;
+  END IF;
+END
+$prm$;
+COMMENT ON FUNCTION prm.health(bigint, bigint) IS
+'The health of a partner now: one row with score, band, coverage, trend and slope, the scores of its performance and relationship groups apart, the model and its version. Without any known value the score is NULL and the band unknown, never 0. Error 42704 unknown partner.';
+
+CREATE FUNCTION prm._health_explain(program_id bigint, partner_id bigint, moment timestamptz) RETURNS SETOF prm.health_explanation
+LANGUAGE plpgsql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_definitions jsonb := prm._health_definitions(_health_explain.program_id, _health_explain.moment);
+  whole record;
+BEGIN
+  SELECT h.score, h.uncapped, h.own, h.raw, h.start, h.parts, h.shares, h.rolled INTO whole
+    FROM prm._health_scores(_health_explain.program_id, ARRAY[_health_explain.partner_id], _health_explain.moment, true, the_definitions) h;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  RETURN QUERY
+    SELECT e.group_name, e.metric, e.value, e.normalized, e.share, e.contribution, e.note, e.choice, e.aspect
+    FROM (
+      SELECT 1 AS place, max(h.group_weight) OVER (PARTITION BY h.aspect, h.group_name) AS heavy, h.group_name, h.weight, h.metric, h.value, h.normalized,
+        (whole.shares ->> h.metric)::numeric AS share, (whole.parts ->> h.metric)::numeric AS contribution, h.note, h.choice, h.aspect
+      FROM prm._health_parts(_health_explain.program_id, ARRAY[_health_explain.partner_id], _health_explain.moment, the_definitions) h
+      UNION ALL
+      SELECT 0, NULL, 'start', NULL, NULL, NULL, NULL, 0, whole.start, 'every score starts here', NULL, NULL WHERE whole.parts ? '(start)'
+      UNION ALL
+      SELECT 2, NULL, 'clamp', NULL, NULL, NULL, NULL, 0, whole.uncapped - whole.raw, 'clamped to ' || trim_scale(whole.uncapped), NULL, NULL WHERE whole.parts ? '(clamp)'
+      UNION ALL
+      SELECT 3, NULL, 'knock-out', NULL, NULL, NULL, NULL, 0, whole.own - whole.uncapped, 'capped at ' || trim_scale(whole.own), NULL, NULL WHERE whole.parts ? '(knock-out)'
+      UNION ALL
+      SELECT 4, NULL, 'members', NULL, NULL, NULL, NULL, 0, (whole.parts ->> '(members)')::numeric, whole.rolled, NULL, NULL WHERE whole.parts ? '(members)') e
+    ORDER BY e.place, e.heavy DESC, e.group_name, e.weight DESC, e.metric;
+END
+$prm$;
+COMMENT ON FUNCTION prm._health_explain(bigint, bigint, timestamptz) IS 'Why the health of a partner was what it was at a moment: see explain_health().';
+
+CREATE FUNCTION prm.explain_health(partner_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_explanation
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(explain_health.program_id);
+  the_partner bigint := prm._partner_argument(the_program, explain_health.partner_id);
+BEGIN
+  RETURN QUERY
+    SELECT e.group_name, e.metric, e.value, e.normalized, e.share, e.contribution, e.note, e.choice, e.aspect
+    FROM prm._health_explain(the_program, the_partner, prm.now()) e;
+END
+$prm$;
+COMMENT ON FUNCTION prm.explain_health(bigint, bigint) IS
+'Why the health of a partner is what it is: a row for each metric of its model, also for those without a value, and one for each of: where an additive score starts, what clamping, a knock-out and the members of a hub did to it. The contributions sum to the score exactly, whatever the kind of the model; they are NULL where there is no score. Error 42704 unknown partner.';
+
+CREATE FUNCTION prm.health_groups(partner_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_group_row
+LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(health_groups.program_id);
+  the_partner bigint := prm._partner_argument(the_program, health_groups.partner_id);
+BEGIN
+  RETURN QUERY
+    WITH whole AS MATERIALIZED (
+      SELECT h.score, h.coverage, h.parts, h.performance, h.relationship FROM prm._health_scores(the_program, ARRAY[the_partner], prm.now(), true) h),
+    grouped AS MATERIALIZED (
+      SELECT h.aspect, h.group_name, max(h.group_weight) AS weight, prm.weighted_score(h.normalized, h.weight) AS score,
+        coalesce(sum(h.weight) FILTER (WHERE h.known), 0) / sum(h.weight) AS present, sum((w.parts ->> h.metric)::numeric) AS contribution
+      FROM prm._health_parts(the_program, ARRAY[the_partner], prm.now()) h CROSS JOIN whole w
+      GROUP BY h.aspect, h.group_name)
+    SELECT e.aspect, e.group_name, e.score, e.coverage, e.contribution
+    FROM (
+      SELECT g.aspect, g.group_name, CASE WHEN g.present > 0 THEN g.score END AS score, round(g.present, 6) AS coverage, g.contribution, g.weight FROM grouped g
+      UNION ALL
+      SELECT g.aspect, NULL, max(CASE g.aspect WHEN 'performance' THEN w.performance ELSE w.relationship END), round(sum(g.weight * g.present) / sum(g.weight), 6), sum(g.contribution), NULL
+      FROM grouped g CROSS JOIN whole w GROUP BY g.aspect
+      UNION ALL
+      SELECT NULL, NULL, w.score, w.coverage, w.score, NULL FROM whole w) e
+    ORDER BY e.aspect NULLS LAST, e.group_name IS NULL, e.weight DESC, e.group_name;
+END
+$prm$;
+COMMENT ON FUNCTION prm.health_groups(bigint, bigint) IS
+'The health of a partner now by groups: a row for each group of metrics, then one for its aspect (performance, relationship), and at the end the whole. The contributions of the aspects sum to the score, but for what clamping, knock-outs and members did. Error 42704 unknown partner.';
+
+CREATE FUNCTION prm.health_changes(partner_id bigint, since timestamptz, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_change_row
+LANGUAGE plpgsql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(health_changes.program_id);
+  the_partner bigint := prm._partner_argument(the_program, health_changes.partner_id);
+BEGIN
+  IF health_changes.since IS NULL OR NOT isfinite(health_changes.since) OR health_changes.since > prm.now() THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'changes are told since a moment in the past',
+      DETAIL = format('since is %s, and it is %s.', coalesce(health_changes.since::text, 'NULL'), prm.now()), HINT = 'SELECT * FROM prm.health_changes(1, prm.now() - interval ''30 days'').';
+  END IF;
+  RETURN QUERY
+    SELECT e.group_name, e.metric, e.value_before, e.value_after, e.normalized_before, e.normalized_after, e.contribution_before, e.contribution_after,
+      -- Without a score then or now there is no change to be told.
+      CASE WHEN e.is_told THEN trim_scale(coalesce(e.contribution_after, 0) - coalesce(e.contribution_before, 0)) END,
+      CASE WHEN e.metric IS NULL THEN e.note WHEN NOT e.was_there THEN 'new in the model' WHEN NOT e.is_there THEN 'no longer in the model'
+           WHEN e.value_before IS NULL AND e.choice_before IS NULL AND (e.value_after IS NOT NULL OR e.choice_after IS NOT NULL) THEN 'known now'
+           WHEN e.value_after IS NULL AND e.choice_after IS NULL AND (e.value_before IS NOT NULL OR e.choice_before IS NOT NULL) THEN 'no longer known'
+           WHEN e.choice_before <> e.choice_after THEN format('%s, was %s', e.choice_after, e.choice_before)
+           WHEN e.value_before IS DISTINCT FROM e.value_after THEN 'its value changed'
+           WHEN e.normalized_before IS DISTINCT FROM e.normalized_after THEN 'the same value has another score'
+           WHEN e.contribution_before IS DISTINCT FROM e.contribution_after THEN 'the weights that count changed' END
+    FROM (
+      SELECT coalesce(a.group_name, b.group_name) AS group_name, coalesce(a.metric, b.metric) AS metric, b.value AS value_before, a.value AS value_after,
+        b.normalized AS normalized_before, a.normalized AS normalized_after, b.contribution AS contribution_before, a.contribution AS contribution_after,
+        b.choice AS choice_before, a.choice AS choice_after, b.group_name IS NOT NULL AS was_there, a.group_name IS NOT NULL AS is_there, coalesce(a.note, b.note) AS note,
+        count(a.contribution) OVER () > 0 AND count(b.contribution) OVER () > 0 AS is_told
+      FROM prm._health_explain(the_program, the_partner, prm.now()) a
+      FULL JOIN prm._health_explain(the_program, the_partner, health_changes.since) b ON coalesce(b.metric, '(' || b.group_name) = coalesce(a.metric, '(' || a.group_name)) e
+    ORDER BY abs(coalesce(e.contribution_after, 0) - coalesce(e.contribution_before, 0)) DESC, e.group_name, e.metric;
+END
+$prm$;
+COMMENT ON FUNCTION prm.health_changes(bigint, timestamptz, bigint) IS
+'What changed in the health of a partner since a moment: a row for each metric with value, score and contribution then and now, and its effect, the greatest first. Then is reckoned from the history of the metrics and by the version of the model that was in use. The effects sum to the change of the score exactly; they are NULL where there was no score then, or is none now. Errors: 42704 unknown partner, 22023 a moment that is not past.';
+
+CREATE FUNCTION prm.health_trend(partner_id bigint, points integer DEFAULT 12, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_trend_row
+LANGUAGE plpgsql STABLE ROWS 12 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(health_trend.program_id);
+  the_partner bigint := prm._partner_argument(the_program, health_trend.partner_id);
+BEGIN
+  IF health_trend.points IS NULL OR health_trend.points < 1 THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a trend has at least one point', DETAIL = format('points is %s.', coalesce(health_trend.points::text, 'NULL')),
+      HINT = 'Leave points out for the last twelve snapshots.';
+  END IF;
+  RETURN QUERY
+    WITH shot AS (
+      SELECT s.taken_at, s.model, s.version, s.score, s.band, s.coverage, s.parts, lag(s.score) OVER w AS before, lag(s.parts) OVER w AS parts_before,
+        regr_slope(s.score::float8, extract(epoch FROM s.taken_at)::float8 / 2592000) OVER (PARTITION BY s.model ORDER BY s.taken_at ROWS 5 PRECEDING) AS slope
+      FROM prm.health_snapshot s
+      WHERE s.program_id = the_program AND s.partner_id = the_partner AND s.taken_at <= prm.now()
+      WINDOW w AS (PARTITION BY s.model ORDER BY s.taken_at)),
+    latest AS (SELECT s.taken_at, s.model, s.version, s.score, s.band, s.coverage, s.parts, s.before, s.parts_before, s.slope
+               FROM shot s ORDER BY s.taken_at DESC, s.model LIMIT health_trend.points)
+    SELECT l.taken_at, l.model, l.version, l.score, l.band, l.coverage, l.score - l.before, round(l.slope::numeric, 4), r.metric, r.effect
+    FROM latest l
+    LEFT JOIN LATERAL (
+      SELECT coalesce(a.key, b.key) AS metric, coalesce(a.value::numeric, 0) - coalesce(b.value::numeric, 0) AS effect
+      FROM jsonb_each_text(l.parts) a FULL JOIN jsonb_each_text(l.parts_before) b ON b.key = a.key
+      WHERE coalesce(a.value::numeric, 0) <> coalesce(b.value::numeric, 0)
+      ORDER BY abs(coalesce(a.value::numeric, 0) - coalesce(b.value::numeric, 0)) DESC, 1 LIMIT 1) r ON l.before IS NOT NULL AND l.score IS NOT NULL
+    ORDER BY l.taken_at, l.model;
+END
+$prm$;
+COMMENT ON FUNCTION prm.health_trend(bigint, integer, bigint) IS
+'The last snapshots of a partner''s health, the oldest first: what each changed, by which metric most, and the slope. Errors: 42704 unknown partner, 22023 less than one point.';
+
+CREATE FUNCTION prm.health_portfolio(portfolio_kind text DEFAULT 'program', scores jsonb DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_portfolio_row
+LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(health_portfolio.program_id);
+BEGIN
+  IF health_portfolio.portfolio_kind IS NULL OR NOT health_portfolio.portfolio_kind IN ('program', 'kind', 'region', 'country', 'tier', 'parent', 'model') THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('partners are not told apart by "%s"', coalesce(health_portfolio.portfolio_kind, 'NULL')),
+      DETAIL = 'A portfolio is all of the programme, or a kind, region, country, tier, parent or model.', HINT = 'SELECT * FROM prm.health_portfolio(''region'').';
+  END IF;
+  IF health_portfolio.scores IS NOT NULL AND (jsonb_typeof(health_portfolio.scores) <> 'object'
+      OR EXISTS (SELECT 1 FROM jsonb_each(health_portfolio.scores) x WHERE jsonb_typeof(x.value) <> 'number')) THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scores say what each band is worth', DETAIL = format('They are %s.', health_portfolio.scores),
+      HINT = 'Give {"good": 100, "average": 60, "poor": 40} with the names of your bands, or leave it out for the mean of the scores.';
+  END IF;
+  RETURN QUERY
+    WITH scored AS (
+      SELECT CASE health_portfolio.portfolio_kind WHEN 'program' THEN 'all' WHEN 'kind' THEN s.kind WHEN 'region' THEN s.region WHEN 'country' THEN s.country WHEN 'tier' THEN s.tier
+               WHEN 'parent' THEN s.parent_id::text ELSE h.model END AS portfolio,
+        h.score, coalesce(h.band, 'unknown') AS band
+      FROM prm._health_subjects(the_program, NULL, prm.now()) s
+      LEFT JOIN prm._health_scores(the_program, NULL, prm.now()) h ON h.partner_id = s.partner_id
+      WHERE NOT s.is_gone),
+    counted AS (SELECT c.portfolio, jsonb_object_agg(c.band, c.number ORDER BY c.band) AS bands
+                FROM (SELECT x.portfolio, x.band, count(*) AS number FROM scored x GROUP BY x.portfolio, x.band) c GROUP BY c.portfolio)
+    SELECT s.portfolio, count(*), count(s.score),
+      prm.weighted_score(CASE WHEN health_portfolio.scores IS NULL THEN s.score WHEN s.score IS NOT NULL THEN (health_portfolio.scores ->> s.band)::numeric END, 1), min(s.score), c.bands
+    FROM scored s JOIN counted c ON c.portfolio IS NOT DISTINCT FROM s.portfolio
+    GROUP BY s.portfolio, c.bands ORDER BY s.portfolio NULLS LAST;
+END
+$prm$;
+COMMENT ON FUNCTION prm.health_portfolio(text, jsonb, bigint) IS
+'How the partners are doing together, for the programme or by kind, region, country, tier, parent or model: the mean of the scores, or, where scores says what each band is worth, of those; partners without a score are counted but leave the mean. Who is terminated or rejected does not count. Error 22023: another way to tell them apart, or scores that are no numbers.';
+
+CREATE FUNCTION prm.record_choice(partner_id bigint, metric text, choice text, observed_at timestamptz DEFAULT prm.now(), program_id bigint DEFAULT prm.current_program()) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(record_choice.program_id);
+  the_partner bigint := prm._partner_argument(the_program, record_choice.partner_id);
+  the_choices text;
+BEGIN
+  SELECT string_agg(DISTINCT c.key, ', ' ORDER BY c.key) INTO the_choices FROM prm.health_metric h
+    CROSS JOIN LATERAL jsonb_object_keys(h.options -> 'choices') AS c(key)
+    WHERE h.program_id = the_program AND h.metric = record_choice.metric AND h.how = 'choice';
+  IF the_choices IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('metric "%s" has no choices', coalesce(record_choice.metric, 'NULL')),
+      DETAIL = format('The metrics with choices in programme %s are %s.', the_program,
+        coalesce((SELECT string_agg(DISTINCT h.metric, ', ' ORDER BY h.metric) FROM prm.health_metric h WHERE h.program_id = the_program AND h.how = 'choice'), 'none')),
+      HINT = 'Correct the name, or give the metric in prm.health_metric how = ''choice'' and its choices.';
+  END IF;
+  IF record_choice.choice IS NULL OR NOT EXISTS (
+      SELECT 1 FROM prm.health_metric h WHERE h.program_id = the_program AND h.metric = record_choice.metric AND h.how = 'choice'
+        AND (h.options -> 'choices' ? record_choice.choice OR h.options ? 'other')) THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is no choice of metric "%s"', coalesce(record_choice.choice, 'NULL'), record_choice.metric),
+      DETAIL = format('The choices are %s.', the_choices), HINT = 'Record one of them, or add the choice to the options in prm.health_metric.';
+  END IF;
+  IF record_choice.observed_at IS NULL OR NOT isfinite(record_choice.observed_at) THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'an answer needs the moment at which it was given',
+      DETAIL = format('observed_at is %s.', coalesce(record_choice.observed_at::text, 'NULL')), HINT = 'Leave observed_at out for the present moment.';
+  END IF;
+  INSERT INTO prm.health_choice (program_id, partner_id, metric, observed_at, choice, recorded_by)
+    VALUES (the_program, the_partner, record_choice.metric, record_choice.observed_at, record_choice.choice, prm.current_actor())
+    ON CONFLICT (program_id, partner_id, metric, observed_at) DO UPDATE SET choice = excluded.choice, recorded_by = excluded.recorded_by, recorded_at = clock_timestamp();
+END
+$prm$;
+COMMENT ON FUNCTION prm.record_choice(bigint, text, text, timestamptz, bigint) IS
+'Stores an answer in words for a metric with choices; a second answer for the same moment takes the place of the first. Errors: 42704 unknown partner or a metric without choices, 22023 no such choice.';
+
+CREATE FUNCTION prm.record_customer_metric(customer_id bigint, metric text, value numeric, observed_at timestamptz DEFAULT prm.now(), program_id bigint DEFAULT prm.current_program()) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(record_customer_metric.program_id);
+BEGIN
+  IF NOT EXISTS (SELECT 1 FROM prm.customer c WHERE c.program_id = the_program AND c.customer_id = record_customer_metric.customer_id) THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('customer %s does not exist', coalesce(record_customer_metric.customer_id::text, 'NULL')),
+      DETAIL = format('Programme %s has no such customer that you may see.', the_program), HINT = 'SELECT customer_id, name FROM prm.customer lists them.';
+  END IF;
+  IF NOT EXISTS (SELECT 1 FROM prm.metric m WHERE m.program_id = the_program AND m.metric = record_customer_metric.metric) THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('metric "%s" does not exist', coalesce(record_customer_metric.metric, 'NULL')),
+      DETAIL = format('Programme %s has no metric of that name.', the_program), HINT = 'Correct the name, or define the metric: INSERT INTO prm.metric (metric, label) VALUES (...).';
+  END IF;
+  IF record_customer_metric.value IS NULL OR record_customer_metric.value IN ('NaN', 'Infinity', '-Infinity') THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s is no value of a metric', coalesce(record_customer_metric.value::text, 'NULL')),
+      DETAIL = format('It was given for metric "%s".', record_customer_metric.metric), HINT = 'Give a finite number; where nothing is known, record nothing.';
+  END IF;
+  IF record_customer_metric.observed_at IS NULL OR NOT isfinite(record_customer_metric.observed_at) THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a value needs the moment at which it was observed',
+      DETAIL = format('observed_at is %s.', coalesce(record_customer_metric.observed_at::text, 'NULL')), HINT = 'Leave observed_at out for the present moment.';
+  END IF;
+  INSERT INTO prm.customer_metric_value (program_id, customer_id, metric, observed_at, value)
+    VALUES (the_program, record_customer_metric.customer_id, record_customer_metric.metric, record_customer_metric.observed_at, record_customer_metric.value)
+    ON CONFLICT (program_id, customer_id, metric, observed_at) DO UPDATE SET value = excluded.value, recorded_at = clock_timestamp();
+END
+$prm$;
+COMMENT ON FUNCTION prm.record_customer_metric(bigint, text, numeric, timestamptz, bigint) IS
+'Stores a value of a metric for a customer; the health of the partners that won deals with it takes it over where their model says so (health_metric.customers). Errors: 42704 unknown customer or metric, 22023 no finite number.';
+
+CREATE FUNCTION prm.refresh_health(program_id bigint DEFAULT prm.current_program()) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(refresh_health.program_id);
+  the_count bigint;
+BEGIN
+  -- First the versions, so that the snapshots can name them.
+  PERFORM prm._keep_health_versions(the_program);
+  INSERT INTO prm.health_snapshot (program_id, partner_id, model, taken_at, score, band, coverage, parts, version, performance, relationship)
+    SELECT the_program, h.partner_id, h.model, prm.now(), h.score, h.band, h.coverage, h.parts, h.version, h.performance, h.relationship
+    FROM prm._health_scores(the_program, NULL, prm.now(), true) h
+    ORDER BY h.partner_id
+    ON CONFLICT (program_id, partner_id, model, taken_at) DO UPDATE
+      SET score = excluded.score, band = excluded.band, coverage = excluded.coverage, parts = excluded.parts, version = excluded.version,
+          performance = excluded.performance, relationship = excluded.relationship;
+  GET DIAGNOSTICS the_count = ROW_COUNT;
+  RETURN the_count;
+END
+$prm$;
+COMMENT ON FUNCTION prm.refresh_health(bigint) IS
+'Writes the health of every partner at prm.now() into health_snapshot, in one statement; returns how many. The models as they are then are kept as versions, which the snapshots name. A second call for the same moment replaces the first.';
