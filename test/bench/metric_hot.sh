@@ -25,7 +25,7 @@ SET session_replication_role = replica;
 INSERT INTO prm.partner (partner_id, name, state, tier, joined_on) SELECT i, 'Partner ' || i, 'active', 'gold', '2024-01-01' FROM generate_series(0, $groups * 4 - 1) i;
 INSERT INTO prm.enrolment (partner_id, tier, qualified_tier, effective_on) SELECT partner_id, 'gold', 'gold', current_date FROM prm.partner;
 INSERT INTO prm.partner_user (partner_user_id, partner_id, name) SELECT i, i / 10, 'Person ' || i FROM generate_series(0, $groups * 40 - 1) i;
-INSERT INTO prm.certificate (partner_user_id, certification, issued_on) SELECT partner_user_id, 'sales', current_date FROM prm.partner_user;
+INSERT INTO prm.certificate (partner_user_id, partner_id, certification, issued_on) SELECT partner_user_id, partner_id, 'sales', current_date FROM prm.partner_user;
 INSERT INTO prm.deal (partner_id, name, amount, currency, state, created_at, closed_at)
   SELECT i % ($groups * 4), 'Deal ' || i, 110, 'USD', 'won', now() - interval '300 days', now() - interval '200 days' FROM generate_series(0, $deals * $groups * 4 - 1) i;
 SET session_replication_role = origin;

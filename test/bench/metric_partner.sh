@@ -28,7 +28,7 @@ INSERT INTO prm.state_history (machine, machine_version, subject_id, event, from
   SELECT 'lead', 1, lead_id, e.event, e.from_state, e.to_state, 'bench', 'partner', created_at + e.later FROM prm.lead
   CROSS JOIN (VALUES ('qualify', 'new', 'partner_qualified', interval '5 hours'), ('approve', 'partner_qualified', 'approved', interval '2 days')) e(event, from_state, to_state, later);
 INSERT INTO prm.partner_user (partner_user_id, partner_id, name) SELECT i, 1 + i % ($2 / 100), 'Person ' || i FROM generate_series(0, $2 / 20 - 1) i;
-INSERT INTO prm.certificate (partner_user_id, certification, issued_on) SELECT partner_user_id, 'sales', '2026-01-01' FROM prm.partner_user WHERE partner_user_id % 3 = 0;
+INSERT INTO prm.certificate (partner_user_id, partner_id, certification, issued_on) SELECT partner_user_id, partner_id, 'sales', '2026-01-01' FROM prm.partner_user WHERE partner_user_id % 3 = 0;
 SET session_replication_role = origin;
 VACUUM ANALYZE;
 SQL
