@@ -194,9 +194,9 @@ DECLARE
       {"model": "standard", "metric": "revenue_12m", "group_name": "performance", "group_weight": 60, "weight": 40, "how": "linear", "low": 0, "high": 100000},
       {"model": "standard", "metric": "win_rate", "group_name": "performance", "group_weight": 60, "weight": 30, "how": "linear", "low": 0, "high": 0.7},
       {"model": "standard", "metric": "response_hours", "group_name": "performance", "group_weight": 60, "weight": 30, "how": "inverse", "low": 0, "high": 96},
-      {"model": "standard", "metric": "certified_people", "group_name": "relationship", "group_weight": 40, "weight": 40, "how": "linear", "low": 0, "high": 4},
-      {"model": "standard", "metric": "logins_30d", "group_name": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": 0, "high": 20},
-      {"model": "standard", "metric": "nps", "group_name": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": -100, "high": 100}
+      {"model": "standard", "metric": "certified_people", "group_name": "relationship", "aspect": "relationship", "group_weight": 40, "weight": 40, "how": "linear", "low": 0, "high": 4},
+      {"model": "standard", "metric": "logins_30d", "group_name": "relationship", "aspect": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": 0, "high": 20},
+      {"model": "standard", "metric": "nps", "group_name": "relationship", "aspect": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": -100, "high": 100}
     ],
     "health_band": [
       {"model": "standard", "band": "red", "lower": 0, "rank": 1}, {"model": "standard", "band": "yellow", "lower": 40, "rank": 2},
