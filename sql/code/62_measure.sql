@@ -45,6 +45,21 @@ DECLARE
   the_after timestamptz := (_measure_deals.span).after;
   the_until timestamptz := (_measure_deals.span).until;
 BEGIN
+  IF _measure_deals.partner_ids IS NULL AND NOT _measure_deals.measures && ARRAY['win_rate', 'average_deal'] THEN
+    -- What tiers ask for most, with nothing that they do not: little more than the sum itself.
+    RETURN QUERY
+      SELECT i.partner_id, n.metric, CASE n.measure WHEN 'revenue' THEN coalesce(s.revenue, 0) ELSE coalesce(s.won, 0)::numeric END, _measure_deals.moment
+      FROM prm.partner i
+      LEFT JOIN (
+        SELECT d.partner_id, count(*) AS won, sum(d.amount) FILTER (WHERE d.currency = the_currency) AS revenue
+        FROM prm.deal d
+        WHERE d.program_id = _measure_deals.program_id AND d.closed_at > the_after AND d.closed_at <= the_until
+          AND (d.state = the_won[1] OR d.state = ANY (the_won[2:]))
+        GROUP BY d.partner_id) s ON s.partner_id = i.partner_id
+      CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
+      WHERE i.program_id = _measure_deals.program_id;
+    RETURN;
+  END IF;
   IF _measure_deals.partner_ids IS NULL THEN
     -- Everybody's deals: no list of partners to compare each deal with.
     RETURN QUERY
