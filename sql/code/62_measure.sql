@@ -163,7 +163,7 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._measure_pipeline(bigint, bigint[], text[], timestamptz) IS 'The measure open_pipeline: deals that were open at the moment, with the amounts that they have today.';
 
-CREATE FUNCTION prm._measure_people(program_id bigint, partner_ids bigint[], names text[], measures text[], moment timestamptz) RETURNS SETOF prm.metric_row
+CREATE FUNCTION prm._measure_people(program_id bigint, partner_ids bigint[], names text[], measures text[], moment timestamptz, certification text) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -175,6 +175,7 @@ BEGIN
     LEFT JOIN (
       SELECT u.partner_id, count(*) AS people, count(*) FILTER (WHERE EXISTS (
           SELECT 1 FROM prm.certificate c WHERE c.program_id = _measure_people.program_id AND c.partner_user_id = u.partner_user_id
+            AND (_measure_people.certification IS NULL OR c.certification = _measure_people.certification)
             AND c.issued_on <= the_day AND (c.valid_until IS NULL OR c.valid_until >= the_day))) AS certified
       FROM prm.partner_user u
       WHERE u.program_id = _measure_people.program_id AND u.partner_id = ANY (_measure_people.partner_ids) AND u.is_active
@@ -185,8 +186,8 @@ BEGIN
     WHERE f.value IS NOT NULL;
 END
 $prm$;
-COMMENT ON FUNCTION prm._measure_people(bigint, bigint[], text[], text[], timestamptz) IS
-'The measures certified_people, training_coverage and active_people: people who are active today, certificates that were valid on the day of the moment. Without people the coverage is not known.';
+COMMENT ON FUNCTION prm._measure_people(bigint, bigint[], text[], text[], timestamptz, text) IS
+'The measures certified_people, training_coverage and active_people: people who are active today, certificates (of the certification, NULL: any) that were valid on the day of the moment. Without people the coverage is not known.';
 
 CREATE FUNCTION prm._measure_leads(program_id bigint, partner_ids bigint[], names text[], measures text[], span prm.metric_window, moment timestamptz) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
