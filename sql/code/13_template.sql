@@ -251,6 +251,10 @@ DECLARE
       {"risk_rule": "paid_traffic", "label": "Customers that came by advertisements", "kind": "paid_traffic", "is_active": false},
       {"risk_rule": "banned_source", "label": "Sources that do not count", "kind": "banned_source", "parameters": {"sources": ["coupon site"]}, "is_active": false}
     ],
+    "tax_rule": [
+      {"tax_rule": "reverse_charge", "label": "Reverse charge", "note": "Reverse charge: the recipient of the service owes the value added tax"},
+      {"tax_rule": "exempt", "label": "Exempt", "note": "Exempt from value added tax"}
+    ],
     "outbox_rule": [
       {"source": "lead", "event": "return", "event_type": "lead.returned", "fields": ["company", "contact_name", "partner_id"]},
       {"source": "lead", "event": "approve", "event_type": "lead.approved", "fields": ["company", "contact_name", "partner_id"]},

@@ -19,6 +19,46 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._check_settler() IS 'Refuses (42501) a role that may not write statements, before anything is done.';
 
+CREATE FUNCTION prm._check_payee(program_id bigint, payee_id bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+BEGIN
+  IF NOT EXISTS (SELECT 1 FROM prm.payee y WHERE y.program_id = _check_payee.program_id AND y.payee_id = _check_payee.payee_id) AND _check_payee.payee_id IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no payee %s', _check_payee.payee_id),
+      DETAIL = format('It was looked for in programme %s.', _check_payee.program_id), HINT = 'SELECT payee_id, legal_name FROM prm.payee lists them; a partner without one gets one with its first close.';
+  END IF;
+  RETURN _check_payee.payee_id;
+END
+$prm$;
+COMMENT ON FUNCTION prm._check_payee(bigint, bigint) IS 'Refuses (42704) a payee that the programme does not have; NULL stands for all.';
+
+CREATE FUNCTION prm._payee_option(program_id bigint, options jsonb) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+BEGIN
+  IF _payee_option.options ->> 'payee_id' !~ '^[0-9]{1,18}$' AND _payee_option.options ->> 'payee_id' !~ '^-[0-9]{1,18}$' THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'option payee_id is no number of a payee',
+      DETAIL = format('It was given as %s.', _payee_option.options -> 'payee_id'), HINT = 'SELECT payee_id, legal_name FROM prm.payee lists them.';
+  END IF;
+  RETURN prm._check_payee(_payee_option.program_id, (_payee_option.options ->> 'payee_id')::bigint);
+END
+$prm$;
+COMMENT ON FUNCTION prm._payee_option(bigint, jsonb) IS 'The option payee_id; NULL where it is not given. Errors: 22023 no number, 42704 no such payee.';
+
+CREATE FUNCTION prm._company_option(program_id bigint, options jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+BEGIN
+  IF _company_option.options ->> 'legal_entity' IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.legal_entity e
+      WHERE e.program_id = _company_option.program_id AND e.legal_entity = _company_option.options ->> 'legal_entity') THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no legal entity "%s"', _company_option.options ->> 'legal_entity'),
+      DETAIL = format('It was looked for in programme %s.', _company_option.program_id), HINT = 'SELECT legal_entity, label FROM prm.legal_entity lists them.';
+  END IF;
+  RETURN _company_option.options ->> 'legal_entity';
+END
+$prm$;
+COMMENT ON FUNCTION prm._company_option(bigint, jsonb) IS 'The option legal_entity; NULL where it is not given. Error 42704 no such company.';
+
 CREATE FUNCTION prm._period_label(period date, period_kind text, fiscal_year_start integer) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   SELECT CASE _period_label.period_kind WHEN 'month' THEN to_char(_period_label.period, 'YYYY-MM')

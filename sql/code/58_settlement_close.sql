@@ -428,22 +428,24 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(close_period.program_id);
+  the_payee bigint;
 BEGIN
   PERFORM prm._check_settler();
   PERFORM prm._check_options(close_period.options, ARRAY['payee_id'], 'close_period');
+  the_payee := prm._payee_option(the_program, close_period.options);
   IF close_period.period IS NULL OR NOT isfinite(close_period.period) THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a period is named by a day of it',
       DETAIL = format('period is %s.', coalesce(close_period.period::text, 'NULL')), HINT = 'SELECT * FROM prm.close_period(''2026-01-31'').';
   END IF;
   IF close_period.dry_run THEN
-    RETURN QUERY SELECT * FROM prm._close_dry(the_program, close_period.period, (close_period.options ->> 'payee_id')::bigint, 'close');
+    RETURN QUERY SELECT * FROM prm._close_dry(the_program, close_period.period, the_payee, 'close');
   ELSE
-    RETURN QUERY SELECT * FROM prm._close(the_program, close_period.period, (close_period.options ->> 'payee_id')::bigint, 'close');
+    RETURN QUERY SELECT * FROM prm._close(the_program, close_period.period, the_payee, 'close');
   END IF;
 END
 $prm$;
 COMMENT ON FUNCTION prm.close_period(date, boolean, jsonb, bigint) IS
-'Settles every period that ended by the one that contains the day (month, half month or quarter, by the payee''s settlement_profile): one statement per payee, paying company, currency and period. Returns a row for each statement, and one with the reason for each amount that stays open. options: payee_id (only this payee, the period stays open for the others). dry_run only tells. Closes go one after the other; a repeated one settles nothing twice. Errors: 22023 no day, 42501 not the owner.';
+'Settles every period that ended by the one that contains the day (month, half month or quarter, by the payee''s settlement_profile): one statement per payee, paying company, currency and period. Returns a row for each statement, and one with the reason for each amount that stays open. options: payee_id (only this payee, the period stays open for the others). dry_run only tells. Closes go one after the other; a repeated one settles nothing twice. Errors: 22023 no day or a bad option, 42704 no such payee, 42501 not the owner.';
 
 CREATE FUNCTION prm.preview_period(period date DEFAULT NULL, payee_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.closing
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -452,9 +454,13 @@ DECLARE
   the_program bigint := prm._check_program(preview_period.program_id);
 BEGIN
   PERFORM prm._check_settler();
+  IF NOT isfinite(preview_period.period) THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a period is named by a day of it',
+      DETAIL = format('period is %s.', preview_period.period), HINT = 'SELECT * FROM prm.preview_period() shows the running one.';
+  END IF;
   RETURN QUERY SELECT * FROM prm._close_dry(the_program, coalesce(preview_period.period, (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date),
-    preview_period.payee_id, 'preview');
+    prm._check_payee(the_program, preview_period.payee_id), 'preview');
 END
 $prm$;
 COMMENT ON FUNCTION prm.preview_period(date, bigint, bigint) IS
-'What closing the period that contains the day (by default the running one) would give with what is known now. Writes nothing. v_statement_preview has the lines. Error 42501 not the owner.';
+'What closing the period that contains the day (by default the running one) would give with what is known now. Writes nothing. v_statement_preview has the lines. Errors: 22023 no day, 42704 no such payee, 42501 not the owner.';

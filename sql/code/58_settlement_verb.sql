@@ -65,7 +65,7 @@ DECLARE
 BEGIN
   PERFORM prm._check_settler();
   IF resolve_dispute.outcome IS NULL OR resolve_dispute.outcome NOT IN ('upheld', 'rejected', 'withdrawn') THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('a dispute cannot end as "%s"', resolve_dispute.outcome),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('a dispute cannot end as %s', coalesce('"' || resolve_dispute.outcome || '"', 'NULL')),
       DETAIL = 'The outcomes are upheld, rejected and withdrawn.', HINT = 'Where it is upheld, prm.post_adjustment(...) corrects the amount.';
   END IF;
   PERFORM prm._lock_calendar(the_program, false);

@@ -192,6 +192,11 @@ DECLARE
 BEGIN
   PERFORM prm._check_settler();
   PERFORM prm._check_options(create_payouts.options, ARRAY['payee_id', 'currency', 'legal_entity', 'forced'], 'create_payouts');
+  IF create_payouts.options -> 'forced' NOT IN ('true', 'false', 'null') THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'option forced is neither true nor false',
+      DETAIL = format('It was given as %s.', create_payouts.options -> 'forced'), HINT = 'SELECT * FROM prm.create_payouts(options => ''{"forced": true}'').';
+  END IF;
+  PERFORM prm._payee_option(the_program, create_payouts.options), prm._company_option(the_program, create_payouts.options), prm.minor_units(create_payouts.options ->> 'currency');
   IF NOT create_payouts.dry_run THEN
     RETURN QUERY SELECT * FROM prm._create_payouts(the_program, create_payouts.options);
     RETURN;
@@ -208,7 +213,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.create_payouts(boolean, jsonb, bigint) IS
-'Makes a payout for each payee, currency and paying company with statements that are approved and due, less what it owes, and claims them in the same statement of SQL: two calls never pay twice. Returns a row with the reason also where nothing is paid. options: payee_id, currency, legal_entity, forced (no minimum, no waiting). Statements that cancel out are done with at once. Errors: 22023 unknown option, 42501 not the owner.';
+'Makes a payout for each payee, currency and paying company with statements that are approved and due, less what it owes, and claims them in the same statement of SQL: two calls never pay twice. Returns a row with the reason also where nothing is paid. options: payee_id, currency, legal_entity, forced (no minimum, no waiting). Statements that cancel out are done with at once. Errors: 22023 a bad option, 42704 no such payee or company, 42501 not the owner.';
 
 CREATE FUNCTION prm.settle_payout(payout_id bigint, outcome text, reference text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -226,7 +231,7 @@ BEGIN
       DETAIL = format('It was looked for in programme %s.', the_program), HINT = 'SELECT * FROM prm.v_payout lists them.';
   END IF;
   IF settle_payout.outcome IS NULL OR settle_payout.outcome NOT IN ('paid', 'failed', 'reissued') THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('a payout cannot be settled as "%s"', settle_payout.outcome),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('a payout cannot be settled as %s', coalesce('"' || settle_payout.outcome || '"', 'NULL')),
       DETAIL = 'The outcomes are paid, failed and reissued.', HINT = format('SELECT prm.settle_payout(%s, ''paid'', ''bank reference'').', payout.payout_id);
   END IF;
   IF settle_payout.outcome = 'paid' AND payout.state <> 'pending' OR settle_payout.outcome = 'failed' AND payout.state = 'failed'
@@ -278,8 +283,12 @@ BEGIN
           SCHEMA = 'prm', TABLE = 'payout';
       END IF;
       UPDATE prm.payout_statement c SET released_at = NULL WHERE c.program_id = the_program AND c.payout_id = payout.payout_id;
-      UPDATE prm.payout_fee_rule f SET waiver_used = least(f.waiver, f.waiver_used + payout.fee_free)
-        WHERE f.program_id = the_program AND f.currency = payout.currency AND payout.fee_free > 0;
+      -- What was never sent had been given back; what came back had been used, and stays so.
+      IF 'pending' = (SELECT h.from_state FROM prm.state_history h WHERE h.program_id = the_program AND h.machine = 'payout' AND h.subject_id = payout.payout_id
+          AND h.to_state = 'failed' ORDER BY h.history_id DESC LIMIT 1) THEN
+        UPDATE prm.payout_fee_rule f SET waiver_used = least(f.waiver, f.waiver_used + payout.fee_free)
+          WHERE f.program_id = the_program AND f.currency = payout.currency AND payout.fee_free > 0;
+      END IF;
     END IF;
     UPDATE prm.payout p SET state = 'pending', settled_at = NULL, reference = settle_payout.reference, attempts = p.attempts + 1
       WHERE p.program_id = the_program AND p.payout_id = payout.payout_id;
@@ -299,15 +308,16 @@ DECLARE
 BEGIN
   IF the_partner IS NULL OR the_partner <> coalesce(prm._acting_partner(the_program), the_partner)
      OR NOT EXISTS (SELECT 1 FROM prm.partner p WHERE p.program_id = the_program AND p.partner_id = the_partner) THEN
-    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no partner %s', coalesce(the_partner::text, 'given')),
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = CASE WHEN the_partner IS NULL THEN 'no partner is given' ELSE format('there is no partner %s', the_partner) END,
       DETAIL = 'A payout is requested for a partner.', HINT = 'SELECT prm.request_payout(partner_id); partners may leave it out.';
   END IF;
+  PERFORM prm.minor_units(request_payout.currency);
   INSERT INTO prm.payout_request (program_id, partner_id, currency) VALUES (the_program, the_partner, request_payout.currency);
   RETURN the_partner;
 END
 $prm$;
 COMMENT ON FUNCTION prm.request_payout(bigint, text, bigint) IS
-'A partner asks to be paid: where its profile says on_request, the next create_payouts() pays what is approved and reaches the minimum. Returns the partner. Error 42704 no such partner.';
+'A partner asks to be paid: where its profile says on_request, the next create_payouts() pays what is approved and reaches the minimum. Returns the partner. Errors: 42704 no such partner, 22023 no currency.';
 
 CREATE FUNCTION prm.force_payout(partner_id bigint, reason text, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.payout_row
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -328,7 +338,10 @@ BEGIN
   END IF;
   PERFORM prm._make_payees(the_program);
   INSERT INTO prm.payout_request (program_id, partner_id, is_forced, reason) VALUES (the_program, force_payout.partner_id, true, force_payout.reason);
-  SELECT array_agg(p.payee_id ORDER BY p.payee_id) INTO the_payees FROM prm.payee p WHERE p.program_id = the_program AND p.partner_id = force_payout.partner_id;
+  -- Its own payees, and whoever is paid in its place.
+  SELECT array_agg(p.payee_id ORDER BY p.payee_id) INTO the_payees FROM prm.payee p
+    WHERE p.program_id = the_program AND (p.partner_id = force_payout.partner_id OR p.payee_id IN (SELECT d.payee_id FROM prm.partner_payee d
+      WHERE d.program_id = the_program AND d.partner_id = force_payout.partner_id AND d.valid @> (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date));
   FOREACH the_payee IN ARRAY coalesce(the_payees, '{}')
   LOOP
     PERFORM c.statement_id FROM prm._close(the_program, (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date, the_payee, 'forced') c;
@@ -338,32 +351,41 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.force_payout(bigint, text, bigint) IS
-'Pays all that is due to a partner today, out of turn and whatever the amount, as when it leaves: closes its running period, approves its statements and makes the payouts. What is pending or held stays open. Returns the payouts. Errors: 22023 no reason, 42704 no such partner, 42501 not the owner.';
+'Pays all that is due to a partner today, out of turn and whatever the amount, as when it leaves: closes its running period (with the draw of the period), approves its statements and makes the payouts; where another is paid in its place, that one''s. What is pending or held stays open. Returns the payouts. Errors: 22023 no reason, 42704 no such partner, 42501 not the owner.';
 
-CREATE FUNCTION prm.receive_payment(partner_id bigint, amount numeric, currency text, reference text, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
+CREATE FUNCTION prm.receive_payment(partner_id bigint, amount numeric, currency text, reference text, options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(receive_payment.program_id);
   the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date;
   the_entry bigint;
+  the_payee bigint;
+  the_company text;
 BEGIN
   PERFORM prm._check_settler();
-  IF receive_payment.amount IS NULL OR NOT receive_payment.amount > 0 OR receive_payment.amount >= 'Infinity'
+  PERFORM prm._check_options(receive_payment.options, ARRAY['legal_entity', 'payee_id'], 'receive_payment');
+  the_payee := prm._payee_option(the_program, receive_payment.options);
+  the_company := prm._company_option(the_program, receive_payment.options);
+  IF NOT EXISTS (SELECT 1 FROM prm.partner p WHERE p.program_id = the_program AND p.partner_id = receive_payment.partner_id) THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no partner %s', coalesce(receive_payment.partner_id::text, 'NULL')),
+      DETAIL = format('It was looked for in programme %s.', the_program), HINT = 'SELECT partner_id, name FROM prm.partner.';
+  END IF;
+  IF receive_payment.amount IS NULL OR receive_payment.currency IS NULL OR NOT receive_payment.amount > 0 OR receive_payment.amount >= 'Infinity'
      OR receive_payment.amount <> prm.round_money(receive_payment.amount, receive_payment.currency) OR coalesce(btrim(receive_payment.reference), '') = '' THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s %s is no payment', coalesce(receive_payment.amount::text, 'NULL'), receive_payment.currency),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s %s is no payment', coalesce(receive_payment.amount::text, 'NULL'), coalesce(receive_payment.currency, 'NULL')),
       DETAIL = 'A payment is more than zero, in whole minor units of its currency, and has a reference.',
       HINT = 'SELECT prm.receive_payment(1, 250.00, ''USD'', ''bank reference'').';
   END IF;
-  INSERT INTO prm.ledger (program_id, partner_id, kind, component, amount, currency, earned_on, eligible_at, reason, idempotency_key)
-    VALUES (the_program, receive_payment.partner_id, 'payout', 'received', receive_payment.amount, receive_payment.currency, the_today, prm.now(),
+  INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, earned_on, eligible_at, reason, idempotency_key)
+    VALUES (the_program, receive_payment.partner_id, the_payee, the_company, 'payout', 'received', receive_payment.amount, receive_payment.currency, the_today, prm.now(),
       format('received: %s', receive_payment.reference), concat_ws('/', 'received', receive_payment.partner_id, receive_payment.reference))
     RETURNING entry_id INTO the_entry;
   RETURN the_entry;
 END
 $prm$;
-COMMENT ON FUNCTION prm.receive_payment(bigint, numeric, text, text, bigint) IS
-'Money that came in from a partner that owes: an entry that goes on its next statement, which then offsets the debt. Returns the entry. Errors: 22023 amount or reference, 23505 the reference was used before, 23503 no such partner, 42501 not the owner.';
+COMMENT ON FUNCTION prm.receive_payment(bigint, numeric, text, text, jsonb, bigint) IS
+'Money that came in from a partner that owes: an entry that goes on its next statement, which then offsets the debt. options: legal_entity (the company that it came to: debts are owed to one), payee_id (where another is paid in the partner''s place). Returns the entry. Errors: 22023 amount, currency, reference or a bad option, 23505 the reference was used before, 42704 no such partner, payee or company, 42501 not the owner.';
 
 CREATE FUNCTION prm.write_off_debts(program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$

@@ -379,6 +379,9 @@ CREATE FUNCTION prm._track_states(checks prm.tier_check[]) RETURNS SETOF prm.tie
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan AS $prm$
 #variable_conflict use_column
 BEGIN
+  IF cardinality(_track_states.checks) <= 200 THEN
+    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+  END IF;
   RETURN QUERY
     WITH words AS (
       SELECT c.partner_id, c.ladder, c.tier, c.track, c.mode, c.mark, c.metric, c.bit, c.met, c.points, c.weight, c.is_low,
@@ -415,6 +418,9 @@ DECLARE
   the_tiers text[];
   the_checks prm.tier_check[];
 BEGIN
+  IF cardinality(_tier_reasons.findings) <= 40 THEN
+    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+  END IF;
   -- Why a tier is not met is told of the one held, why one is met of the one that is.
   SELECT array_agg(f.partner_id), array_agg(f.ladder), array_agg(CASE WHEN f.outcome IN ('at_risk', 'grace', 'demote') THEN f.held ELSE f.qualified END)
     INTO the_partners, the_ladders, the_tiers FROM unnest(_tier_reasons.findings) f WHERE f.reason IS NULL;

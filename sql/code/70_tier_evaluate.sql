@@ -77,7 +77,7 @@ BEGIN
     INSERT INTO prm.tier_history (program_id, partner_id, ladder, from_tier, to_tier, outcome, reason, metrics, actor, at)
       SELECT _apply_tiers.program_id, f.partner_id, f.ladder, f.held, f.to_tier, f.outcome, f.reason, f.metrics, prm._caller(), the_now
       FROM unnest(_apply_tiers.findings) f
-      WHERE f.held IS DISTINCT FROM f.to_tier OR f.outcome IN ('at_risk', 'grace', 'needs_approval')
+      WHERE f.held IS DISTINCT FROM f.to_tier OR f.outcome IN ('at_risk', 'grace', 'needs_approval', 'approved', 'refused')
         OR f.recovered
       ORDER BY f.partner_id, f.ladder
       RETURNING tier_history_id, partner_id, from_tier, to_tier, outcome)

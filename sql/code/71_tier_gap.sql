@@ -199,6 +199,9 @@ DECLARE
   the_tiers text[];
   the_measured prm.metric_row[];
 BEGIN
+  IF cardinality(_tier_plan_items.tier_plan_ids) <= 20 THEN
+    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+  END IF;
   SELECT array_agg(n.partner_id), array_agg(n.ladder), array_agg(n.tier) INTO the_partners, the_ladders, the_tiers
     FROM prm.tier_plan n WHERE n.program_id = _tier_plan_items.program_id AND n.tier_plan_id = ANY (_tier_plan_items.tier_plan_ids);
   the_measured := ARRAY(SELECT v FROM prm._metric_values(_tier_plan_items.program_id, ARRAY(SELECT DISTINCT i FROM unnest(the_partners) i), prm.now(),

@@ -7,7 +7,7 @@
 # turn, each rolled back and followed by a VACUUM; the ratio is taken per round and the median counts. What both wrote is
 # compared. Then partner_balance() of a partner whose ledger has grown from small to big, with as much open as before. Last the
 # anonymous memory (RssAnon, read while it runs; only where /proc of the server is at hand) of a backend that closes a tenth of
-# memory entries and all of them. 0 for rows, big or memory leaves that part out.
+# memory entries and all of them, of as many payees: statements come back as rows, entries do not. 0 for rows, big or memory leaves that part out.
 # It runs in a database of its own, which is dropped at the end.
 set -eu
 rows=${1:-1000000} rounds=${2:-5} small=${3:-100000} big=${4:-10000000} memory=${5:-2000000} status=0
@@ -88,7 +88,7 @@ verdict settlement_close "$ratio" 1.5 "($rows entries, best $ours s against $flo
 fi
 
 # The ledger of a hundred partners, all of it settled but for a hundred entries each. As replication would bring it: no triggers.
-fill() {          # ROWS OPEN LABEL PARTNERS: prints the number of the programme
+fill() {          # ROWS OPEN LABEL PARTNERS DAYS: prints the number of the programme
   psql >/dev/null <<SQL
 SET session_replication_role = replica;
 SELECT prm.create_program('$3 $1', 'blank') AS p \gset
@@ -96,7 +96,7 @@ SELECT set_config('prm.program_id', :'p', false);
 INSERT INTO prm.partner (name, partner_id) SELECT 'Partner ' || i, :p * 1000000 + i FROM generate_series(1, $4) i;
 INSERT INTO prm.payee (partner_id, legal_name, currency, payee_id) SELECT :p * 1000000 + i, 'Partner ' || i, 'USD', :p * 1000000 + i FROM generate_series(1, $4) i;
 INSERT INTO prm.ledger (partner_id, kind, amount, currency, earned_on, eligible_at, idempotency_key)
-  SELECT :p * 1000000 + 1 + i % $4, 'commission', 1, 'USD', date '2024-01-01' + (i * 360 / $1)::int, '2024-01-01 00:00+00', '$3/' || i FROM generate_series(0::bigint, $1 - 1) i;
+  SELECT :p * 1000000 + 1 + i % $4, 'commission', 1, 'USD', date '2024-01-01' + (i * $5 / $1)::int, '2024-01-01 00:00+00', '$3/' || i FROM generate_series(0::bigint, $1 - 1) i;
 INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_owed, is_deferred, tax_class, amount, currency, legal_entity)
   SELECT program_id, partner_id, entry_id, 0, eligible_at, earned_on, 1, false, false, false, 1, amount, currency, '' FROM prm.ledger WHERE program_id = :p ORDER BY entry_id DESC LIMIT $2;
 SQL
@@ -132,7 +132,7 @@ SELECT format('%s %s', round((m->>'$1')::numeric, 4), round((m->>'$2')::numeric,
 SQL
 }
 if [ "$big" != 0 ]; then
-  few=$(fill "$small" 10000 balance 100) many=$(fill "$big" 10000 balance 100)
+  few=$(fill "$small" 10000 balance 100 360) many=$(fill "$big" 10000 balance 100 360)
   settled "$few" "$small"; settled "$many" "$big"
   psql -c "VACUUM ANALYZE"
   read -r small_ms big_ms < <(balance "$few" "$many" | tail -1)
@@ -142,7 +142,7 @@ fi
 # Kilobytes of anonymous memory at most, while a backend closes.
 peak() {          # ROWS
   local program pid child most=0 now
-  program=$(fill "$1" "$1" memory $(($1 / 100)))
+  program=$(fill "$1" "$1" memory 1000 30)
   psql -c "VACUUM ANALYZE" >/dev/null
   coproc CLOSE { psql 2>&1; }
   child=$CLOSE_PID

@@ -151,7 +151,12 @@ CREATE OR REPLACE TRIGGER prm_10_machine_truncate BEFORE TRUNCATE ON prm.stateme
 ALTER TABLE prm.statement DROP CONSTRAINT IF EXISTS statement_total_check;
 ALTER TABLE prm.statement ADD CONSTRAINT statement_total_check CHECK (prm.check_finite(total, 'statement.total'));
 ALTER TABLE prm.settlement_profile DROP CONSTRAINT IF EXISTS settlement_profile_minor_unit_check;
-ALTER TABLE prm.settlement_profile ADD CONSTRAINT settlement_profile_minor_unit_check CHECK (pay_currency IS NULL OR prm.minor_units(pay_currency) IS NOT NULL);
+ALTER TABLE prm.settlement_profile ADD CONSTRAINT settlement_profile_minor_unit_check
+  CHECK ((pay_currency IS NULL OR prm.minor_units(pay_currency) IS NOT NULL) AND (currency IS NULL OR prm.minor_units(currency) IS NOT NULL));
+ALTER TABLE prm.draw_agreement DROP CONSTRAINT IF EXISTS draw_agreement_minor_unit_check;
+ALTER TABLE prm.draw_agreement ADD CONSTRAINT draw_agreement_minor_unit_check CHECK (amount = prm.round_money(amount, currency));
+ALTER TABLE prm.payout_fee_rule DROP CONSTRAINT IF EXISTS payout_fee_rule_minor_unit_check;
+ALTER TABLE prm.payout_fee_rule ADD CONSTRAINT payout_fee_rule_minor_unit_check CHECK (prm.minor_units(currency) IS NOT NULL);
 
 -- Disputes. A partner may write its own; the hold that follows is written with the rights of the owner.
 CREATE OR REPLACE FUNCTION prm._dispute_row() RETURNS trigger
