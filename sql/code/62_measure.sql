@@ -191,7 +191,7 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._measure_pipeline(bigint, bigint[], text[], timestamptz) IS 'The measure open_pipeline: deals that were open at the moment, with the amounts that they have today.';
 
-CREATE FUNCTION prm._measure_people(program_id bigint, partner_ids bigint[], names text[], measures text[], moment timestamptz) RETURNS SETOF prm.metric_row
+CREATE FUNCTION prm._measure_people(program_id bigint, partner_ids bigint[], names text[], measures text[], moment timestamptz, certification text) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -207,7 +207,8 @@ BEGIN
       FROM prm.partner_user u
       LEFT JOIN LATERAL (
         SELECT true AS is_valid FROM prm.certificate c WHERE c.program_id = _measure_people.program_id AND c.partner_user_id = u.partner_user_id
-          AND c.issued_on <= the_day AND (c.valid_until IS NULL OR c.valid_until >= the_day) LIMIT 1) v ON true
+          AND (_measure_people.certification IS NULL OR c.certification = _measure_people.certification)
+            AND c.issued_on <= the_day AND (c.valid_until IS NULL OR c.valid_until >= the_day) LIMIT 1) v ON true
       WHERE u.program_id = _measure_people.program_id AND u.partner_id = i.partner_id AND u.is_active) s
     CROSS JOIN unnest(_measure_people.names, _measure_people.measures) AS n(metric, measure)
     CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'certified_people' THEN s.certified::numeric WHEN 'active_people' THEN s.people::numeric
@@ -222,8 +223,8 @@ BEGIN
   END IF;
 END
 $prm$;
-COMMENT ON FUNCTION prm._measure_people(bigint, bigint[], text[], text[], timestamptz) IS
-'The measures certified_people (of one certification: certified_people_X), training_coverage and active_people: people who are active today, certificates that were valid on the day of the moment. Without people the coverage is not known.';
+COMMENT ON FUNCTION prm._measure_people(bigint, bigint[], text[], text[], timestamptz, text) IS
+'The measures certified_people (of one certification: certified_people_X), training_coverage and active_people: people who are active today, certificates (of the certification, NULL: any) that were valid on the day of the moment. Without people the coverage is not known.';
 
 CREATE FUNCTION prm._measure_leads(program_id bigint, partner_ids bigint[], names text[], measures text[], span prm.metric_window, moment timestamptz) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
