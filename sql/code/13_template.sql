@@ -239,6 +239,16 @@ DECLARE
       {"plan": "Reseller commission", "label": "Platinum", "tier": "platinum", "schedule": "10%"},
       {"plan": "Reseller commission", "label": "Renewals", "deal_kind": "renewal", "schedule": "3%"}
     ],
+    "mdf_fund": [{"name": "Joint marketing", "share": 0.5, "claim_days": 60, "carry_over": "none"}],
+    "account_map": [
+      {"kind": "*", "debit": "commission expense", "credit": "payable to partners"},
+      {"kind": "mdf", "debit": "marketing expense", "credit": "payable to partners"},
+      {"kind": "tax", "debit": "taxes", "credit": "payable to partners"},
+      {"kind": "royalty", "debit": "receivable from partners", "credit": "royalty income"},
+      {"kind": "fee", "debit": "receivable from partners", "credit": "fee income"},
+      {"kind": "payout", "debit": "payable to partners", "credit": "bank"},
+      {"kind": "payout_fee", "debit": "payable to partners", "credit": "bank charges"}
+    ],
     "escalation_role": [
       {"machine": "lead", "level": 1, "role": "channel_manager", "label": "Channel manager"},
       {"machine": "lead", "level": 2, "role": "channel_director", "label": "Channel director"}
