@@ -82,8 +82,8 @@ BEGIN
   END IF;
   -- What is measured over the same window is measured at once.
   FOR batch IN
-    SELECT f.family, CASE WHEN f.family IN ('pushed', 'view', 'people', 'pipeline') THEN 'point' ELSE m.window_kind END AS window_kind, m.credit_type, m.relation, m.any_day_window, m.any_day_pick, CASE WHEN f.family = 'people' THEN m.certification END AS certification,
-      array_agg(m.metric) AS names, array_agg(concat_ws('_', m.measure, m.certification)) AS measures
+    SELECT f.family, CASE WHEN f.family IN ('pushed', 'view', 'people', 'pipeline') THEN 'point' ELSE m.window_kind END AS window_kind, m.credit_type, m.relation, m.any_day_window, m.any_day_pick, m.certification,
+      array_agg(m.metric) AS names, array_agg(m.measure) AS measures
     FROM prm.metric m
     CROSS JOIN LATERAL (SELECT CASE
       WHEN m.any_day_window IS NOT NULL AND _metric_values.plain IS NOT TRUE THEN 'any_day'

@@ -196,7 +196,6 @@ LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_day date := (_measure_people.moment AT TIME ZONE prm._program_time_zone(_measure_people.program_id))::date;
-  the_others text[];
 BEGIN
   -- A look into the index for each person: the planner would hash everybody's certificates for one of them.
   RETURN QUERY
@@ -208,23 +207,16 @@ BEGIN
       LEFT JOIN LATERAL (
         SELECT true AS is_valid FROM prm.certificate c WHERE c.program_id = _measure_people.program_id AND c.partner_user_id = u.partner_user_id
           AND (_measure_people.certification IS NULL OR c.certification = _measure_people.certification)
-            AND c.issued_on <= the_day AND (c.valid_until IS NULL OR c.valid_until >= the_day) LIMIT 1) v ON true
+          AND c.issued_on <= the_day AND (c.valid_until IS NULL OR c.valid_until >= the_day) LIMIT 1) v ON true
       WHERE u.program_id = _measure_people.program_id AND u.partner_id = i.partner_id AND u.is_active) s
     CROSS JOIN unnest(_measure_people.names, _measure_people.measures) AS n(metric, measure)
     CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'certified_people' THEN s.certified::numeric WHEN 'active_people' THEN s.people::numeric
       WHEN 'training_coverage' THEN round(s.certified::numeric / nullif(s.people, 0), 6) END AS value) f
     WHERE f.value IS NOT NULL;
-  SELECT array_agg(DISTINCT n) INTO the_others FROM unnest(_measure_people.measures) n WHERE starts_with(n, 'certified_people_');
-  IF the_others IS NOT NULL THEN
-    RETURN QUERY
-      SELECT v.partner_id, n.metric, v.value, _measure_people.moment
-      FROM prm._certification_metrics(_measure_people.program_id, _measure_people.partner_ids, _measure_people.moment, the_others) v
-      JOIN unnest(_measure_people.names, _measure_people.measures) AS n(metric, measure) ON n.measure = v.metric;
-  END IF;
 END
 $prm$;
 COMMENT ON FUNCTION prm._measure_people(bigint, bigint[], text[], text[], timestamptz, text) IS
-'The measures certified_people (of one certification: certified_people_X), training_coverage and active_people: people who are active today, certificates (of the certification, NULL: any) that were valid on the day of the moment. Without people the coverage is not known.';
+'The measures certified_people, training_coverage and active_people: people who are active today, certificates (of the certification, NULL: any) that were valid on the day of the moment. Without people the coverage is not known.';
 
 CREATE FUNCTION prm._measure_leads(program_id bigint, partner_ids bigint[], names text[], measures text[], span prm.metric_window, moment timestamptz) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
