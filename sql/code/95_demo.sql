@@ -44,7 +44,10 @@ BEGIN
     'channel@partner' || n || '.example', 'partner' || n || '.example',
     (_demo_partners.start_at - make_interval(days => (prm._draw(_demo_partners.seed, 'joined', n::text) * 700)::integer))::date,
     _demo_partners.start_at, 'P' || lpad(n::text, 4, '0'),
-    jsonb_build_object('quality', round((1 - (n - 0.5) / _demo_partners.partners)::numeric, 3))
+    jsonb_build_object('quality', round((1 - (n - 0.5) / _demo_partners.partners)::numeric, 3),
+      'sales_people', 1 + round((5 * (1 - (n - 0.5) / _demo_partners.partners) * (0.5 + prm._draw(_demo_partners.seed, 'sellers', n::text)))::numeric),
+      'technical_people', round((4 * (1 - (n - 0.5) / _demo_partners.partners) * (0.5 + prm._draw(_demo_partners.seed, 'technicians', n::text)))::numeric),
+      'customers', round((200 * prm._draw(_demo_partners.seed, 'customers', n::text))::numeric))
   FROM generate_series(1, _demo_partners.partners) n ORDER BY n;
   -- Every tenth partner is a hub, and the nine after it are its members where they are of the same region.
   UPDATE prm.partner p SET parent_id = h.partner_id
@@ -264,6 +267,7 @@ BEGIN
     PERFORM prm._demo_deals(the_program, demo.seed, month_no, demo.deals * (month_no + 1) / the_months, the_month);
     PERFORM prm._demo_clock(the_month + interval '27 days');
     PERFORM count(*) FROM prm.evaluate_tiers(program_id => the_program);
+    PERFORM count(*) FROM prm.refresh_segments(program_id => the_program);
     IF month_no IN (11, 17, 20) THEN
       INSERT INTO prm.metric_value (program_id, partner_id, metric, observed_at, value)
       SELECT p.program_id, p.partner_id, m.metric, the_month + interval '26 days',
