@@ -145,7 +145,7 @@ BEGIN
         the_accrual := greatest(least(the_accrual, the_room - the_grant - posted.carried_in - the_in), 0);
         IF the_accrual <> posted.accrued THEN
           RETURN NEXT ROW(fund.fund_id, fund.name, the_start, 'accrual', the_accrual - posted.accrued, fund.currency,
-            format('%s of %s, %s', coalesce(format('benefit "%s"', fund.accrual_benefit), trim_scale(fund.accrual_rate * 100) || '%'), fund.accrual_kind, replace(fund.accrual_basis, '_', ' ')))::prm.mdf_posting;
+            format('%s of %s, %s', coalesce('"' || fund.accrual_benefit || '"', trim_scale(fund.accrual_rate * 100) || '%'), fund.accrual_kind, replace(fund.accrual_basis, '_', ' ')))::prm.mdf_posting;
           the_left := the_left + the_accrual - posted.accrued;
         END IF;
       END IF;

@@ -15,7 +15,7 @@ BEGIN
       DETAIL = format('It was looked for in programme %s.', _lock_fund.program_id), HINT = 'SELECT request_id, campaign, state FROM prm.mdf_request lists them.';
   END IF;
   PERFORM prm._post_mdf(_lock_fund.program_id, request.fund_id);
-  SELECT r.* INTO request FROM prm.mdf_request r WHERE r.program_id = _lock_fund.program_id AND r.request_id = _lock_fund.request_id FOR UPDATE;
+  SELECT r.* INTO request FROM prm.mdf_request r WHERE r.program_id = _lock_fund.program_id AND r.request_id = _lock_fund.request_id FOR NO KEY UPDATE;
   IF NOT request.state = ANY (_lock_fund.states) THEN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('fund request %s is %s', request.request_id, request.state),
       DETAIL = format('That is possible while it is %s.', array_to_string(_lock_fund.states, ' or ')),

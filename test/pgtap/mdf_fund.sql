@@ -199,6 +199,7 @@ SELECT pg_temp.sale(:dan, 'sell_in', 1000, '2027-01-20') AS d1, pg_temp.sale(:da
 SELECT pg_temp.refund(:d2, 500, '2027-02-20') AS r;
 SELECT pg_temp.fund('By tier', format('{"partner_id": %s, "accrual_benefit": "mdf_percent", "accrual_basis": "this_year", "accrual_rate": 0.01, "year_start": "2027-01-01"}', :dan)::jsonb) AS bytier \gset
 SELECT is(pg_temp.entries(:bytier), '2027 accrual 175', '1 % of 1000, and 3 % of 1500 and 4000');
+SELECT is((SELECT string_agg(DISTINCT e.reason, '; ' ORDER BY e.reason) FROM prm.mdf_entry e WHERE e.program_id = :program AND e.kind = 'accrual' AND e.fund_id IN (:bytier, :acc)), '"mdf_percent" of sell_in, this year; 2% of sell_in, this year', 'what it comes from');
 SELECT is(pg_temp.post(:bytier), 'nothing', 'once');
 SELECT throws_ok('SELECT pg_temp.fund(''Bad'', ''{"accrual_benefit": "mdf_percent", "accrual_basis": "growth"}'')', '23514', NULL, 'growth has one rate');
 SELECT throws_ok('SELECT pg_temp.fund(''Bad'', ''{"accrual_benefit": "none", "accrual_basis": "this_year"}'')', '42704', NULL, 'a benefit that nobody knows');

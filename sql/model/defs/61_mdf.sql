@@ -166,7 +166,7 @@ BEGIN
   -- First the fund, then its requests, as everybody does.
   UPDATE prm.mdf_fund f SET decisions = f.decisions + 1
     WHERE f.program_id = NEW.program_id AND f.fund_id = (SELECT r.fund_id FROM prm.mdf_request r WHERE r.program_id = NEW.program_id AND r.request_id = NEW.request_id);
-  SELECT r.* INTO request FROM prm.mdf_request r WHERE r.program_id = NEW.program_id AND r.request_id = NEW.request_id FOR UPDATE;
+  SELECT r.* INTO request FROM prm.mdf_request r WHERE r.program_id = NEW.program_id AND r.request_id = NEW.request_id FOR NO KEY UPDATE;
   IF request.partner_id <> NEW.partner_id THEN
     RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = format('fund request %s is another partner''s', NEW.request_id), DETAIL = 'A partner claims what it asked for.',
       HINT = 'SELECT request_id FROM prm.mdf_request lists yours.', SCHEMA = 'prm', TABLE = 'mdf_claim';
