@@ -1,6 +1,7 @@
 
 -- Measures: what the built-in metrics count, each for many partners in one pass. A family of measures that come from the same rows
--- is one function; _metric_values() chooses it, names are the metrics and measures what each of them is.
+-- is one function; _metric_values() chooses it, names are the metrics and measures what each of them is. An array that is compared with
+-- each row is written (SELECT x): PL/pgSQL keeps its arrays unfolded, and would fold them for every row.
 
 CREATE TYPE prm.measure_kind AS (measure text, is_windowed boolean, default_window text, meaning text);
 COMMENT ON TYPE prm.measure_kind IS 'A measure that metrics can have: whether it is counted over a window, the window it has where a metric names none, and what it means.';
@@ -51,9 +52,9 @@ BEGIN
       SELECT i.partner_id, n.metric, f.value, _measure_deals.moment
       FROM prm.partner i
       LEFT JOIN (
-        SELECT d.partner_id, count(*) AS closed, count(*) FILTER (WHERE d.state = ANY (the_won)) AS won,
-          sum(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS revenue,
-          avg(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS average
+        SELECT d.partner_id, count(*) AS closed, count(*) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[])) AS won,
+          sum(d.amount) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[]) AND d.currency = the_currency) AS revenue,
+          avg(d.amount) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[]) AND d.currency = the_currency) AS average
         FROM prm.deal d
         WHERE d.program_id = _measure_deals.program_id AND d.closed_at > the_after AND d.closed_at <= the_until
         GROUP BY d.partner_id) s ON s.partner_id = i.partner_id
@@ -69,9 +70,9 @@ BEGIN
       SELECT i.partner_id, n.metric, f.value, _measure_deals.moment
       FROM unnest(_measure_deals.partner_ids) AS i(partner_id)
       CROSS JOIN LATERAL (
-        SELECT count(*) AS closed, count(*) FILTER (WHERE d.state = ANY (the_won)) AS won,
-          sum(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS revenue,
-          avg(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS average
+        SELECT count(*) AS closed, count(*) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[])) AS won,
+          sum(d.amount) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[]) AND d.currency = the_currency) AS revenue,
+          avg(d.amount) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[]) AND d.currency = the_currency) AS average
         FROM prm.deal d
         WHERE d.program_id = _measure_deals.program_id AND d.partner_id = i.partner_id AND d.closed_at > the_after AND d.closed_at <= the_until) s
       CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
@@ -87,7 +88,7 @@ BEGIN
       SELECT count(*) AS won, sum(d.amount) FILTER (WHERE d.currency = the_currency) AS revenue, avg(d.amount) FILTER (WHERE d.currency = the_currency) AS average
       FROM prm.deal d
       WHERE d.program_id = _measure_deals.program_id AND d.partner_id = i.partner_id AND d.closed_at > the_after AND d.closed_at <= the_until
-        AND d.state = ANY (the_won)) s
+        AND d.state = ANY ((SELECT the_won)::text[])) s
     CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
     CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'revenue' THEN coalesce(s.revenue, 0) WHEN 'deals_won' THEN s.won::numeric WHEN 'average_deal' THEN round(s.average, 6) END AS value) f
     WHERE f.value IS NOT NULL;
@@ -115,13 +116,13 @@ BEGIN
         FROM prm.deal_partner x
         JOIN prm.deal d ON d.program_id = _measure_credits.program_id AND d.deal_id = x.deal_id
         WHERE x.program_id = _measure_credits.program_id AND x.partner_id = ANY (_measure_credits.partner_ids) AND x.credit_type = _measure_credits.credit_type
-          AND d.closed_at > the_after AND d.closed_at <= the_until AND d.state = ANY (the_won)
+          AND d.closed_at > the_after AND d.closed_at <= the_until AND d.state = ANY ((SELECT the_won)::text[])
         UNION ALL
         -- Whose deal it is sourced it, unless somebody is named.
         SELECT d.partner_id, d.amount, 100, d.currency
         FROM prm.deal d
         WHERE _measure_credits.credit_type = 'sourced' AND d.program_id = _measure_credits.program_id AND d.partner_id = ANY (_measure_credits.partner_ids)
-          AND d.closed_at > the_after AND d.closed_at <= the_until AND d.state = ANY (the_won)
+          AND d.closed_at > the_after AND d.closed_at <= the_until AND d.state = ANY ((SELECT the_won)::text[])
           AND NOT EXISTS (SELECT 1 FROM prm.deal_partner x
             WHERE x.program_id = _measure_credits.program_id AND x.deal_id = d.deal_id AND x.credit_type = 'sourced')) c
       GROUP BY c.partner_id) s ON s.partner_id = i.partner_id
@@ -142,7 +143,7 @@ BEGIN
     FROM (
       SELECT d.partner_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM d.closed_at - d.created_at)::float8 / 86400) AS days
       FROM prm.deal d
-      WHERE d.program_id = _measure_cycle.program_id AND d.partner_id = ANY (_measure_cycle.partner_ids) AND d.state = ANY (the_won)
+      WHERE d.program_id = _measure_cycle.program_id AND d.partner_id = ANY (_measure_cycle.partner_ids) AND d.state = ANY ((SELECT the_won)::text[])
         AND d.closed_at > (_measure_cycle.span).after AND d.closed_at <= (_measure_cycle.span).until AND d.created_at <= d.closed_at
       GROUP BY d.partner_id) s
     CROSS JOIN unnest(_measure_cycle.names) AS n(metric);
@@ -374,7 +375,7 @@ BEGIN
         SELECT d.partner_id, bool_or(d.closed_at > the_after) AS bought
         FROM prm.deal d
         WHERE d.program_id = _measure_buyers.program_id AND d.partner_id = ANY (_measure_buyers.partner_ids) AND d.customer_id IS NOT NULL
-          AND d.closed_at > the_after - (the_until - the_after) AND d.closed_at <= the_until AND d.state = ANY (the_won)
+          AND d.closed_at > the_after - (the_until - the_after) AND d.closed_at <= the_until AND d.state = ANY ((SELECT the_won)::text[])
         GROUP BY d.partner_id, d.customer_id
         HAVING bool_or(d.closed_at <= the_after)) c
       GROUP BY c.partner_id) s
