@@ -76,6 +76,9 @@ DECLARE
   the_span prm.metric_window;
   batch record;
 BEGIN
+  IF the_ids IS NULL THEN
+    the_ids := ARRAY(SELECT p.partner_id FROM prm.partner p WHERE p.program_id = _metric_values.program_id ORDER BY p.partner_id);
+  END IF;
   IF cardinality(the_ids) <= 20 THEN
     -- For a few partners one plan is as good as another, and making it would cost more than running it.
     PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
@@ -100,13 +103,10 @@ BEGIN
     WHERE m.program_id = _metric_values.program_id AND (_metric_values.metrics IS NULL OR m.metric = ANY (_metric_values.metrics))
     GROUP BY 1, 2, 3, 4, 5, 6
   LOOP
-    IF the_ids IS NULL AND batch.family <> 'deal' THEN
-      SELECT coalesce(array_agg(p.partner_id ORDER BY p.partner_id), '{}') INTO the_ids FROM prm.partner p WHERE p.program_id = _metric_values.program_id;
-    END IF;
     the_span := prm._metric_window(_metric_values.program_id, batch.window_kind, _metric_values.moment);
     CASE batch.family
       WHEN 'deal' THEN
-        RETURN QUERY SELECT v.* FROM prm._measure_deals(_metric_values.program_id, _metric_values.partner_ids, batch.names, batch.measures, the_span, _metric_values.moment) v;
+        RETURN QUERY SELECT v.* FROM prm._measure_deals(_metric_values.program_id, the_ids, batch.names, batch.measures, the_span, _metric_values.moment) v;
       WHEN 'credit' THEN
         RETURN QUERY SELECT v.* FROM prm._measure_credits(_metric_values.program_id, the_ids, batch.names, batch.measures, the_span, _metric_values.moment, batch.credit_type) v;
       WHEN 'cycle_days' THEN

@@ -46,25 +46,8 @@ DECLARE
   the_after timestamptz := (_measure_deals.span).after;
   the_until timestamptz := (_measure_deals.span).until;
 BEGIN
-  IF _measure_deals.partner_ids IS NULL THEN
-    -- Everybody's deals: no list of partners to compare each deal with.
-    RETURN QUERY
-      SELECT i.partner_id, n.metric, f.value, _measure_deals.moment
-      FROM prm.partner i
-      LEFT JOIN (
-        SELECT d.partner_id, count(*) AS closed, count(*) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[])) AS won,
-          sum(d.amount) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[]) AND d.currency = the_currency) AS revenue,
-          avg(d.amount) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[]) AND d.currency = the_currency) AS average
-        FROM prm.deal d
-        WHERE d.program_id = _measure_deals.program_id AND d.closed_at > the_after AND d.closed_at <= the_until
-        GROUP BY d.partner_id) s ON s.partner_id = i.partner_id
-      CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
-      CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'revenue' THEN coalesce(s.revenue, 0) WHEN 'deals_won' THEN coalesce(s.won, 0)::numeric
-        WHEN 'win_rate' THEN round(s.won::numeric / s.closed, 6) WHEN 'average_deal' THEN round(s.average, 6) END AS value) f
-      WHERE i.program_id = _measure_deals.program_id AND f.value IS NOT NULL;
-    RETURN;
-  END IF;
-  -- Partner by partner: grouping a busy partner's deals, and asking each of them twice whether it is won, cost as much as reading them.
+  -- Partner by partner from the covering index, be it one or all: grouping the deals, and asking each of them twice whether it is won,
+  -- cost as much as reading them.
   IF 'win_rate' = ANY (_measure_deals.measures) THEN
     RETURN QUERY
       SELECT i.partner_id, n.metric, f.value, _measure_deals.moment
@@ -94,7 +77,7 @@ BEGIN
     WHERE f.value IS NOT NULL;
 END
 $prm$;
-COMMENT ON FUNCTION prm._measure_deals(bigint, bigint[], text[], text[], prm.metric_window, timestamptz) IS 'The measures revenue, deals_won, win_rate and average_deal of the partners'' own deals; partner_ids NULL: of all partners.';
+COMMENT ON FUNCTION prm._measure_deals(bigint, bigint[], text[], text[], prm.metric_window, timestamptz) IS 'The measures revenue, deals_won, win_rate and average_deal of the partners'' own deals.';
 
 CREATE FUNCTION prm._measure_credits(program_id bigint, partner_ids bigint[], names text[], measures text[], span prm.metric_window, moment timestamptz, credit_type text) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
