@@ -76,17 +76,14 @@ DECLARE
   the_span prm.metric_window;
   batch record;
 BEGIN
-  IF the_ids IS NULL THEN
-    the_ids := ARRAY(SELECT p.partner_id FROM prm.partner p WHERE p.program_id = _metric_values.program_id ORDER BY p.partner_id);
-  END IF;
   IF cardinality(the_ids) <= 20 THEN
     -- For a few partners one plan is as good as another, and making it would cost more than running it.
     PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
   END IF;
   -- What is measured over the same window is measured at once.
   FOR batch IN
-    SELECT f.family, CASE WHEN f.family IN ('pushed', 'view', 'people', 'pipeline') THEN 'point' ELSE m.window_kind END AS window_kind, m.credit_type, m.relation, m.any_day_window, m.any_day_pick,
-      array_agg(m.metric) AS names, array_agg(concat_ws('_', m.measure, m.certification)) AS measures
+    SELECT f.family, CASE WHEN f.family IN ('pushed', 'view', 'people', 'pipeline') THEN 'point' ELSE m.window_kind END AS window_kind, m.credit_type, m.relation, m.any_day_window, m.any_day_pick, m.certification,
+      array_agg(m.metric) AS names, array_agg(m.measure) AS measures
     FROM prm.metric m
     CROSS JOIN LATERAL (SELECT CASE
       WHEN m.any_day_window IS NOT NULL AND _metric_values.plain IS NOT TRUE THEN 'any_day'
@@ -101,12 +98,15 @@ BEGIN
       WHEN m.measure IN ('logins', 'content_use', 'key_activities', 'active_days') THEN 'usage'
       ELSE m.measure END AS family) f
     WHERE m.program_id = _metric_values.program_id AND (_metric_values.metrics IS NULL OR m.metric = ANY (_metric_values.metrics))
-    GROUP BY 1, 2, 3, 4, 5, 6
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
   LOOP
+    IF the_ids IS NULL AND batch.family <> 'deal' THEN
+      the_ids := ARRAY(SELECT p.partner_id FROM prm.partner p WHERE p.program_id = _metric_values.program_id ORDER BY p.partner_id);
+    END IF;
     the_span := prm._metric_window(_metric_values.program_id, batch.window_kind, _metric_values.moment);
     CASE batch.family
       WHEN 'deal' THEN
-        RETURN QUERY SELECT v.* FROM prm._measure_deals(_metric_values.program_id, the_ids, batch.names, batch.measures, the_span, _metric_values.moment) v;
+        RETURN QUERY SELECT v.* FROM prm._measure_deals(_metric_values.program_id, _metric_values.partner_ids, batch.names, batch.measures, the_span, _metric_values.moment) v;
       WHEN 'credit' THEN
         RETURN QUERY SELECT v.* FROM prm._measure_credits(_metric_values.program_id, the_ids, batch.names, batch.measures, the_span, _metric_values.moment, batch.credit_type) v;
       WHEN 'cycle_days' THEN
@@ -114,7 +114,7 @@ BEGIN
       WHEN 'pipeline' THEN
         RETURN QUERY SELECT v.* FROM prm._measure_pipeline(_metric_values.program_id, the_ids, batch.names, _metric_values.moment) v;
       WHEN 'people' THEN
-        RETURN QUERY SELECT v.* FROM prm._measure_people(_metric_values.program_id, the_ids, batch.names, batch.measures, _metric_values.moment) v;
+        RETURN QUERY SELECT v.* FROM prm._measure_people(_metric_values.program_id, the_ids, batch.names, batch.measures, _metric_values.moment, batch.certification) v;
       WHEN 'lead' THEN
         RETURN QUERY SELECT v.* FROM prm._measure_leads(_metric_values.program_id, the_ids, batch.names, batch.measures, the_span, _metric_values.moment) v;
       WHEN 'registration' THEN

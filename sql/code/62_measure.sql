@@ -41,17 +41,36 @@ CREATE FUNCTION prm._measure_deals(program_id bigint, partner_ids bigint[], name
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
+  the_ids bigint[] := _measure_deals.partner_ids;
   the_won text[] := prm._won_states(_measure_deals.program_id);
   the_currency text := prm._program_currency(_measure_deals.program_id);
   the_after timestamptz := (_measure_deals.span).after;
   the_until timestamptz := (_measure_deals.span).until;
 BEGIN
-  -- Partner by partner from the covering index, be it one or all: grouping the deals, and asking each of them twice whether it is won,
+  IF _measure_deals.partner_ids IS NULL AND NOT _measure_deals.measures && ARRAY['win_rate', 'average_deal'] THEN
+    -- What tiers ask for most, with nothing that they do not: little more than the sum itself.
+    RETURN QUERY
+      SELECT i.partner_id, n.metric, CASE n.measure WHEN 'revenue' THEN coalesce(s.revenue, 0) ELSE coalesce(s.won, 0)::numeric END, _measure_deals.moment
+      FROM prm.partner i
+      LEFT JOIN (
+        SELECT d.partner_id, count(*) AS won, sum(d.amount) FILTER (WHERE d.currency = the_currency) AS revenue
+        FROM prm.deal d
+        WHERE d.program_id = _measure_deals.program_id AND d.closed_at > the_after AND d.closed_at <= the_until
+          AND (d.state = the_won[1] OR d.state = ANY (the_won[2:]))
+        GROUP BY d.partner_id) s ON s.partner_id = i.partner_id
+      CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
+      WHERE i.program_id = _measure_deals.program_id;
+    RETURN;
+  END IF;
+  IF the_ids IS NULL THEN
+    the_ids := ARRAY(SELECT p.partner_id FROM prm.partner p WHERE p.program_id = _measure_deals.program_id ORDER BY p.partner_id);
+  END IF;
+  -- Partner by partner from the covering index, be it one or all of them: grouping the deals, and asking each of them twice whether it is won,
   -- cost as much as reading them.
   IF 'win_rate' = ANY (_measure_deals.measures) THEN
     RETURN QUERY
       SELECT i.partner_id, n.metric, f.value, _measure_deals.moment
-      FROM unnest(_measure_deals.partner_ids) AS i(partner_id)
+      FROM unnest(the_ids) AS i(partner_id)
       CROSS JOIN LATERAL (
         SELECT count(*) AS closed, count(*) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[])) AS won,
           sum(d.amount) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[]) AND d.currency = the_currency) AS revenue,
@@ -66,7 +85,7 @@ BEGIN
   END IF;
   RETURN QUERY
     SELECT i.partner_id, n.metric, f.value, _measure_deals.moment
-    FROM unnest(_measure_deals.partner_ids) AS i(partner_id)
+    FROM unnest(the_ids) AS i(partner_id)
     CROSS JOIN LATERAL (
       SELECT count(*) AS won, sum(d.amount) FILTER (WHERE d.currency = the_currency) AS revenue, avg(d.amount) FILTER (WHERE d.currency = the_currency) AS average
       FROM prm.deal d
@@ -77,7 +96,7 @@ BEGIN
     WHERE f.value IS NOT NULL;
 END
 $prm$;
-COMMENT ON FUNCTION prm._measure_deals(bigint, bigint[], text[], text[], prm.metric_window, timestamptz) IS 'The measures revenue, deals_won, win_rate and average_deal of the partners'' own deals.';
+COMMENT ON FUNCTION prm._measure_deals(bigint, bigint[], text[], text[], prm.metric_window, timestamptz) IS 'The measures revenue, deals_won, win_rate and average_deal of the partners'' own deals; partner_ids NULL: of all partners.';
 
 CREATE FUNCTION prm._measure_credits(program_id bigint, partner_ids bigint[], names text[], measures text[], span prm.metric_window, moment timestamptz, credit_type text) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
@@ -160,12 +179,11 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._measure_pipeline(bigint, bigint[], text[], timestamptz) IS 'The measure open_pipeline: deals that were open at the moment, with the amounts that they have today.';
 
-CREATE FUNCTION prm._measure_people(program_id bigint, partner_ids bigint[], names text[], measures text[], moment timestamptz) RETURNS SETOF prm.metric_row
+CREATE FUNCTION prm._measure_people(program_id bigint, partner_ids bigint[], names text[], measures text[], moment timestamptz, certification text) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_day date := (_measure_people.moment AT TIME ZONE prm._program_time_zone(_measure_people.program_id))::date;
-  the_others text[];
 BEGIN
   -- A look into the index for each person: the planner would hash everybody's certificates for one of them.
   RETURN QUERY
@@ -176,23 +194,17 @@ BEGIN
       FROM prm.partner_user u
       LEFT JOIN LATERAL (
         SELECT true AS is_valid FROM prm.certificate c WHERE c.program_id = _measure_people.program_id AND c.partner_user_id = u.partner_user_id
+          AND (_measure_people.certification IS NULL OR c.certification = _measure_people.certification)
           AND c.issued_on <= the_day AND (c.valid_until IS NULL OR c.valid_until >= the_day) LIMIT 1) v ON true
       WHERE u.program_id = _measure_people.program_id AND u.partner_id = i.partner_id AND u.is_active) s
     CROSS JOIN unnest(_measure_people.names, _measure_people.measures) AS n(metric, measure)
     CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'certified_people' THEN s.certified::numeric WHEN 'active_people' THEN s.people::numeric
       WHEN 'training_coverage' THEN round(s.certified::numeric / nullif(s.people, 0), 6) END AS value) f
     WHERE f.value IS NOT NULL;
-  SELECT array_agg(DISTINCT n) INTO the_others FROM unnest(_measure_people.measures) n WHERE starts_with(n, 'certified_people_');
-  IF the_others IS NOT NULL THEN
-    RETURN QUERY
-      SELECT v.partner_id, n.metric, v.value, _measure_people.moment
-      FROM prm._certification_metrics(_measure_people.program_id, _measure_people.partner_ids, _measure_people.moment, the_others) v
-      JOIN unnest(_measure_people.names, _measure_people.measures) AS n(metric, measure) ON n.measure = v.metric;
-  END IF;
 END
 $prm$;
-COMMENT ON FUNCTION prm._measure_people(bigint, bigint[], text[], text[], timestamptz) IS
-'The measures certified_people (of one certification: certified_people_X), training_coverage and active_people: people who are active today, certificates that were valid on the day of the moment. Without people the coverage is not known.';
+COMMENT ON FUNCTION prm._measure_people(bigint, bigint[], text[], text[], timestamptz, text) IS
+'The measures certified_people, training_coverage and active_people: people who are active today, certificates (of the certification, NULL: any) that were valid on the day of the moment. Without people the coverage is not known.';
 
 CREATE FUNCTION prm._measure_leads(program_id bigint, partner_ids bigint[], names text[], measures text[], span prm.metric_window, moment timestamptz) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$

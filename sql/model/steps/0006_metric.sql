@@ -28,7 +28,7 @@ CREATE TABLE prm.metric (
   CONSTRAINT metric_measure_check CHECK ((measure IS NOT NULL) = (source = 'built_in')),
   CONSTRAINT metric_relation_check CHECK ((relation IS NOT NULL) = (source = 'view')),
   CONSTRAINT metric_credit_check CHECK (credit_type IS NULL OR measure IN ('revenue', 'deals_won')),
-  CONSTRAINT metric_certification_check CHECK (certification IS NULL OR measure = 'certified_people'),
+  CONSTRAINT metric_certification_check CHECK (certification IS NULL OR measure IN ('certified_people', 'training_coverage')),
   CONSTRAINT metric_window_check CHECK (window_kind ~
     '^(point|lifetime|rolling_[1-9][0-9]{0,3}_days?|rolling_[1-9][0-9]{0,2}_(week|month)s?|rolling_[1-9][0-9]?_years?|(month|quarter|half|year)_to_date|last_(month|quarter|half|year))$'),
   -- A metric over days is measured once for each of them: at most a year of them.
