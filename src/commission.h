@@ -69,6 +69,11 @@ extern int prm_exact_bracket(PrmCompiled *compiled, Datum size);
 extern const PrmExactBracket *prm_exact_bracket_at(PrmCompiled *compiled, int number);
 extern Datum prm_exact_rate(PrmCompiled *compiled, int number);
 
+/* commission_parts.c: part, lower, upper, amount, rate, commission. */
+#define PRM_PART_COLUMNS 6
+typedef void (*PrmPartReceiver)(void *receiver, Datum *values, bool *nulls);
+extern void prm_parts_each(PrmCompiled *compiled, Datum amount, Datum attained, PrmPartReceiver receive, void *receiver);
+
 static inline PrmScheduleCache *
 prm_cache(FmgrInfo *flinfo)
 {

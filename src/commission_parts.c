@@ -1,7 +1,7 @@
 /*
  * commission_parts.c: prm.commission_parts(): why a commission is what it is, one row for each part. Amounts
- * sum to the amount and commissions to prm.commission() of the same arguments. Runs on the exact path only:
- * it explains single events.
+ * sum to the amount and commissions to prm.commission() of the same arguments. earning_document.c keeps them
+ * with each ledger row. Runs on the exact path only: what it tells is read, not summed.
  *
  * marginal, interpolated: the way from attained to attained + amount, cut at the bounds, in the order in
  * which it is walked; a return walks down from the top bracket. Below zero the brackets are mirrored, and are
@@ -15,12 +15,11 @@
 
 #include "commission.h"
 
-#define COLUMNS 6
-
 typedef struct Parts
 {
 	PrmCompiled *compiled;
-	ReturnSetInfo *result;
+	PrmPartReceiver receive;
+	void *receiver;
 	int count;
 } Parts;
 
@@ -29,8 +28,8 @@ static void
 put_part(Parts *parts, int bracket, Datum amount, Datum commission)
 {
 	const PrmSchedule *schedule = parts->compiled->schedule;
-	Datum values[COLUMNS];
-	bool nulls[COLUMNS] = {false};
+	Datum values[PRM_PART_COLUMNS];
+	bool nulls[PRM_PART_COLUMNS] = {false};
 
 	values[0] = Int32GetDatum(++parts->count);
 	values[1] = bracket < 0 ? prm_numeric_int(0) : prm_exact_bracket_at(parts->compiled, bracket)->from;
@@ -52,7 +51,7 @@ put_part(Parts *parts, int bracket, Datum amount, Datum commission)
 	else
 		values[4] = prm_numeric_trim(prm_exact_rate(parts->compiled, bracket));
 	values[5] = prm_numeric_trim(commission);
-	tuplestore_putvalues(parts->result->setResult, parts->result->setDesc, values, nulls);
+	parts->receive(parts->receiver, values, nulls);
 }
 
 /* The way between two sizes on one side of zero, up or down; sign is that of the amount. */
@@ -97,22 +96,14 @@ size_of(Datum value)
 	return prm_numeric_sign(value) < 0 ? prm_numeric_negative(value) : value;
 }
 
-PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_commission_parts);
-
-Datum
-prm_commission_parts(PG_FUNCTION_ARGS)
+/* Each part of a commission, in order, to the receiver: the columns of prm.commission_parts(). */
+void
+prm_parts_each(PrmCompiled *compiled, Datum amount, Datum attained, PrmPartReceiver receive, void *receiver)
 {
-	Parts parts = {NULL, (ReturnSetInfo *)fcinfo->resultinfo, 0};
-	Datum amount = NumericGetDatum(PG_GETARG_NUMERIC(1));
-	Datum attained = NumericGetDatum(PG_GETARG_NUMERIC(2));
+	Parts parts = {compiled, receive, receiver, 0};
 	Datum zero = prm_numeric_int(0);
 	Datum total;
 	int amount_sign, before_sign, after_sign, before, after;
-
-	parts.compiled = prm_cache_lookup(prm_cache(fcinfo->flinfo), PG_GETARG_DATUM(0));
-	prm_check_finite(amount, "amount");
-	prm_check_finite(attained, "attained");
-	InitMaterializedSRF(fcinfo, 0);
 
 	total = prm_numeric_plus(attained, amount);
 	amount_sign = prm_numeric_sign(amount);
@@ -152,5 +143,28 @@ prm_commission_parts(PG_FUNCTION_ARGS)
 		put_part(&parts, before, prm_numeric_negative(attained),
 				 prm_numeric_negative(prm_exact_eval(parts.compiled, attained)));
 	}
+}
+
+static void
+put_row(void *receiver, Datum *values, bool *nulls)
+{
+	ReturnSetInfo *result = receiver;
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_commission_parts);
+
+Datum
+prm_commission_parts(PG_FUNCTION_ARGS)
+{
+	Datum amount = NumericGetDatum(PG_GETARG_NUMERIC(1));
+	Datum attained = NumericGetDatum(PG_GETARG_NUMERIC(2));
+	PrmCompiled *compiled = prm_cache_lookup(prm_cache(fcinfo->flinfo), PG_GETARG_DATUM(0));
+
+	prm_check_finite(amount, "amount");
+	prm_check_finite(attained, "attained");
+	InitMaterializedSRF(fcinfo, 0);
+	prm_parts_each(compiled, amount, attained, put_row, fcinfo->resultinfo);
 	return (Datum)0;
 }

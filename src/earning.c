@@ -15,7 +15,7 @@
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
-#define COLUMNS 42
+#define COLUMNS 43
 
 static const char *const outcomes[] = {"won", "unpaid", "lost", "no_match"};
 
@@ -64,6 +64,7 @@ put_outcome(PrmEarningRun *run, ReturnSetInfo *result, PrmOutcome *outcome, int6
 	PrmRule *rule = outcome->rule;
 	PrmPlan *plan = rule != NULL ? rule->plan : candidate != NULL ? candidate->plan : NULL;
 	TimestampTz eligible_at = outcome->eligible_at;
+	Datum document;
 
 	if (eligible_at == 0 && plan != NULL)
 		eligible_at = prm_days_later(run->book, event->occurred_at, plan->hold_days);
@@ -109,6 +110,9 @@ put_outcome(PrmEarningRun *run, ReturnSetInfo *result, PrmOutcome *outcome, int6
 	put(&row, Int32GetDatum(outcome->sequence_no), outcome->sequence_no != 0);
 	put(&row, TimestampTzGetDatum(run->recorded_at), true);
 	put(&row, Int64GetDatum(ordinal), true);
+	/* Only the ledger keeps it. */
+	document = run->mode == PRM_EARNING_ACCRUE && outcome->outcome == PRM_OUTCOME_WON ? prm_outcome_document(outcome) : (Datum) 0;
+	put(&row, document, document != (Datum) 0);
 	Assert(row.column == COLUMNS);
 	tuplestore_putvalues(result->setResult, result->setDesc, row.values, row.nulls);
 }

@@ -339,10 +339,14 @@ typedef struct PrmEarningRun
 /* earning.c */
 extern PrmEarningRun *prm_earning_run(int64 program_id, PrmEarningMode mode, ArrayType *event_ids, ArrayType *plans);
 
+/* earning_document.c */
+extern Datum prm_outcome_document(const PrmOutcome *outcome);
+
 /* earning_rule.c (MATCH) */
 extern PrmRuleBook *prm_rule_book(PrmEarningRun *run); /* pinned until the context of the run goes */
 extern void prm_earning_choose_plans(PrmEarningRun *run, const int64 *plan_ids, int count);
 extern const char *prm_measure_name(PrmMeasure measure);
+extern const char *prm_cap_scope_name(PrmCapScope scope);
 extern const char *prm_override_name(PrmOverrideMode mode); /* NULL at level 0 */
 
 /* earning_fact.c (MATCH) */

@@ -8,7 +8,6 @@
 #include "utils/datetime.h"
 #include "utils/memutils.h"
 
-#include "commission.h"
 #include "period.h"
 
 /* ---- schedules ------------------------------------------------------------------------------------------------------- */
@@ -30,6 +29,12 @@ compiled_schedule(const PrmRule *rule)
 		cache = prm_cache_make(&keeper);
 	}
 	return prm_cache_lookup(cache, rule->schedule);
+}
+
+void
+prm_rule_parts(const PrmRule *rule, Datum amount, Datum attained, PrmPartReceiver receive, void *receiver)
+{
+	prm_parts_each(compiled_schedule(rule), amount, attained, receive, receiver);
 }
 
 Datum

@@ -5,6 +5,7 @@
 #ifndef PRM_EARNING_PAY_H
 #define PRM_EARNING_PAY_H
 
+#include "commission.h"
 #include "decimal.h"
 #include "earning.h"
 
@@ -176,6 +177,7 @@ extern PrmMoney prm_rate_shown(const PrmRate *rate); /* what one unit of the eve
 extern Datum prm_money_round(const PrmRuleBook *book, Datum amount, const char *currency);
 extern Datum prm_money_quotient(Datum amount, Datum divisor);
 extern PrmMoney prm_money(Datum value);
+extern void prm_rule_parts(const PrmRule *rule, Datum amount, Datum attained, PrmPartReceiver receive, void *receiver);
 extern DateADT prm_window_end(const PrmRuleBook *book, PrmWindowKind kind, DateADT day);
 extern DateADT prm_months_later(DateADT day, int months);
 extern const char *prm_window_name(PrmWindowKind kind);

@@ -75,6 +75,12 @@ prm_override_name(PrmOverrideMode mode)
 	return mode == PRM_OVERRIDE_NONE ? NULL : overrides[mode];
 }
 
+const char *
+prm_cap_scope_name(PrmCapScope scope)
+{
+	return scope == PRM_CAP_NONE ? NULL : cap_scopes[scope];
+}
+
 /* The place of a word in its list; the fallback where the column is empty. */
 static int
 word(const char *const *list, const char *text, int fallback)

@@ -4,8 +4,8 @@
  *
  * A first sale never changes once it stands, so it is read without a lock. Where there is none, its place is held by a row that
  * says infinity, inserted and locked in the order of the keys: whoever comes at the same time waits. The place becomes the
- * first sale, or goes again if nothing is sold after all. A pair that was paid before anybody asked has its first sale in the
- * ledger; there can be none where all rules of the component have recurred from the beginning, so nobody looks.
+ * first sale, or goes again if nothing is sold after all. What a component paid before any rule of it recurred was written down
+ * when the first such rule was (prm._note_first_sales()), so the ledger, however long it is, is never searched here.
  *
  * Replays take the first sales that stand, too: a sale that was credited to somebody else since remains the first one, for
  * recalculations as for new sales.
@@ -38,19 +38,6 @@ static const char *const insert_starts_query =
 	" pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) AS k(" START_COLUMNS ", rule_id, lineage_id, event_id)"
 	" ORDER BY " START_COLUMNS " ON CONFLICT (program_id, " START_COLUMNS ") DO NOTHING";
 
-/* The pair's first row of the component, in the order in which rows were stored. */
-static const char *const first_rows_query =
-	"SELECT k.n, i.rule_id, i.lineage_id, i.earned_on, i.earning_event_id FROM " START_ARRAYS
-	" CROSS JOIN LATERAL (SELECT u.n) k CROSS JOIN LATERAL (SELECT l.rule_id, l.lineage_id, l.earned_on, l.earning_event_id"
-	" FROM (SELECT t.earning_event_id, t.occurred_at FROM prm.earning_event t WHERE t.program_id OPERATOR(pg_catalog.=) $1"
-	" AND t.customer_id OPERATOR(pg_catalog.=) u.customer_id OFFSET 0) e"
-	" CROSS JOIN LATERAL (SELECT t.* FROM prm.ledger t WHERE t.program_id OPERATOR(pg_catalog.=) $1"
-	" AND t.earning_event_id OPERATOR(pg_catalog.=) e.earning_event_id OFFSET 0) l"
-	" WHERE l.plan_id OPERATOR(pg_catalog.=) u.plan_id AND l.component OPERATOR(pg_catalog.=) u.component"
-	" AND l.partner_id OPERATOR(pg_catalog.=) u.partner_id AND l.rule_id IS NOT NULL"
-	" AND l.kind OPERATOR(pg_catalog.=) ANY (ARRAY['commission', 'override', 'bonus', 'royalty', 'fee'])"
-	" ORDER BY l.recorded_at, e.occurred_at, e.earning_event_id LIMIT 1) i";
-
 static const char *const store_starts_query =
 	"INSERT INTO prm.recurring_start (program_id, " START_COLUMNS ", rule_id, lineage_id, earning_event_id, started_on, recorded_at)"
 	" SELECT $1, pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6),"
@@ -81,7 +68,7 @@ set_start_key(PrmEarningRun *run, PrmColumns *columns, const PrmStart *start)
 
 /* Takes over the rows that a query found, and returns what is still asked for. */
 static List *
-take_starts(PrmEarningRun *run, List *asked, bool from_ledger)
+take_starts(PrmEarningRun *run, List *asked)
 {
 	List *left = NIL;
 	ListCell *cell;
@@ -101,11 +88,6 @@ take_starts(PrmEarningRun *run, List *asked, bool from_ledger)
 		start->lineage_id = DatumGetInt64(SPI_getbinval(row, form, 3, &isnull));
 		/* The events of a forecast are deals, whose numbers are others. */
 		start->event_id = run->mode == PRM_EARNING_DEAL ? 0 : DatumGetInt64(SPI_getbinval(row, form, 5, &isnull));
-		if (from_ledger && run->mode == PRM_EARNING_ACCRUE)
-		{
-			start->is_new = true;
-			run->state->new_starts = lappend(run->state->new_starts, start);
-		}
 	}
 	foreach (cell, asked)
 	{
@@ -138,43 +120,17 @@ start_columns(PrmEarningRun *run, List *asked, int width)
 	return columns;
 }
 
-/*
- * Whether rows of the component may be older than its first sales: some rule of it does not recur, and may have paid before
- * another did. Rules that paid stay and stay as they are.
- */
-static bool
-may_be_older(PrmEarningRun *run, const PrmStart *start)
-{
-	const char *component = prm_text_of(run->state, start->key.component);
-
-	for (int i = 0; i < run->book->plan_count; i++)
-	{
-		const PrmPlan *plan = &run->book->plans[i];
-
-		if (plan->plan_id != start->key.plan_id)
-			continue;
-		for (int j = 0; j < plan->rule_count; j++)
-			if (plan->rules[j]->recurring_months < 0 && strcmp(plan->rules[j]->component, component) == 0)
-				return true;
-	}
-	return false;
-}
-
 /* The first sales that are asked for, each of them once. */
 void
 prm_starts_load(PrmEarningRun *run, List *asked)
 {
-	static PrmKept read_plan = {"recurring_start"}, lock_plan = {"recurring_start"}, first_plan = {"ledger"}, insert_plan;
-	List *older = NIL;
-	ListCell *cell;
+	static PrmKept read_plan = {"recurring_start"}, lock_plan = {"recurring_start"}, insert_plan;
 
 	if (asked == NIL)
 		return;
 	prm_run_query(run, &read_plan, read_starts_query, start_types, start_columns(run, asked, 4), NULL, SPI_OK_SELECT);
-	asked = take_starts(run, asked, false);
-	if (asked == NIL || run->mode == PRM_EARNING_REPLAY)
-		return;
-	if (run->mode == PRM_EARNING_ACCRUE)
+	asked = take_starts(run, asked);
+	if (asked != NIL && run->mode == PRM_EARNING_ACCRUE)
 	{
 		uint64 found;
 
@@ -188,17 +144,8 @@ prm_starts_load(PrmEarningRun *run, List *asked)
 			if (found < list_length(asked))
 				SPI_freetuptable(SPI_tuptable);
 		} while (found < list_length(asked));
-		asked = take_starts(run, asked, false);
-		if (asked == NIL)
-			return;
+		(void) take_starts(run, asked);
 	}
-	foreach (cell, asked)
-		if (may_be_older(run, lfirst(cell)))
-			older = lappend(older, lfirst(cell));
-	if (older == NIL)
-		return;
-	prm_run_query(run, &first_plan, first_rows_query, start_types, start_columns(run, older, 4), NULL, SPI_OK_SELECT);
-	(void) take_starts(run, older, true);
 }
 
 void

@@ -11,18 +11,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
     CASE
       WHEN c.relkind = 'v' THEN 'SELECT'
       WHEN _access_tables.profile = 'partner' THEN
-        -- Leads, deals and registrations are written column by column: see _apply_access().
-        CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' WHEN 'dispute' THEN 'SELECT, INSERT' WHEN 'payout_request' THEN 'SELECT, INSERT' WHEN 'mdf_request' THEN 'SELECT, INSERT'
-          WHEN 'mdf_claim' THEN 'SELECT, INSERT' ELSE 'SELECT' END
+        -- Leads, deals, registrations, disputes and requests are written column by column: see _apply_access().
+        CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' WHEN 'metric_entry' THEN 'SELECT, INSERT' ELSE 'SELECT' END
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
-        'benefit_grant', 'health_snapshot', 'health_model_version', 'segment_member', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
-        'timer', 'lead_answer_history', 'review_round', 'statement', 'statement_line', 'statement_share', 'ledger_open', 'settlement_calendar', 'payout', 'payout_statement', 'billing_document', 'billing_document_statement', 'document_series') THEN 'SELECT'
-      WHEN c.relname IN ('review_decision', 'ledger_hold', 'dispute', 'payout_request', 'mdf_request', 'mdf_claim', 'survey_response', 'point_entry', 'badge_award', 'usage_event') THEN 'SELECT, INSERT'
+        'benefit_grant', 'health_snapshot', 'metric_standing''health_model_version', 'segment_member', 'certificate_reminder', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
+        'timer', 'lead_answer_history', 'review_round', 'statement', 'statement_line', 'statement_share', 'ledger_open', 'settlement_calendar', 'payout', 'payout_statement', 'billing_document', 'billing_document_statement', 'document_series', 'mdf_entry') THEN 'SELECT'
+      WHEN c.relname IN ('review_decision', 'ledger_hold', 'dispute', 'payout_request', 'mdf_request', 'mdf_claim', 'survey_response', 'point_entry', 'badge_award', 'usage_event', 'certificate_revocation', 'metric_entry') THEN 'SELECT, INSERT'
       WHEN c.relname = 'risk_event' THEN 'SELECT, INSERT, UPDATE'
+      WHEN c.relname = 'tier_approval' THEN 'SELECT, UPDATE'
       WHEN _access_tables.profile = 'admin' THEN 'SELECT, INSERT, UPDATE, DELETE'
       WHEN c.relname IN ('partner', 'partner_user', 'customer', 'product', 'lead', 'deal', 'deal_line', 'deal_partner', 'registration', 'earning_event',
-        'sales_credit', 'subscription', 'metric_value', 'health_choice', 'customer_metric_value', 'certificate', 'enrolment', 'external_id', 'outbox', 'task', 'survey_wave', 'survey_ask', 'mission_run',
-        'mission_progress', 'campaign_member', 'streak', 'usage_drop') THEN 'SELECT, INSERT, UPDATE'
+        'sales_credit', 'subscription', 'metric_value', 'health_choice', 'customer_metric_value', 'certificate', 'track_enrolment', 'course_completion', 'exam_attempt', 'enrolment', 'external_id', 'outbox', 'task', 'survey_wave', 'survey_ask', 'mission_run',
+        'mission_progress', 'campaign_member', 'streak', 'usage_drop', 'tier_plan') THEN 'SELECT, INSERT, UPDATE'
       WHEN c.relname = 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE'
       ELSE 'SELECT'
     END,
@@ -30,10 +30,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
   FROM pg_class c
   WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p', 'v')
     AND (_access_tables.profile <> 'partner' OR c.relname IN ('partner', 'partner_user', 'enrolment', 'tier_history', 'benefit_grant', 'lead', 'deal', 'registration',
-      'earning_event', 'ledger', 'partner_kind', 'ladder', 'tier', 'tier_requirement', 'lead_criterion', 'lead_answer', 'lead_answer_history', 'benefit', 'product', 'v_ledger', 'v_statement_preview', 'v_lead_answer',
+      'earning_event', 'ledger', 'partner_kind', 'ladder', 'tier', 'tier_requirement', 'tier_track', 'tier_approval', 'tier_plan', 'v_tier_plan', 'lead_criterion', 'lead_answer', 'lead_answer_history', 'benefit', 'product', 'v_ledger', 'v_statement_preview', 'v_lead_answer',
       'ledger_hold', '_standing_hold', 'v_entry_hold', 'payee', 'statement', 'statement_line', 'statement_share', 'statement_policy', 'ledger_open', 'dispute', 'payout', 'payout_statement',
-      'payout_request', 'v_statement', 'v_payout', 'v_dispute', 'v_aged_balance', 'billing_document', 'billing_document_statement', 'mdf_request', 'mdf_claim',
-      'task', 'badge', 'badge_award', 'point_rule', 'point_entry', 'mission', 'mission_step', 'mission_run', 'mission_progress', 'streak_rule', 'streak', 'v_points', 'v_mission', 'v_badge'))
+      'payout_request', 'v_statement', 'v_payout', 'v_dispute', 'v_aged_balance', 'billing_document', 'billing_document_statement', 'mdf_fund', 'mdf_entry', 'mdf_request', 'mdf_claim', 'v_mdf_balance',
+      'task', 'badge', 'badge_award', 'point_rule', 'point_entry', 'mission', 'mission_step', 'mission_run', 'mission_progress', 'streak_rule', 'streak', 'v_points', 'v_mission', 'v_badge',
+      'certification', 'certificate', 'certificate_revocation', 'course', 'exam', 'track', 'track_step', 'track_enrolment', 'course_completion', 'exam_attempt',
+      'v_certificate', 'v_certification_coverage', 'v_training', 'metric', 'metric_entry', 'metric_standing'))
   ORDER BY 1
 $prm$;
 COMMENT ON FUNCTION prm._access_tables(text) IS 'What a profile may do with each relation of the model, and whether its rows belong to a partner.';
@@ -43,7 +45,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
   -- Functions of the model that act with the rights of its owner, so that PUBLIC may not call them.
   SELECT p.oid::regprocedure FROM pg_proc p
   WHERE p.pronamespace = 'prm'::regnamespace AND p.prosecdef AND _access_functions.profile IN ('admin', 'manager')
-    AND p.proname IN ('_book_recalculation', '_write_adjustment')
+    AND p.proname IN ('_book_recalculation', '_write_adjustment', '_write_segment_members')
   ORDER BY 1
 $prm$;
 COMMENT ON FUNCTION prm._access_functions(text) IS 'The functions with the owner''s rights that a profile may call.';
@@ -81,12 +83,15 @@ BEGIN
     END IF;
     IF the_apps IS NOT NULL THEN
       EXECUTE format('CREATE POLICY prm_app ON prm.%I TO %s USING (%s)', target.relation, the_apps,
-        CASE WHEN target.partner_column THEN 'partner_id = coalesce(prm.current_partner(), partner_id) OR prm.current_partner() IS NULL'
+        CASE WHEN target.relation = 'mdf_fund' THEN 'coalesce(partner_id, prm.current_partner()) = prm.current_partner() OR prm.current_partner() IS NULL'
+             WHEN target.partner_column THEN 'partner_id = coalesce(prm.current_partner(), partner_id) OR prm.current_partner() IS NULL'
              ELSE 'true' END);
     END IF;
     IF the_partners IS NOT NULL THEN
       EXECUTE format('CREATE POLICY prm_partner ON prm.%I TO %s USING (program_id = prm.current_program() AND %s)', target.relation, the_partners,
-        CASE WHEN target.partner_column THEN 'partner_id = prm.current_partner()' ELSE 'prm.current_partner() IS NOT NULL' END);
+        -- A fund without a partner is for everybody.
+        CASE WHEN target.relation = 'mdf_fund' THEN 'coalesce(partner_id, prm.current_partner()) = prm.current_partner()'
+             WHEN target.partner_column THEN 'partner_id = prm.current_partner()' ELSE 'prm.current_partner() IS NOT NULL' END);
     END IF;
   END LOOP;
   FOR target IN
@@ -101,6 +106,10 @@ BEGIN
         WHERE a.attrelid = ('prm.' || quote_ident(target.relation))::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
           AND a.attname NOT IN ('lead_id', 'deal_id', 'registration_id', 'created_at', 'closed_at', 'protected', 'is_exclusive', 'submitted_at', 'approved_at');
       EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON prm.%2$I TO %3$I', the_columns, target.relation, target.role_name);
+    ELSIF target.profile = 'partner' AND target.relation IN ('dispute', 'payout_request', 'mdf_request', 'mdf_claim') THEN
+      -- What it may say; who and when is filled in, and the key too.
+      EXECUTE format('GRANT INSERT (program_id, partner_id, %s) ON prm.%I TO %I', CASE target.relation WHEN 'dispute' THEN 'entry_id, reason' WHEN 'payout_request' THEN 'currency, reason'
+        WHEN 'mdf_request' THEN 'fund_id, campaign, expense, activity' ELSE 'request_id, amount, evidence' END, target.relation, target.role_name);
     END IF;
   END LOOP;
   FOR target IN

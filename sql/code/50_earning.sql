@@ -7,45 +7,56 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_tem
 $prm$ SELECT ('strict ' || regexp_replace(_condition.condition, '^\s*strict\s+', ''))::jsonpath $prm$;
 COMMENT ON FUNCTION prm._condition(text) IS 'A rule''s condition, made ready: always strict, so that an absent field satisfies nothing.';
 
-CREATE FUNCTION prm._check_condition(condition text) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
+CREATE FUNCTION prm._check_comparison(condition text, parts text[], numeric_names text, numeric_paths text, example text, table_name text, column_name text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_parts constant text[] := ARRAY['event', 'deal', 'customer', 'product', 'partner', 'payee', 'metrics', 'level'];
-  the_source text := regexp_replace(_check_condition.condition, '^\s*strict\s+', '');
+  the_source text := regexp_replace(_check_comparison.condition, '^\s*strict\s+', '');
   the_path text;
   the_bare text;
   the_fault text;
-  the_hint text := 'Write a comparison, such as $.customer.country == "US" && $.event.amount >= 1000.';
+  the_hint text := format('Write a comparison, such as %s.', _check_comparison.example);
 BEGIN
   BEGIN
     the_path := ('lax ' || the_source)::jsonpath::text;
   EXCEPTION WHEN syntax_error OR invalid_regular_expression OR data_exception THEN
-    RAISE EXCEPTION USING ERRCODE = '22P02', MESSAGE = format('the condition "%s" is no jsonpath', _check_condition.condition),
-      DETAIL = format('The reader says: %s.', SQLERRM), HINT = the_hint, SCHEMA = 'prm', TABLE = 'commission_rule', COLUMN = 'condition';
+    RAISE EXCEPTION USING ERRCODE = '22P02', MESSAGE = format('the condition "%s" is no jsonpath', _check_comparison.condition),
+      DETAIL = format('The reader says: %s.', SQLERRM), HINT = the_hint, SCHEMA = 'prm', TABLE = _check_comparison.table_name, COLUMN = _check_comparison.column_name;
   END;
   -- Quoted names and texts are emptied, so that what stands in them is not taken for syntax.
   the_bare := regexp_replace(the_path, '"(\\.|[^"\\])*"', '""', 'g');
-  SELECT m[1] INTO the_fault FROM regexp_matches(the_path, '\$\."((?:\\.|[^"\\])*)"', 'g') AS m WHERE NOT m[1] = ANY (the_parts) LIMIT 1;
+  SELECT m[1] INTO the_fault FROM regexp_matches(the_path, '\$\."((?:\\.|[^"\\])*)"', 'g') AS m WHERE NOT m[1] = ANY (_check_comparison.parts) LIMIT 1;
   IF the_bare ~ '\$""' THEN
     the_fault := 'It uses a variable, and there are none.';
   ELSIF the_fault IS NOT NULL THEN
-    the_fault := format('There is no part "%s"; the parts are %s.', the_fault, array_to_string(the_parts, ', '));
+    the_fault := format('There is no part "%s"; the parts are %s.', the_fault, array_to_string(_check_comparison.parts, ', '));
   ELSIF the_bare ~ '\.(datetime|date|time|time_tz|timestamp|timestamp_tz)\(' THEN
     the_fault := 'Dates made inside a condition would depend on the reader''s time zone.';
-    the_hint := 'Compare the text: $.event.occurred_on >= "2026-01-31".';
+    the_hint := format('Compare the text: $.%s >= "2026-01-31".', CASE WHEN 'event' = ANY (_check_comparison.parts) THEN 'event.occurred_on' ELSE 'partner.joined_on' END);
   ELSIF the_path ~ '(<|>|<=|>=) "[-+]?[0-9]+(\.[0-9]+)?"' OR the_path ~ '"[-+]?[0-9]+(\.[0-9]+)?" (<|>|<=|>=) '
-     OR the_path ~ '"(amount|commissionable_amount|list_amount|cost|quantity|list_price)" (<|>|<=|>=|==|!=|<>) "'
-     OR the_path ~ '\$\."(level|metrics"\."([^"\\]|\\.)*)" (<|>|<=|>=|==|!=|<>) "' THEN
+     OR the_path ~ ('"(' || _check_comparison.numeric_names || ')" (<|>|<=|>=|==|!=|<>) "')
+     OR the_path ~ ('\$\."(' || _check_comparison.numeric_paths || ')" (<|>|<=|>=|==|!=|<>) "') THEN
     the_fault := 'It compares a number with quoted text, which is never true.';
-    the_hint := 'Write the number without quotes: $.event.amount > 100.';
+    the_hint := format('Write the number without quotes: $.%s > 100.', CASE WHEN 'event' = ANY (_check_comparison.parts) THEN 'event.amount' ELSE 'metrics.revenue_12m' END);
   ELSIF coalesce(jsonb_typeof(jsonb_path_query_first('{}', the_path::jsonpath, '{}', true)), '') NOT IN ('boolean', 'null') THEN
     the_fault := 'It yields a value, not true or false.';
   ELSE
     RETURN true;
   END IF;
-  RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the condition "%s" can never be decided', _check_condition.condition),
-    DETAIL = the_fault, HINT = the_hint, SCHEMA = 'prm', TABLE = 'commission_rule', COLUMN = 'condition';
+  RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the condition "%s" can never be decided', _check_comparison.condition),
+    DETAIL = the_fault, HINT = the_hint, SCHEMA = 'prm', TABLE = _check_comparison.table_name, COLUMN = _check_comparison.column_name;
+END
+$prm$;
+COMMENT ON FUNCTION prm._check_comparison(text, text[], text, text, text, text, text) IS
+'For checks: true for a jsonpath comparison over a document of these parts; numeric_names and numeric_paths are regular expressions of what is a number. Errors: 22P02 no jsonpath; 22023 unknown part, variable, date conversion, number against quoted text, no comparison.';
+
+CREATE FUNCTION prm._check_condition(condition text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
+#variable_conflict use_column
+BEGIN
+  RETURN prm._check_comparison(_check_condition.condition, ARRAY['event', 'deal', 'customer', 'product', 'partner', 'payee', 'metrics', 'level'],
+    'amount|commissionable_amount|list_amount|cost|quantity|list_price', 'level|metrics"\."([^"\\]|\\.)*', '$.customer.country == "US" && $.event.amount >= 1000',
+    'commission_rule', 'condition');
 END
 $prm$;
 COMMENT ON FUNCTION prm._check_condition(text) IS
@@ -93,7 +104,8 @@ CREATE TYPE prm.earning_outcome AS (
   cause_entry_id bigint,
   sequence_no integer,
   recorded_at timestamptz,
-  ordinal bigint);
+  ordinal bigint,
+  explain jsonb);
 COMMENT ON TYPE prm.earning_outcome IS 'What one rule does with one credit of one event at one level. C, see src/earning.c.';
 COMMENT ON COLUMN prm.earning_outcome.earning_event_id IS 'The earning event; in mode deal the deal.';
 COMMENT ON COLUMN prm.earning_outcome.credit_type IS 'The type of the credit: sourced, influenced ...';
@@ -137,6 +149,7 @@ COMMENT ON COLUMN prm.earning_outcome.cause_entry_id IS 'The ledger row that thi
 COMMENT ON COLUMN prm.earning_outcome.sequence_no IS 'Which row of the same event, credit, partner, lineage, level and kind it is, from 1.';
 COMMENT ON COLUMN prm.earning_outcome.recorded_at IS 'When it was computed, after all locks; one moment for all rows of a call.';
 COMMENT ON COLUMN prm.earning_outcome.ordinal IS 'Order of processing, from 1.';
+COMMENT ON COLUMN prm.earning_outcome.explain IS 'What the ledger row keeps as its explanation, in mode accrue for rows that won; NULL for reversals.';
 
 CREATE FUNCTION prm._earning_outcome(program_id bigint, earning_event_ids bigint[], mode text, plan_ids bigint[] DEFAULT NULL) RETURNS SETOF prm.earning_outcome
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'prm_earning_outcome';

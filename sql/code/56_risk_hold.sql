@@ -49,6 +49,8 @@ DECLARE
   the_causes bigint[];
   the_moment timestamptz;
 BEGIN
+  -- No close meanwhile: what stands on a statement is not canceled.
+  PERFORM prm._lock_calendar(_cancel_unsettled.program_id, false);
   -- What is being earned by these partners holds their rows by foreign keys: wait for it, then look.
   PERFORM p.partner_id FROM prm.partner p
     WHERE p.program_id = _cancel_unsettled.program_id AND p.partner_id = ANY (_cancel_unsettled.partner_ids) ORDER BY p.partner_id FOR UPDATE;

@@ -64,9 +64,9 @@ BEGIN
   RETURN QUERY
   WITH open AS MATERIALIZED (
     SELECT s.payee_id, s.partner_id, coalesce(s.legal_entity, '') AS legal_entity, s.currency, s.statement_id, s.total, s.state, s.period_end, s.is_forced, s.closed_at,
-      s.state IN ('approved', 'invoiced') AS is_ready
+      s.state IN ('approved', 'invoiced') AS is_ready, s.pay_currency, s.pay_total
     FROM prm.statement s
-    WHERE s.program_id = the_program AND s.state <> 'paid'
+    WHERE s.program_id = the_program AND s.state NOT IN ('paid', 'carried', 'cancelled')
       AND (the_payee IS NULL OR s.payee_id = the_payee) AND (the_currency IS NULL OR s.currency = the_currency)
       AND (_create_payouts.options -> 'legal_entity' IS NULL OR s.legal_entity = _create_payouts.options ->> 'legal_entity')
       AND NOT EXISTS (SELECT 1 FROM prm.payout_statement c WHERE c.program_id = the_program AND c.statement_id = s.statement_id AND c.released_at IS NULL)
@@ -85,6 +85,10 @@ BEGIN
       -- A debt counts as soon as it stands on a statement, unless that is disputed; a claim when it is approved and its days are over.
       coalesce(sum(o.total) FILTER (WHERE o.is_ready AND o.total >= 0 AND (o.period_end + t.payment_days < the_today OR o.is_forced OR the_forced)), 0) AS claim,
       coalesce(sum(o.total) FILTER (WHERE o.total < 0 AND o.state <> 'disputed'), 0) AS debt,
+      -- What statements were converted to, where that is what is paid; the rest is converted now.
+      coalesce(sum(o.pay_total) FILTER (WHERE o.pay_currency = t.pay_currency AND o.is_ready AND (o.period_end + t.payment_days < the_today OR o.is_forced OR the_forced)), 0) AS converted,
+      coalesce(sum(o.total) FILTER (WHERE o.pay_currency IS DISTINCT FROM t.pay_currency AND o.is_ready AND o.total >= 0
+        AND (o.period_end + t.payment_days < the_today OR o.is_forced OR the_forced)), 0) AS unconverted,
       count(*) FILTER (WHERE o.is_ready AND o.total >= 0 AND NOT (o.period_end + t.payment_days < the_today OR o.is_forced OR the_forced)) AS waiting,
       count(*) FILTER (WHERE o.state IN ('settled', 'disputed') AND o.total >= 0) AS unapproved,
       bool_or(o.is_forced) AS has_forced, min(o.period_end + t.payment_days + 1) FILTER (WHERE o.is_ready AND o.total >= 0) AS first_due
@@ -96,18 +100,24 @@ BEGIN
       CASE WHEN a.claim = 0 AND a.debt = 0 AND a.waiting = 0 AND a.unapproved > 0 THEN 'not_approved'
            WHEN a.claim = 0 AND a.waiting > 0 THEN 'not_due'
            WHEN a.claim = 0 AND a.debt < 0 THEN 'owes'
-           WHEN t.debt_policy = 'block' AND a.debt < 0 THEN 'blocked'
+           WHEN t.debt_policy = 'block' AND a.debt + v.received < 0 THEN 'blocked'
            WHEN a.claim + a.debt < 0 THEN 'owes'
            WHEN t.payout_mode = 'on_request' AND NOT (r.is_requested OR the_forced OR a.has_forced) THEN 'on_request'
            WHEN a.claim + a.debt > 0 AND a.claim + a.debt < t.min_payout AND NOT (the_forced OR a.has_forced OR r.is_forced) THEN 'below_minimum'
-           WHEN t.pay_currency <> a.currency AND x.rate IS NULL THEN 'no_rate'
+           WHEN t.pay_currency <> a.currency AND a.unconverted <> 0 AND x.rate IS NULL THEN 'no_rate'
            WHEN a.claim + a.debt = 0 THEN 'offset' ELSE 'paid_out' END AS outcome
     FROM account a
     JOIN prm.payee y ON y.program_id = the_program AND y.payee_id = a.payee_id
     JOIN term t ON t.payee_id = a.payee_id AND t.currency = a.currency
     JOIN request r ON r.payee_id = a.payee_id AND r.currency = a.currency
     LEFT JOIN prm.payout_fee_rule f ON f.program_id = the_program AND f.currency = a.currency
-    CROSS JOIN LATERAL (SELECT CASE WHEN t.pay_currency <> a.currency THEN prm._exchange_rate(the_program, a.currency, t.pay_currency, the_today) END AS rate) x
+    CROSS JOIN LATERAL (SELECT CASE WHEN t.pay_currency <> a.currency AND a.unconverted <> 0 THEN prm._exchange_rate(the_program, a.currency, t.pay_currency, the_today) END AS rate) x
+    -- A block is lifted by money that came in.
+    CROSS JOIN LATERAL (SELECT CASE WHEN t.debt_policy = 'block' AND a.debt < 0 THEN (
+      SELECT coalesce(sum(l.amount), 0) FROM open o
+      JOIN prm.statement_line l ON l.program_id = the_program AND l.statement_id = o.statement_id
+      JOIN prm.ledger e ON e.program_id = the_program AND e.entry_id = l.entry_id AND e.kind = 'payout' AND e.component = 'received'
+      WHERE o.payee_id = a.payee_id AND o.legal_entity = a.legal_entity AND o.currency = a.currency AND o.is_ready AND o.total >= 0) END AS received) v
   ), priced AS MATERIALIZED (
     -- The free amount of fees is used up in the order of the payees.
     SELECT j.*, j.claim + j.debt AS amount,
@@ -122,7 +132,10 @@ BEGIN
         exchange_rate, is_forced, method, due_on, created_at)
       SELECT the_program, (SELECT coalesce(max(b.batch_id), 0) + 1 FROM prm.payout b WHERE b.program_id = the_program), c.payee_id, c.partner_id, nullif(c.legal_entity, ''), c.currency, c.amount, c.fee,
         CASE WHEN c.has_fee THEN c.free ELSE 0 END, CASE WHEN c.has_fee THEN c.amount - c.free ELSE 0 END, coalesce(c.borne_by, 'vendor'), n.net, c.pay_currency,
-        CASE WHEN c.rate IS NULL THEN n.net ELSE prm.round_money(n.net * c.rate, c.pay_currency, the_rounding) END, c.rate, c.forced, c.payout_method, the_today, prm.now()
+        -- Debts and fees are taken off at the rate of what is paid.
+        CASE WHEN c.pay_currency = c.currency THEN n.net WHEN n.net = 0 THEN 0
+          ELSE prm.round_money((c.converted + c.unconverted * coalesce(c.rate, 0)) * CASE WHEN n.net = c.claim THEN 1 ELSE n.net / c.claim END, c.pay_currency, the_rounding) END,
+        CASE WHEN c.converted = 0 AND c.amount <> 0 THEN c.rate END, c.forced, c.payout_method, the_today, prm.now()
       FROM costed c CROSS JOIN LATERAL (SELECT c.amount - CASE c.borne_by WHEN 'payee' THEN c.fee ELSE 0 END AS net) n
       ORDER BY c.currency, c.payee_id, c.legal_entity
       RETURNING payout_id, payee_id, coalesce(legal_entity, '') AS legal_entity, currency, amount, fee, net, pay_currency, pay_amount
@@ -179,6 +192,11 @@ DECLARE
 BEGIN
   PERFORM prm._check_settler();
   PERFORM prm._check_options(create_payouts.options, ARRAY['payee_id', 'currency', 'legal_entity', 'forced'], 'create_payouts');
+  IF create_payouts.options -> 'forced' NOT IN ('true', 'false', 'null') THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'option forced is neither true nor false',
+      DETAIL = format('It was given as %s.', create_payouts.options -> 'forced'), HINT = 'SELECT * FROM prm.create_payouts(options => ''{"forced": true}'').';
+  END IF;
+  PERFORM prm._payee_option(the_program, create_payouts.options), prm._company_option(the_program, create_payouts.options), prm.minor_units(create_payouts.options ->> 'currency');
   IF NOT create_payouts.dry_run THEN
     RETURN QUERY SELECT * FROM prm._create_payouts(the_program, create_payouts.options);
     RETURN;
@@ -195,7 +213,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.create_payouts(boolean, jsonb, bigint) IS
-'Makes a payout for each payee, currency and paying company with statements that are approved and due, less what it owes, and claims them in the same statement of SQL: two calls never pay twice. Returns a row with the reason also where nothing is paid. options: payee_id, currency, legal_entity, forced (no minimum, no waiting). Statements that cancel out are done with at once. Errors: 22023 unknown option, 42501 not the owner.';
+'Makes a payout for each payee, currency and paying company with statements that are approved and due, less what it owes, and claims them in the same statement of SQL: two calls never pay twice. Returns a row with the reason also where nothing is paid. options: payee_id, currency, legal_entity, forced (no minimum, no waiting). Statements that cancel out are done with at once. Errors: 22023 a bad option, 42704 no such payee or company, 42501 not the owner.';
 
 CREATE FUNCTION prm.settle_payout(payout_id bigint, outcome text, reference text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -204,6 +222,7 @@ DECLARE
   the_program bigint := prm._check_program(settle_payout.program_id);
   payout prm.payout;
   the_other bigint;
+  fault record;
 BEGIN
   PERFORM prm._check_settler();
   SELECT p.* INTO payout FROM prm.payout p WHERE p.program_id = the_program AND p.payout_id = settle_payout.payout_id FOR UPDATE;
@@ -212,7 +231,7 @@ BEGIN
       DETAIL = format('It was looked for in programme %s.', the_program), HINT = 'SELECT * FROM prm.v_payout lists them.';
   END IF;
   IF settle_payout.outcome IS NULL OR settle_payout.outcome NOT IN ('paid', 'failed', 'reissued') THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('a payout cannot be settled as "%s"', settle_payout.outcome),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('a payout cannot be settled as %s', coalesce('"' || settle_payout.outcome || '"', 'NULL')),
       DETAIL = 'The outcomes are paid, failed and reissued.', HINT = format('SELECT prm.settle_payout(%s, ''paid'', ''bank reference'').', payout.payout_id);
   END IF;
   IF settle_payout.outcome = 'paid' AND payout.state <> 'pending' OR settle_payout.outcome = 'failed' AND payout.state = 'failed'
@@ -254,9 +273,22 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('payout %s cannot be reissued', payout.payout_id),
           DETAIL = format('Payout %s pays its statements by now.', the_other), HINT = format('Settle payout %s.', the_other), SCHEMA = 'prm', TABLE = 'payout';
       END IF;
+      SELECT c.statement_id, s.state INTO fault FROM prm.payout_statement c
+        JOIN prm.statement s ON s.program_id = c.program_id AND s.statement_id = c.statement_id
+        WHERE c.program_id = the_program AND c.payout_id = payout.payout_id AND s.state NOT IN ('approved', 'invoiced') ORDER BY c.statement_id LIMIT 1;
+      IF fault.statement_id IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('payout %s cannot be reissued', payout.payout_id),
+          DETAIL = format('Its statement %s is %s by now.', fault.statement_id, fault.state),
+          HINT = CASE WHEN fault.state IN ('settled', 'disputed') THEN 'Have the statement approved first.' ELSE 'SELECT * FROM prm.create_payouts() pays what is open now.' END,
+          SCHEMA = 'prm', TABLE = 'payout';
+      END IF;
       UPDATE prm.payout_statement c SET released_at = NULL WHERE c.program_id = the_program AND c.payout_id = payout.payout_id;
-      UPDATE prm.payout_fee_rule f SET waiver_used = least(f.waiver, f.waiver_used + payout.fee_free)
-        WHERE f.program_id = the_program AND f.currency = payout.currency AND payout.fee_free > 0;
+      -- What was never sent had been given back; what came back had been used, and stays so.
+      IF 'pending' = (SELECT h.from_state FROM prm.state_history h WHERE h.program_id = the_program AND h.machine = 'payout' AND h.subject_id = payout.payout_id
+          AND h.to_state = 'failed' ORDER BY h.history_id DESC LIMIT 1) THEN
+        UPDATE prm.payout_fee_rule f SET waiver_used = least(f.waiver, f.waiver_used + payout.fee_free)
+          WHERE f.program_id = the_program AND f.currency = payout.currency AND payout.fee_free > 0;
+      END IF;
     END IF;
     UPDATE prm.payout p SET state = 'pending', settled_at = NULL, reference = settle_payout.reference, attempts = p.attempts + 1
       WHERE p.program_id = the_program AND p.payout_id = payout.payout_id;
@@ -265,7 +297,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.settle_payout(bigint, text, text, bigint) IS
-'Says what became of a payout. paid: its statements are paid and the ledger has what each partner got. failed: it lets go of its statements, so another payout may take them; after paid, the ledger entries are taken back. reissued: it is sent again under a new reference. Errors: 42704 no such payout, 22023 outcome, 55000 not in this state or its statements are claimed by another, 42501 not the owner.';
+'Says what became of a payout. paid: its statements are paid and the ledger has what each partner got. failed: it lets go of its statements, so another payout may take them; after paid, the ledger entries are taken back. reissued: it is sent again under a new reference. Errors: 42704 no such payout, 22023 outcome, 55000 not in this state, its statements are claimed by another or no longer approved, 42501 not the owner.';
 
 CREATE FUNCTION prm.request_payout(partner_id bigint DEFAULT NULL, currency text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -276,15 +308,16 @@ DECLARE
 BEGIN
   IF the_partner IS NULL OR the_partner <> coalesce(prm._acting_partner(the_program), the_partner)
      OR NOT EXISTS (SELECT 1 FROM prm.partner p WHERE p.program_id = the_program AND p.partner_id = the_partner) THEN
-    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no partner %s', coalesce(the_partner::text, 'given')),
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = CASE WHEN the_partner IS NULL THEN 'no partner is given' ELSE format('there is no partner %s', the_partner) END,
       DETAIL = 'A payout is requested for a partner.', HINT = 'SELECT prm.request_payout(partner_id); partners may leave it out.';
   END IF;
+  PERFORM prm.minor_units(request_payout.currency);
   INSERT INTO prm.payout_request (program_id, partner_id, currency) VALUES (the_program, the_partner, request_payout.currency);
   RETURN the_partner;
 END
 $prm$;
 COMMENT ON FUNCTION prm.request_payout(bigint, text, bigint) IS
-'A partner asks to be paid: where its profile says on_request, the next create_payouts() pays what is approved and reaches the minimum. Returns the partner. Error 42704 no such partner.';
+'A partner asks to be paid: where its profile says on_request, the next create_payouts() pays what is approved and reaches the minimum. Returns the partner. Errors: 42704 no such partner, 22023 no currency.';
 
 CREATE FUNCTION prm.force_payout(partner_id bigint, reason text, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.payout_row
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -305,7 +338,10 @@ BEGIN
   END IF;
   PERFORM prm._make_payees(the_program);
   INSERT INTO prm.payout_request (program_id, partner_id, is_forced, reason) VALUES (the_program, force_payout.partner_id, true, force_payout.reason);
-  SELECT array_agg(p.payee_id ORDER BY p.payee_id) INTO the_payees FROM prm.payee p WHERE p.program_id = the_program AND p.partner_id = force_payout.partner_id;
+  -- Its own payees, and whoever is paid in its place.
+  SELECT array_agg(p.payee_id ORDER BY p.payee_id) INTO the_payees FROM prm.payee p
+    WHERE p.program_id = the_program AND (p.partner_id = force_payout.partner_id OR p.payee_id IN (SELECT d.payee_id FROM prm.partner_payee d
+      WHERE d.program_id = the_program AND d.partner_id = force_payout.partner_id AND d.valid @> (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date));
   FOREACH the_payee IN ARRAY coalesce(the_payees, '{}')
   LOOP
     PERFORM c.statement_id FROM prm._close(the_program, (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date, the_payee, 'forced') c;
@@ -315,32 +351,41 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.force_payout(bigint, text, bigint) IS
-'Pays all that is due to a partner today, out of turn and whatever the amount, as when it leaves: closes its running period, approves its statements and makes the payouts. What is pending or held stays open. Returns the payouts. Errors: 22023 no reason, 42704 no such partner, 42501 not the owner.';
+'Pays all that is due to a partner today, out of turn and whatever the amount, as when it leaves: closes its running period (with the draw of the period), approves its statements and makes the payouts; where another is paid in its place, that one''s. What is pending or held stays open. Returns the payouts. Errors: 22023 no reason, 42704 no such partner, 42501 not the owner.';
 
-CREATE FUNCTION prm.receive_payment(partner_id bigint, amount numeric, currency text, reference text, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
+CREATE FUNCTION prm.receive_payment(partner_id bigint, amount numeric, currency text, reference text, options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(receive_payment.program_id);
   the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date;
   the_entry bigint;
+  the_payee bigint;
+  the_company text;
 BEGIN
   PERFORM prm._check_settler();
-  IF receive_payment.amount IS NULL OR NOT receive_payment.amount > 0 OR receive_payment.amount >= 'Infinity'
+  PERFORM prm._check_options(receive_payment.options, ARRAY['legal_entity', 'payee_id'], 'receive_payment');
+  the_payee := prm._payee_option(the_program, receive_payment.options);
+  the_company := prm._company_option(the_program, receive_payment.options);
+  IF NOT EXISTS (SELECT 1 FROM prm.partner p WHERE p.program_id = the_program AND p.partner_id = receive_payment.partner_id) THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no partner %s', coalesce(receive_payment.partner_id::text, 'NULL')),
+      DETAIL = format('It was looked for in programme %s.', the_program), HINT = 'SELECT partner_id, name FROM prm.partner.';
+  END IF;
+  IF receive_payment.amount IS NULL OR receive_payment.currency IS NULL OR NOT receive_payment.amount > 0 OR receive_payment.amount >= 'Infinity'
      OR receive_payment.amount <> prm.round_money(receive_payment.amount, receive_payment.currency) OR coalesce(btrim(receive_payment.reference), '') = '' THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s %s is no payment', coalesce(receive_payment.amount::text, 'NULL'), receive_payment.currency),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s %s is no payment', coalesce(receive_payment.amount::text, 'NULL'), coalesce(receive_payment.currency, 'NULL')),
       DETAIL = 'A payment is more than zero, in whole minor units of its currency, and has a reference.',
       HINT = 'SELECT prm.receive_payment(1, 250.00, ''USD'', ''bank reference'').';
   END IF;
-  INSERT INTO prm.ledger (program_id, partner_id, kind, component, amount, currency, earned_on, eligible_at, reason, idempotency_key)
-    VALUES (the_program, receive_payment.partner_id, 'payout', 'received', receive_payment.amount, receive_payment.currency, the_today, prm.now(),
+  INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, earned_on, eligible_at, reason, idempotency_key)
+    VALUES (the_program, receive_payment.partner_id, the_payee, the_company, 'payout', 'received', receive_payment.amount, receive_payment.currency, the_today, prm.now(),
       format('received: %s', receive_payment.reference), concat_ws('/', 'received', receive_payment.partner_id, receive_payment.reference))
     RETURNING entry_id INTO the_entry;
   RETURN the_entry;
 END
 $prm$;
-COMMENT ON FUNCTION prm.receive_payment(bigint, numeric, text, text, bigint) IS
-'Money that came in from a partner that owes: an entry that goes on its next statement, which then offsets the debt. Returns the entry. Errors: 22023 amount or reference, 23505 the reference was used before, 23503 no such partner, 42501 not the owner.';
+COMMENT ON FUNCTION prm.receive_payment(bigint, numeric, text, text, jsonb, bigint) IS
+'Money that came in from a partner that owes: an entry that goes on its next statement, which then offsets the debt. options: legal_entity (the company that it came to: debts are owed to one), payee_id (where another is paid in the partner''s place). Returns the entry. Errors: 22023 amount, currency, reference or a bad option, 23505 the reference was used before, 42704 no such partner, payee or company, 42501 not the owner.';
 
 CREATE FUNCTION prm.write_off_debts(program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -362,7 +407,7 @@ BEGIN
     FROM prm.statement s
     CROSS JOIN LATERAL prm._settlement_terms(the_program, ARRAY[s.payee_id], ARRAY[s.currency]) t
     WHERE s.program_id = the_program AND s.state IN ('settled', 'approved', 'invoiced') AND s.total < 0 AND -s.total > s.receivable
-      AND t.debt_policy = 'write_off' AND s.period_end + t.write_off_days < the_today
+      AND t.debt_policy = 'write_off' AND coalesce(s.debt_since, s.period_end) + t.write_off_days < the_today
       AND NOT EXISTS (SELECT 1 FROM prm.payout_statement c WHERE c.program_id = the_program AND c.statement_id = s.statement_id AND c.released_at IS NULL)
     ORDER BY s.statement_id
     ON CONFLICT (program_id, idempotency_key) DO NOTHING;
@@ -400,18 +445,18 @@ BEGIN
     GROUP BY o.currency
     UNION ALL
     -- What is paid is told by the ledger: the statement of whoever is paid for others is not theirs to read.
-    SELECT a.currency, 0, 0, 0, sum(a.amount) + coalesce(-sum(a.amount) FILTER (WHERE s.state <> 'paid' AND a.amount < 0), 0), 0,
-      coalesce(-sum(a.amount) FILTER (WHERE s.state <> 'paid' AND a.amount < 0), 0), 0
+    SELECT a.currency, 0, 0, 0, sum(a.amount) + coalesce(-sum(a.amount) FILTER (WHERE s.state NOT IN ('paid', 'carried', 'cancelled') AND a.amount < 0), 0), 0,
+      coalesce(-sum(a.amount) FILTER (WHERE s.state NOT IN ('paid', 'carried', 'cancelled') AND a.amount < 0), 0), 0
     FROM prm.statement_share a
     LEFT JOIN LATERAL (SELECT i.state FROM prm.statement i WHERE i.program_id = the_program AND i.statement_id = a.statement_id OFFSET 0) s ON true
     WHERE a.program_id = the_program AND a.partner_id = partner_balance.partner_id
     GROUP BY a.currency
     UNION ALL
-    SELECT l.currency, 0, 0, 0, coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout'), 0),
+    SELECT l.currency, 0, 0, 0, coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout' OR l.kind = 'carry' AND l.component = 'closed'), 0),
       -coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout'), 0), 0,
       coalesce(sum(l.amount) FILTER (WHERE l.kind = 'draw' AND l.component = 'recoverable'), 0)
     FROM prm.ledger l
-    WHERE l.program_id = the_program AND l.partner_id = partner_balance.partner_id AND l.kind IN ('draw', 'payout')
+    WHERE l.program_id = the_program AND l.partner_id = partner_balance.partner_id AND l.kind IN ('draw', 'payout', 'carry')
     GROUP BY l.currency
   ) x
   GROUP BY x.currency ORDER BY x.currency;

@@ -21,7 +21,7 @@ DECLARE
 BEGIN
   IF the_statement IS NULL THEN
     SELECT s.statement_id INTO the_statement FROM prm.statement s
-      WHERE s.program_id = the_program AND s.partner_id = the_partner ORDER BY s.period_end DESC, s.statement_id DESC LIMIT 1;
+      WHERE s.program_id = the_program AND s.partner_id = the_partner AND s.state <> 'cancelled' ORDER BY s.period_end DESC, s.statement_id DESC LIMIT 1;
     IF the_statement IS NULL THEN
       RETURN;
     END IF;
@@ -32,7 +32,7 @@ BEGIN
   SELECT coalesce((SELECT p.basis_shown FROM prm.statement_policy p WHERE p.program_id = the_program), true) OR the_partner IS NULL INTO the_basis;
   RETURN QUERY
   SELECT the_statement, row_number() OVER line, l.entry_id, e.earned_on,
-    concat_ws(', ', CASE e.level WHEN 0 THEN e.kind ELSE e.kind || ' level ' || e.level END, e.explain ->> 'rule', e.reason, CASE WHEN l.part > 1 THEN 'part ' || l.part END),
+    concat_ws(', ', CASE e.level WHEN 0 THEN e.kind ELSE e.kind || ' level ' || e.level END, e.explain ->> 'rule', e.reason, CASE WHEN l.amount NOT IN (e.amount, -e.amount) THEN 'part ' || l.part END),
     prm._statement_customer(the_program, l.entry_id), CASE WHEN the_basis THEN (e.explain ->> 'basis_amount')::numeric END, CASE WHEN the_basis THEN e.explain ->> 'schedule' END,
     l.amount, s.currency, sum(l.amount) OVER line, l.part, e.kind, d.name, v.document_ref, e.partner_id, s.state, s.period, s.total
   FROM prm.statement s
@@ -68,7 +68,7 @@ BEGIN
   SELECT date_trunc('month', l.earned_on::timestamp)::date, l.currency, l.kind, count(*), sum(l.amount), sum(l.amount - coalesce(o.amount, 0)), coalesce(sum(o.amount), 0)
   FROM prm.ledger l
   LEFT JOIN prm.ledger_open o ON o.program_id = the_program AND o.partner_id = the_partner AND o.entry_id = l.entry_id
-  WHERE l.program_id = the_program AND l.partner_id = the_partner AND l.kind NOT IN ('payout', 'payout_fee')
+  WHERE l.program_id = the_program AND l.partner_id = the_partner AND l.kind NOT IN ('payout', 'payout_fee', 'carry')
     AND l.earned_on >= coalesce(my_earnings.date_from, date_trunc('month', the_to::timestamp)::date - 365) AND l.earned_on <= the_to
   GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 END
@@ -78,7 +78,7 @@ COMMENT ON FUNCTION prm.my_earnings(date, date, bigint) IS
 
 CREATE TYPE prm.ledger_known AS (entry_id bigint, partner_id bigint, kind text, component text, amount numeric, currency text, earned_on date, eligible_at timestamptz, status text,
   statement_id bigint, settled numeric, recorded_at timestamptz);
-COMMENT ON TYPE prm.ledger_known IS 'A ledger entry as it was known at a moment: pending, eligible, held, partly_settled, on_statement or paid.';
+COMMENT ON TYPE prm.ledger_known IS 'A ledger entry as it was known at a moment: pending, eligible, held, partly_settled, on_statement, paid, or carried (what closed a debt).';
 
 CREATE FUNCTION prm.ledger_as_of(known_at timestamptz, partner_id bigint DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.ledger_known
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -93,6 +93,7 @@ BEGIN
   RETURN QUERY
   SELECT l.entry_id, l.partner_id, l.kind, l.component, l.amount, l.currency, l.earned_on, l.eligible_at,
     CASE WHEN l.kind IN ('payout', 'payout_fee') AND s.statement_id IS NULL AND l.component <> 'received' THEN 'paid'
+         WHEN l.kind = 'carry' AND l.component = 'closed' THEN 'carried'
          WHEN s.settled = l.amount THEN CASE WHEN s.is_paid THEN 'paid' ELSE 'on_statement' END
          WHEN s.settled IS NOT NULL THEN 'partly_settled'
          WHEN h.held THEN 'held' WHEN l.eligible_at > ledger_as_of.known_at THEN 'pending' ELSE 'eligible' END,
@@ -105,7 +106,8 @@ BEGIN
     LEFT JOIN LATERAL (SELECT k.to_state FROM prm.state_history k
       WHERE k.program_id = the_program AND k.machine = 'statement' AND k.subject_id = i.statement_id AND k.recorded_at <= ledger_as_of.known_at
       ORDER BY k.history_id DESC LIMIT 1) y ON true
-    WHERE i.program_id = the_program AND i.entry_id = l.entry_id HAVING count(*) > 0) s ON true
+    -- A cancelled statement and the one that cancels it are none.
+    WHERE i.program_id = the_program AND i.entry_id = l.entry_id AND y.to_state IS DISTINCT FROM 'cancelled' HAVING count(*) > 0) s ON true
   CROSS JOIN LATERAL (SELECT EXISTS (
     SELECT 1 FROM prm.ledger_hold p
     WHERE p.program_id = the_program AND p.partner_id = l.partner_id AND p.action = 'place' AND p.recorded_at <= ledger_as_of.known_at
@@ -142,6 +144,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
     SELECT u.entry_id, sum(u.ledger) AS ledger, sum(u.settled) AS settled, sum(u.opened) AS opened FROM (
       SELECT l.entry_id, l.amount AS ledger, NULL::numeric AS settled, NULL::numeric AS opened FROM prm.ledger l
       WHERE l.program_id = _audit_settlement.program_id AND (l.kind NOT IN ('payout', 'payout_fee') OR l.component = 'received')
+        AND NOT (l.kind = 'carry' AND l.component = 'closed')
       UNION ALL SELECT i.entry_id, NULL, i.amount, NULL FROM prm.statement_line i WHERE i.program_id = _audit_settlement.program_id
       UNION ALL SELECT o.entry_id, NULL, NULL, o.amount FROM prm.ledger_open o WHERE o.program_id = _audit_settlement.program_id
     ) u GROUP BY u.entry_id
@@ -152,6 +155,28 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   JOIN prm.statement s ON s.program_id = i.program_id AND s.statement_id = i.statement_id
   JOIN prm.ledger l ON l.program_id = i.program_id AND l.entry_id = i.entry_id
   WHERE i.program_id = _audit_settlement.program_id AND (l.currency <> s.currency OR l.legal_entity IS DISTINCT FROM s.legal_entity OR l.payee_id <> s.payee_id)
+  UNION ALL
+  -- What was carried is closed and opened by the same amount, of each partner; what was not has no such entries.
+  SELECT 'carry', NULL, format('statement %s is %s, of %s, and its carry entries close %s and open %s', x.statement_id, coalesce(s.state, 'missing'), s.total, coalesce(x.closed, 0), coalesce(x.opened, 0))
+  FROM (
+    SELECT k.statement_id, k.partner_id, sum(k.share) AS share, sum(k.closed) AS closed, sum(k.opened) AS opened FROM (
+      SELECT h.statement_id, h.partner_id, h.amount AS share, NULL::numeric AS closed, NULL::numeric AS opened FROM prm.statement_share h
+      JOIN prm.statement i ON i.program_id = h.program_id AND i.statement_id = h.statement_id WHERE h.program_id = _audit_settlement.program_id AND i.state = 'carried'
+      UNION ALL
+      SELECT (l.explain ->> 'statement')::bigint, l.partner_id, NULL, CASE WHEN l.component = 'closed' THEN l.amount END, CASE WHEN l.component <> 'closed' THEN l.amount END
+      FROM prm.ledger l WHERE l.program_id = _audit_settlement.program_id AND l.kind = 'carry') k
+    GROUP BY k.statement_id, k.partner_id) x
+  LEFT JOIN prm.statement s ON s.program_id = _audit_settlement.program_id AND s.statement_id = x.statement_id
+  WHERE s.state IS DISTINCT FROM 'carried' OR coalesce(x.share, 0) <> -coalesce(x.closed, 0) OR coalesce(x.share, 0) <> coalesce(x.opened, 0)
+  UNION ALL
+  SELECT 'cancelled', NULL, format('statement %s is %s, of %s, and statement %s takes %s of it back', s.statement_id, s.state, s.total, coalesce(c.statement_id::text, '(none)'), coalesce(-c.total, 0))
+  FROM prm.statement s LEFT JOIN prm.statement c ON c.program_id = s.program_id AND c.cancels_id = s.statement_id
+  WHERE s.program_id = _audit_settlement.program_id AND s.cancels_id IS NULL
+    AND CASE s.state WHEN 'cancelled' THEN c.total IS DISTINCT FROM -s.total OR c.state IS DISTINCT FROM 'cancelled' ELSE c.statement_id IS NOT NULL END
+  UNION ALL
+  SELECT 'statement_rate', NULL, format('statement %s of %s %s at %s is not %s %s', s.statement_id, s.total, s.currency, s.exchange_rate, s.pay_total, s.pay_currency)
+  FROM prm.statement s JOIN prm.program p ON p.program_id = s.program_id
+  WHERE s.program_id = _audit_settlement.program_id AND s.pay_currency IS NOT NULL AND s.pay_total <> prm.round_money(s.total * s.exchange_rate, s.pay_currency, p.rounding)
   UNION ALL
   SELECT 'payout_sum', NULL, format('payout %s is of %s, its statements come to %s', p.payout_id, p.amount, coalesce(c.amount, 0))
   FROM prm.payout p
@@ -176,4 +201,4 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
   ORDER BY 1, 2, 3
 $prm$;
 COMMENT ON FUNCTION prm._audit_settlement(bigint) IS
-'What audit_ledger() asks of settlement: statements and shares sum, every entry is settled once or open, one currency and company each, payouts sum, claim once, and are in the ledger. Empty = sound.';
+'What audit_ledger() asks of settlement: statements and shares sum, every entry is settled once or open, one currency and company each, debts are carried and statements cancelled by what they are, conversions follow their rate, payouts sum, claim once, and are in the ledger. Empty = sound.';

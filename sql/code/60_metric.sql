@@ -7,6 +7,9 @@ COMMENT ON TYPE prm.metric_row IS 'A value of a metric for a partner, and when i
 CREATE TYPE prm.partner_metric_row AS (metric text, value numeric, observed_at timestamptz);
 COMMENT ON TYPE prm.partner_metric_row IS 'A row of partner_metrics(): metric, its value, and when it was observed (built-in ones: now).';
 
+CREATE TYPE prm.metric_window AS (after timestamptz, until timestamptz);
+COMMENT ON TYPE prm.metric_window IS 'A window of a metric: what happened after the first moment and until the second, inclusive.';
+
 CREATE FUNCTION prm._won_states(program_id bigint) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $prm$
 #variable_conflict use_column
@@ -32,119 +35,128 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._year_before(bigint, timestamptz) IS 'The same wall-clock moment a calendar year earlier, in the programme''s time zone: where a rolling window of 12 months begins (it does not belong to the window).';
 
-CREATE FUNCTION prm._metric_values(program_id bigint, partner_ids bigint[], moment timestamptz, metrics text[] DEFAULT NULL) RETURNS SETOF prm.metric_row
-LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto AS $prm$
+CREATE FUNCTION prm._metric_window(program_id bigint, window_kind text, moment timestamptz) RETURNS prm.metric_window
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_zone text;
+  the_local timestamp;
+  the_unit text;
+  the_fiscal integer;
+  the_start date;
+BEGIN
+  IF _metric_window.window_kind IN ('point', 'lifetime') THEN
+    RETURN ROW('-infinity'::timestamptz, _metric_window.moment)::prm.metric_window;
+  END IF;
+  the_zone := prm._program_time_zone(_metric_window.program_id);
+  the_local := _metric_window.moment AT TIME ZONE the_zone;
+  IF _metric_window.window_kind LIKE 'rolling%' THEN
+    RETURN ROW((the_local - replace(substr(_metric_window.window_kind, 9), '_', ' ')::interval) AT TIME ZONE the_zone, _metric_window.moment)::prm.metric_window;
+  END IF;
+  SELECT p.fiscal_year_start INTO the_fiscal FROM prm.program p WHERE p.program_id = _metric_window.program_id;
+  the_unit := regexp_replace(_metric_window.window_kind, '^last_|_to_date$', '');
+  the_start := prm.period_start(the_local::date, the_unit, the_fiscal);
+  -- A microsecond before midnight is the last moment of the day before: calendar windows hold their first midnight.
+  IF _metric_window.window_kind LIKE 'last%' THEN
+    RETURN ROW(((prm.period_start(the_start - 1, the_unit, the_fiscal))::timestamp AT TIME ZONE the_zone) - interval '1 microsecond',
+      (the_start::timestamp AT TIME ZONE the_zone) - interval '1 microsecond')::prm.metric_window;
+  END IF;
+  RETURN ROW((the_start::timestamp AT TIME ZONE the_zone) - interval '1 microsecond', _metric_window.moment)::prm.metric_window;
+END
+$prm$;
+COMMENT ON FUNCTION prm._metric_window(bigint, text, timestamptz) IS
+'The window of a metric at a moment: what happened after the first moment and until the second, inclusive. Calendar windows follow the programme''s fiscal year and time zone.';
+
+CREATE FUNCTION prm._metric_values(program_id bigint, partner_ids bigint[], moment timestamptz, metrics text[] DEFAULT NULL, plain boolean DEFAULT false) RETURNS SETOF prm.metric_row
+LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 DECLARE
   the_ids bigint[] := _metric_values.partner_ids;
-  the_names text[];
-  the_pushed boolean;
-  the_won text[];
-  the_start timestamptz := prm._year_before(_metric_values.program_id, _metric_values.moment);
-  the_currency text := prm._program_currency(_metric_values.program_id);
-  the_today date := (_metric_values.moment AT TIME ZONE prm._program_time_zone(_metric_values.program_id))::date;
+  the_pushed text[];
+  the_span prm.metric_window;
+  batch record;
 BEGIN
-  IF the_ids IS NULL THEN
-    SELECT array_agg(p.partner_id ORDER BY p.partner_id) INTO the_ids FROM prm.partner p WHERE p.program_id = _metric_values.program_id;
-  ELSIF cardinality(the_ids) <= 20 THEN
+  IF cardinality(the_ids) <= 20 THEN
     -- For a few partners one plan is as good as another, and making it would cost more than running it.
     PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
   END IF;
-  SELECT array_agg(m.metric) FILTER (WHERE m.source = 'built_in'), bool_or(m.source = 'pushed') INTO the_names, the_pushed FROM prm.metric m
-    WHERE m.program_id = _metric_values.program_id
-      AND (_metric_values.metrics IS NULL OR m.metric = ANY (_metric_values.metrics));
-  the_won := prm._won_states(_metric_values.program_id);
-
-  IF the_names && ARRAY['revenue_12m', 'deals_won_12m', 'win_rate', 'average_deal'] THEN
-    RETURN QUERY
-      SELECT i.partner_id, f.metric, f.value, _metric_values.moment
-      FROM unnest(the_ids) AS i(partner_id)
-      LEFT JOIN (
-        SELECT d.partner_id, count(*) AS closed,
-          count(*) FILTER (WHERE d.state = ANY (the_won)) AS won,
-          sum(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS revenue,
-          avg(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS average
-        FROM prm.deal d
-        WHERE d.program_id = _metric_values.program_id AND d.partner_id = ANY (the_ids)
-          AND d.closed_at > the_start AND d.closed_at <= _metric_values.moment
-        GROUP BY d.partner_id) s ON s.partner_id = i.partner_id
-      CROSS JOIN LATERAL (VALUES ('revenue_12m', coalesce(s.revenue, 0)), ('deals_won_12m', coalesce(s.won, 0)::numeric),
-        ('win_rate', round(s.won::numeric / s.closed, 6)), ('average_deal', round(s.average, 6))) AS f(metric, value)
-      WHERE f.value IS NOT NULL AND f.metric = ANY (the_names);
-  END IF;
-
-  IF 'open_pipeline' = ANY (the_names) THEN
-    RETURN QUERY
-      SELECT i.partner_id, 'open_pipeline', coalesce(s.amount, 0), _metric_values.moment
-      FROM unnest(the_ids) AS i(partner_id)
-      LEFT JOIN (
-        SELECT d.partner_id, sum(d.amount) AS amount FROM prm.deal d
-        WHERE d.program_id = _metric_values.program_id AND d.partner_id = ANY (the_ids) AND d.closed_at IS NULL
-          AND d.currency = the_currency
-        GROUP BY d.partner_id) s ON s.partner_id = i.partner_id;
-  END IF;
-
-  IF the_names && ARRAY['return_rate', 'response_hours'] THEN
-    RETURN QUERY
-      SELECT s.partner_id, f.metric, f.value, _metric_values.moment
-      FROM (
-        SELECT q.partner_id, count(*) FILTER (WHERE q.qualified) AS qualified, count(*) FILTER (WHERE q.qualified AND q.returned) AS returned,
-          percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM q.first_at - q.created_at)::float8)
-            FILTER (WHERE q.first_at > the_start AND q.first_at >= q.created_at) AS seconds
-        FROM (
-          SELECT l.partner_id, l.created_at, min(h.at) FILTER (WHERE h.event = 'qualify') AS first_at,
-            bool_or(h.event = 'qualify' AND h.at > the_start) AS qualified, bool_or(h.event = 'return' AND h.at > the_start) AS returned
-          FROM prm.lead l
-          JOIN prm.state_history h ON h.program_id = _metric_values.program_id AND h.machine = 'lead' AND h.subject_id = l.lead_id
-            AND h.event IN ('qualify', 'return') AND h.at <= _metric_values.moment
-          WHERE l.program_id = _metric_values.program_id AND l.partner_id = ANY (the_ids)
-          GROUP BY l.lead_id, l.partner_id, l.created_at) q
-        GROUP BY q.partner_id) s
-      CROSS JOIN LATERAL (VALUES ('return_rate', round(s.returned::numeric / nullif(s.qualified, 0), 6)),
-        ('response_hours', round(s.seconds::numeric / 3600, 4))) AS f(metric, value)
-      WHERE f.value IS NOT NULL AND f.metric = ANY (the_names);
-  END IF;
-
-  IF 'certified_people' = ANY (the_names) THEN
-    RETURN QUERY
-      SELECT i.partner_id, 'certified_people', coalesce(s.people, 0)::numeric, _metric_values.moment
-      FROM unnest(the_ids) AS i(partner_id)
-      LEFT JOIN (
-        SELECT u.partner_id, count(DISTINCT u.partner_user_id) AS people
-        FROM prm.partner_user u
-        JOIN prm.certificate c ON c.program_id = _metric_values.program_id AND c.partner_user_id = u.partner_user_id
-        WHERE u.program_id = _metric_values.program_id AND u.partner_id = ANY (the_ids) AND u.is_active
-          AND c.issued_on <= the_today AND (c.valid_until IS NULL OR c.valid_until >= the_today)
-        GROUP BY u.partner_id) s ON s.partner_id = i.partner_id;
-  END IF;
-
-  IF the_names && ARRAY['nps', 'customer_nps', 'partner_nps'] THEN
-    RETURN QUERY SELECT v.partner_id, v.metric, v.value, v.observed_at FROM prm._survey_metrics(_metric_values.program_id, the_ids, _metric_values.moment, the_names) v;
-  END IF;
-
-  IF the_names && ARRAY['logins_30d', 'content_use_30d', 'key_activities_30d', 'active_days_30d'] THEN
-    RETURN QUERY SELECT v.partner_id, v.metric, v.value, v.observed_at FROM prm._usage_metrics(_metric_values.program_id, the_ids, _metric_values.moment, the_names) v;
-  END IF;
-
-  IF the_pushed IS NOT TRUE THEN
+  -- What is measured over the same window is measured at once.
+  FOR batch IN
+    SELECT f.family, CASE WHEN f.family IN ('pushed', 'view', 'people', 'pipeline') THEN 'point' ELSE m.window_kind END AS window_kind, m.credit_type, m.relation, m.any_day_window, m.any_day_pick, m.certification,
+      array_agg(m.metric) AS names, array_agg(m.measure) AS measures
+    FROM prm.metric m
+    CROSS JOIN LATERAL (SELECT CASE
+      WHEN m.any_day_window IS NOT NULL AND _metric_values.plain IS NOT TRUE THEN 'any_day'
+      WHEN m.source <> 'built_in' THEN m.source
+      WHEN m.credit_type IS NOT NULL THEN 'credit'
+      WHEN m.measure IN ('revenue', 'deals_won', 'win_rate', 'average_deal') THEN 'deal'
+      WHEN m.measure IN ('certified_people', 'training_coverage', 'active_people') THEN 'people'
+      WHEN m.measure = 'open_pipeline' THEN 'pipeline'
+      WHEN m.measure IN ('leads', 'lead_acceptance', 'return_rate', 'response_hours') THEN 'lead'
+      WHEN m.measure IN ('registrations_approved', 'registrations_refused', 'registration_approval') THEN 'registration'
+      WHEN m.measure IN ('customer_nps', 'partner_nps') THEN 'survey'
+      WHEN m.measure IN ('logins', 'content_use', 'key_activities', 'active_days') THEN 'usage'
+      ELSE m.measure END AS family) f
+    WHERE m.program_id = _metric_values.program_id AND (_metric_values.metrics IS NULL OR m.metric = ANY (_metric_values.metrics))
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+  LOOP
+    IF the_ids IS NULL AND batch.family <> 'deal' THEN
+      SELECT coalesce(array_agg(p.partner_id ORDER BY p.partner_id), '{}') INTO the_ids FROM prm.partner p WHERE p.program_id = _metric_values.program_id;
+    END IF;
+    the_span := prm._metric_window(_metric_values.program_id, batch.window_kind, _metric_values.moment);
+    CASE batch.family
+      WHEN 'deal' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_deals(_metric_values.program_id, _metric_values.partner_ids, batch.names, batch.measures, the_span, _metric_values.moment) v;
+      WHEN 'credit' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_credits(_metric_values.program_id, the_ids, batch.names, batch.measures, the_span, _metric_values.moment, batch.credit_type) v;
+      WHEN 'cycle_days' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_cycle(_metric_values.program_id, the_ids, batch.names, the_span, _metric_values.moment) v;
+      WHEN 'pipeline' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_pipeline(_metric_values.program_id, the_ids, batch.names, _metric_values.moment) v;
+      WHEN 'people' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_people(_metric_values.program_id, the_ids, batch.names, batch.measures, _metric_values.moment, batch.certification) v;
+      WHEN 'lead' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_leads(_metric_values.program_id, the_ids, batch.names, batch.measures, the_span, _metric_values.moment) v;
+      WHEN 'registration' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_registrations(_metric_values.program_id, the_ids, batch.names, batch.measures, the_span, _metric_values.moment) v;
+      WHEN 'survey' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_surveys(_metric_values.program_id, the_ids, batch.names, batch.measures, the_span, _metric_values.moment) v;
+      WHEN 'usage' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_usage(_metric_values.program_id, the_ids, batch.names, batch.measures, the_span, _metric_values.moment) v;
+      WHEN 'customer_churn' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_churn(_metric_values.program_id, the_ids, batch.names, the_span, _metric_values.moment) v;
+      WHEN 'buyer_churn' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_buyers(_metric_values.program_id, the_ids, batch.names, the_span, _metric_values.moment) v;
+      WHEN 'breaches' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_breaches(_metric_values.program_id, the_ids, batch.names, the_span, _metric_values.moment) v;
+      WHEN 'payout_disputes' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_disputes(_metric_values.program_id, the_ids, batch.names, the_span, _metric_values.moment) v;
+      WHEN 'view' THEN
+        RETURN QUERY SELECT v.* FROM unnest(batch.names) AS n(metric) CROSS JOIN LATERAL prm._measure_view(_metric_values.program_id, the_ids, n.metric, batch.relation, _metric_values.moment) v;
+      WHEN 'any_day' THEN
+        RETURN QUERY SELECT v.* FROM prm._measure_any_day(_metric_values.program_id, the_ids, batch.names, batch.any_day_pick,
+          prm._metric_window(_metric_values.program_id, batch.any_day_window, _metric_values.moment), _metric_values.moment) v;
+      WHEN 'pushed' THEN
+        the_pushed := batch.names;
+    END CASE;
+  END LOOP;
+  IF the_pushed IS NULL THEN
     RETURN;
   END IF;
   -- One look into the index for each partner and metric, however long the history of values is.
   RETURN QUERY
     SELECT i.partner_id, m.metric, v.value, v.observed_at
-    FROM prm.metric m
+    FROM unnest(the_pushed) AS m(metric)
     CROSS JOIN unnest(the_ids) AS i(partner_id)
     CROSS JOIN LATERAL (
       SELECT x.value, x.observed_at FROM prm.metric_value x
       WHERE x.program_id = _metric_values.program_id AND x.partner_id = i.partner_id AND x.metric = m.metric
         AND x.observed_at <= _metric_values.moment
-      ORDER BY x.observed_at DESC LIMIT 1) v
-    WHERE m.program_id = _metric_values.program_id AND m.source = 'pushed'
-      AND (_metric_values.metrics IS NULL OR m.metric = ANY (_metric_values.metrics));
+      ORDER BY x.observed_at DESC LIMIT 1) v;
 END
 $prm$;
-COMMENT ON FUNCTION prm._metric_values(bigint, bigint[], timestamptz, text[]) IS
-'The metrics of the partners (NULL: of all) at a moment, a row for each value that is known, in one pass. Windows of 12 months end at that moment and do not hold the moment a year before. Amounts count only in the programme''s currency: currencies are never added; deals_won_12m and win_rate count deals in every currency. metrics limits the work to those names.';
+COMMENT ON FUNCTION prm._metric_values(bigint, bigint[], timestamptz, text[], boolean) IS
+'The metrics of the partners (NULL: of all) at a moment, past or present, a row for each value that is known; what has the same window is measured in one pass. Rolling windows end at that moment, inclusive, and do not hold the moment at which they begin. Amounts count only in the programme''s currency: currencies are never added. metrics limits the work to those names. plain: as if no metric had an any_day_window.';
 
 CREATE FUNCTION prm._partner_argument(program_id bigint, partner_id bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -166,12 +178,19 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   the_program bigint := prm._check_program(partner_metrics.program_id);
   the_partner bigint := prm._partner_argument(the_program, partner_metrics.partner_id);
+  the_self bigint := prm._acting_partner(the_program);
 BEGIN
-  RETURN QUERY SELECT v.metric, v.value, v.observed_at FROM prm._metric_values(the_program, ARRAY[the_partner], prm.now()) v ORDER BY v.metric;
+  IF the_self IS NULL THEN
+    RETURN QUERY SELECT v.metric, v.value, v.observed_at FROM prm._metric_values(the_program, ARRAY[the_partner], prm.now()) v ORDER BY v.metric;
+  ELSE
+    -- A partner reads what refresh_metrics() wrote down for it: to compute it here, it would have to read the tables behind it.
+    RETURN QUERY SELECT s.metric, s.value, s.observed_at FROM prm.metric_standing s
+      WHERE s.program_id = the_program AND s.partner_id = the_partner AND s.partner_id = the_self ORDER BY s.metric;
+  END IF;
 END
 $prm$;
 COMMENT ON FUNCTION prm.partner_metrics(bigint, bigint) IS
-'The metrics of a partner, a row for each value that is known. Error 42704 unknown partner.';
+'The metrics of a partner, a row for each value that is known. A partner itself reads those that are partner_visible, as of the last refresh_metrics(). Errors: 42704 unknown partner; 55000 a registered view that is gone or has changed.';
 
 CREATE FUNCTION prm.record_metric(partner_id bigint, metric text, value numeric, observed_at timestamptz DEFAULT prm.now(), program_id bigint DEFAULT prm.current_program()) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -179,19 +198,22 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   the_program bigint := prm._check_program(record_metric.program_id);
   the_partner bigint := prm._partner_argument(the_program, record_metric.partner_id);
+  the_self bigint := prm._acting_partner(the_program);
   the_source text;
+  the_relation text;
 BEGIN
-  SELECT m.source INTO the_source FROM prm.metric m WHERE m.program_id = the_program AND m.metric = record_metric.metric;
+  SELECT m.source, m.relation INTO the_source, the_relation FROM prm.metric m WHERE m.program_id = the_program AND m.metric = record_metric.metric;
   IF the_source IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('metric "%s" does not exist', coalesce(record_metric.metric, 'NULL')),
       DETAIL = format('The pushed metrics of programme %s are %s.', the_program,
         coalesce((SELECT string_agg(m.metric, ', ' ORDER BY m.metric) FROM prm.metric m WHERE m.program_id = the_program AND m.source = 'pushed'), 'none')),
       HINT = 'Correct the name, or define the metric: INSERT INTO prm.metric (metric, label) VALUES (...).';
   END IF;
-  IF the_source = 'built_in' THEN
+  IF the_source <> 'pushed' THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('metric "%s" is computed, not recorded', record_metric.metric),
-      DETAIL = 'It is a built-in metric: its value follows from deals, leads and certificates.',
-      HINT = 'Record the deals, leads or certificates themselves, or define a metric of your own in prm.metric.';
+      DETAIL = CASE the_source WHEN 'built_in' THEN 'It is a built-in metric: its value follows from deals, leads and certificates.' ELSE format('It is read from %s.', the_relation) END,
+      HINT = CASE the_source WHEN 'built_in' THEN 'Record the deals, leads or certificates themselves, or define a metric of your own in prm.metric.'
+        ELSE 'Change what the relation shows, or define a metric of your own in prm.metric.' END;
   END IF;
   IF record_metric.value IS NULL OR record_metric.value IN ('NaN', 'Infinity', '-Infinity') THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s is no value of a metric', coalesce(record_metric.value::text, 'NULL')),
@@ -203,10 +225,16 @@ BEGIN
       DETAIL = format('observed_at is %s.', coalesce(record_metric.observed_at::text, 'NULL')),
       HINT = 'Leave observed_at out for the present moment.';
   END IF;
+  IF the_self IS NOT NULL THEN
+    -- A partner enters; the trigger of prm.metric_entry judges and stores.
+    INSERT INTO prm.metric_entry (program_id, partner_id, metric, observed_at, value)
+      VALUES (the_program, the_partner, record_metric.metric, record_metric.observed_at, record_metric.value);
+    RETURN;
+  END IF;
   INSERT INTO prm.metric_value (program_id, partner_id, metric, observed_at, value)
     VALUES (the_program, the_partner, record_metric.metric, record_metric.observed_at, record_metric.value)
     ON CONFLICT (program_id, partner_id, metric, observed_at) DO UPDATE SET value = excluded.value, recorded_at = clock_timestamp();
 END
 $prm$;
 COMMENT ON FUNCTION prm.record_metric(bigint, text, numeric, timestamptz, bigint) IS
-'Stores a value of a pushed metric; a second value for the same moment takes the place of the first. Errors: 42704 unknown metric or partner, 22023 a built-in metric, or no finite number.';
+'Stores a value of a pushed metric; a second value for the same moment takes the place of the first. A partner enters its own values, of metrics with partner_enters. Errors: 42704 unknown metric or partner, 22023 a computed metric, or no finite number, 23514 a value that is not plausible (see prm.metric), 42501 a metric that partners do not enter.';

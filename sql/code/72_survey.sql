@@ -197,26 +197,6 @@ $prm$;
 COMMENT ON FUNCTION prm.nps_response(bigint, numeric, text, text, jsonb, bigint) IS
 'Records an answer of 0 to 10 about a partner, once for each external_ref and for each ask of a wave, and returns its number; sent again it changes nothing. A detractor (0 to 6) opens exactly one alert task, as the survey says. options: survey_ask_id, partner_user_id or customer_id (who answered), answered_at, comment. Errors: 22023 score or option, 42704 unknown survey, partner or ask, 23505 the same reference with another score.';
 
-CREATE FUNCTION prm._survey_metrics(program_id bigint, partner_ids bigint[], moment timestamptz, metrics text[]) RETURNS SETOF prm.metric_row
-LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-BEGIN
-  -- Surveys of too few answers tell nothing: who said it could be guessed.
-  RETURN QUERY
-    SELECT s.partner_id, f.metric, round(s.score, 4), _survey_metrics.moment
-    FROM (
-      SELECT r.partner_id, v.asks, prm.nps(r.score) AS score FROM prm.survey_response r
-      JOIN prm.survey v ON v.program_id = _survey_metrics.program_id AND v.survey = r.survey
-      WHERE r.program_id = _survey_metrics.program_id AND r.partner_id = ANY (_survey_metrics.partner_ids)
-        AND r.answered_at > prm._year_before(_survey_metrics.program_id, _survey_metrics.moment) AND r.answered_at <= _survey_metrics.moment
-      GROUP BY r.partner_id, v.asks HAVING count(*) >= max(v.min_answers)) s
-    CROSS JOIN LATERAL (VALUES ('nps', 'customer'), ('customer_nps', 'customer'), ('partner_nps', 'partner')) AS f(metric, asks)
-    WHERE f.asks = s.asks AND f.metric = ANY (_survey_metrics.metrics);
-END
-$prm$;
-COMMENT ON FUNCTION prm._survey_metrics(bigint, bigint[], timestamptz, text[]) IS
-'The metrics nps and customer_nps (customers about the partner) and partner_nps (its own people) over 12 months; no row below the survey''s min_answers.';
-
 CREATE FUNCTION prm._work_surveys(program_id bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column

@@ -143,32 +143,6 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._adoption(bigint, bigint[], timestamptz) IS 'How partners (NULL: all) adopt the portal at a moment, with class and reasons, in one pass.';
 
-CREATE FUNCTION prm._usage_metrics(program_id bigint, partner_ids bigint[], moment timestamptz, metrics text[]) RETURNS SETOF prm.metric_row
-LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-DECLARE
-  the_zone text := prm._program_time_zone(_usage_metrics.program_id);
-BEGIN
-  -- Where no usage comes in at all, nothing is known; where it does, nobody's is a zero.
-  IF NOT EXISTS (SELECT 1 FROM prm.usage_event u WHERE u.program_id = _usage_metrics.program_id AND u.at <= _usage_metrics.moment) THEN
-    RETURN;
-  END IF;
-  RETURN QUERY
-    SELECT i.partner_id, f.metric, coalesce(f.value, 0)::numeric, _usage_metrics.moment
-    FROM unnest(_usage_metrics.partner_ids) AS i(partner_id)
-    CROSS JOIN LATERAL (
-      SELECT count(*) FILTER (WHERE a.kind = 'login') AS logins, count(*) FILTER (WHERE a.kind = 'content') AS contents, count(*) FILTER (WHERE a.is_key) AS key_events,
-        count(DISTINCT (u.at AT TIME ZONE the_zone)::date) AS active_days
-      FROM (SELECT x.at, x.activity FROM prm.usage_event x WHERE x.program_id = _usage_metrics.program_id AND x.partner_id = i.partner_id
-        AND x.at > _usage_metrics.moment - interval '30 days' AND x.at <= _usage_metrics.moment OFFSET 0) u
-      JOIN prm.usage_activity a ON a.program_id = _usage_metrics.program_id AND a.activity = u.activity) s
-    CROSS JOIN LATERAL (VALUES ('logins_30d', s.logins), ('content_use_30d', s.contents), ('key_activities_30d', s.key_events), ('active_days_30d', s.active_days)) AS f(metric, value)
-    WHERE f.metric = ANY (_usage_metrics.metrics);
-END
-$prm$;
-COMMENT ON FUNCTION prm._usage_metrics(bigint, bigint[], timestamptz, text[]) IS
-'The metrics logins_30d, content_use_30d, key_activities_30d and active_days_30d from usage events; none where the programme takes no usage.';
-
 CREATE FUNCTION prm._work_usage(program_id bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $prm$
 #variable_conflict use_column

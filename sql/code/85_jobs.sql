@@ -4,16 +4,16 @@
 
 CREATE FUNCTION prm._job_names() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'funds', 'tier_due', 'tiers', 'health', 'risk_review', 'debts',
-  'machine_versions', 'surveys', 'usage', 'recognition', 'outbox_purge', 'timer_purge', 'job_log'] $prm$;
+$prm$ SELECT ARRAY['outbox_leases', 'timers', 'subscriptions', 'risks', 'funds', 'tier_due', 'metrics', 'tiers', 'segments', 'health', 'risk_review', 'debts',
+  'machine_versions', 'surveys', 'usage', 'recognition', 'certificates', 'outbox_purge', 'timer_purge', 'job_log'] $prm$;
 COMMENT ON FUNCTION prm._job_names() IS
 'The jobs in the order in which run_jobs() runs them: outbox_leases takes messages back whose lease ended, timers fires the deadlines that passed, subscriptions books the periods that began, risks expires risk events, funds returns what nobody claimed, tier_due looks again at partners that won deals, the jobs of _daily_jobs() run once per business day, outbox_purge and timer_purge forget what the programme''s retention says, job_log forgets old runs.';
 
 CREATE FUNCTION prm._daily_jobs() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
-$prm$ SELECT ARRAY['tiers', 'health', 'risk_review', 'debts', 'machine_versions', 'surveys', 'usage', 'recognition'] $prm$;
+$prm$ SELECT ARRAY['metrics', 'tiers', 'segments', 'health', 'risk_review', 'debts', 'machine_versions', 'surveys', 'usage', 'recognition', 'certificates'] $prm$;
 COMMENT ON FUNCTION prm._daily_jobs() IS
-'The jobs that run once per business day: tiers, health, risk_review (duplicate and barred accounts), debts (what the profiles write off), machine_versions (which older versions of machines still have rows), surveys (waves whose turn it is, and who is to be asked), usage (drops and their rescue tasks) and recognition (badges, missions, campaigns, streaks). The unique index job_run_daily_key names the same.';
+'The jobs that run once per business day: metrics (their history, and where each partner stands), tiers, segments (who is in which), health, risk_review (duplicate and barred accounts), debts (what the profiles write off), machine_versions (which older versions of machines still have rows), surveys (waves whose turn it is, and who is to be asked), usage (drops and their rescue tasks), recognition (badges, missions, campaigns, streaks) and certificates (reminders of those that end). The unique index job_run_daily_key names the same.';
 
 CREATE FUNCTION prm._job_programs(program_id bigint) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -58,8 +58,12 @@ BEGIN
       the_count := prm._work_risk_review(_job_work.program_id);
     WHEN 'tier_due' THEN
       the_count := prm._work_tier_due(_job_work.program_id, _job_work.batch)::bigint;
+    WHEN 'metrics' THEN
+      the_count := prm.refresh_metrics(_job_work.program_id);
     WHEN 'tiers' THEN
       SELECT count(*) INTO the_count FROM prm.evaluate_tiers(program_id => _job_work.program_id);
+    WHEN 'segments' THEN
+      SELECT count(*) INTO the_count FROM prm.refresh_segments(program_id => _job_work.program_id);
     WHEN 'health' THEN
       the_count := prm.refresh_health(_job_work.program_id);
     WHEN 'machine_versions' THEN
@@ -72,6 +76,8 @@ BEGIN
       the_count := prm._work_usage(_job_work.program_id);
     WHEN 'recognition' THEN
       the_count := prm.refresh_recognition(_job_work.program_id);
+    WHEN 'certificates' THEN
+      the_count := prm._work_certificates(_job_work.program_id);
     WHEN 'outbox_purge' THEN
       WITH old AS (
         SELECT o.outbox_id FROM prm.outbox o

@@ -9,12 +9,13 @@
 psql() { command psql -X -q -A -t -v ON_ERROR_STOP=1 "$@"; }
 partners=${partners:-5000}
 
-bench_database() { PGDATABASE=postgres psql -c "SET client_min_messages = warning" -c "DROP DATABASE IF EXISTS prm_bench_earning WITH (FORCE)" "$@"; }
+bench_name=prm_bench_earning
+bench_database() { PGDATABASE=postgres psql -c "SET client_min_messages = warning" -c "DROP DATABASE IF EXISTS $bench_name WITH (FORCE)" "$@"; }
 bench_begin() {      # [customers with a rule of their own, 4; 2 make room for two rules that count]
-  bench_database -c "CREATE DATABASE prm_bench_earning"
+  bench_database -c "CREATE DATABASE $bench_name"
   trap 'rm -rf "${scratch:-}"; bench_database' EXIT
-  scratch=$(mktemp -d)
-  export PGDATABASE=prm_bench_earning
+  scratch=${scratch:-$(mktemp -d)}
+  export PGDATABASE=$bench_name
   psql >/dev/null <<SQL
 SET client_min_messages = warning;
 CREATE EXTENSION prm;
@@ -57,6 +58,19 @@ SQL
     psql -c "INSERT INTO prm.commission_rule (program_id, plan_id, component, schedule, accumulate, window_kind) VALUES ($p, 1, 'volume', 'marginal 0: 0.5%, 2000: 1%, 5000: 2%', 'cumulative', 'month')" \
       -c "INSERT INTO prm.commission_rule (program_id, plan_id, component, schedule, cap_amount, cap_window) VALUES ($p, 1, 'sprint', '1%', 40, 'month')"
   fi
+  rules=$(psql -c "SELECT count(*) FROM prm.commission_rule")
+}
+
+# Resellers below hubs, that are paid on their sales; and conditions. Four rules, in the place of those for customers.
+make_channel() {
+  psql >/dev/null <<SQL
+SELECT set_config('prm.program_id', '$p', false);
+UPDATE prm.partner SET parent_id = partner_id - partner_id % 9 WHERE partner_id % 9 > 0 AND partner_id > 9;
+UPDATE prm.partner_history SET parent_id = partner_id - partner_id % 9 WHERE partner_id % 9 > 0 AND partner_id > 9;
+INSERT INTO prm.commission_rule (plan_id, component, level, schedule) VALUES (1, 'hub', 1, '2%');
+INSERT INTO prm.commission_rule (plan_id, component, level, product_family, schedule) VALUES (1, 'hub', 1, 'f2', '3%');
+INSERT INTO prm.commission_rule (plan_id, component, condition, schedule) VALUES (1, 'large', '\$.event.amount > 900 && \$.customer.country == "US"', '1%'), (1, 'renewed', '\$.event.deal_kind == "renewal" && \$.event.quantity < 5', 'slab 0: 1');
+SQL
   rules=$(psql -c "SELECT count(*) FROM prm.commission_rule")
 }
 

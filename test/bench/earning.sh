@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # 100,000 earning events in one statement, under 40 rules, against the bare inserts of the same events and entries; and against a row-wise trigger in PL/pgSQL
-# that stands beside them and writes the same entries: for each event its credits, for each of them what was true of the partner, the product and what it is a
-# variant of, the plans in which the partner is enrolled, the best rule of each component; it computes, explains and inserts. counts and caps under a lock. It knows no conditions,
-# levels, minima or currencies, in its favour. The floor is part of both, so it bounds what can be won over the trigger; the last line tells what both cost above it.
-# Then the same with two rules that count.
+# that stands beside them and writes the same entries: for each event its credits, for each of them the seller and the uplines as they were, the product and what
+# it is a variant of, the plans in which the holder is enrolled, the best rule of each component and level, conditions over the event's document; it computes, explains and inserts, counts
+# and caps under a lock. It knows no minima, currencies, quotas, recurring months nor other modes of overrides than a percentage of the sale, in its favour. The floor is part of both, so it bounds what can be won over the trigger; the last line tells what both cost above it.
+# Then a third of the events in a channel with hubs and conditions, and with two rules that count.
 #   test/bench/earning.sh [events] [rounds]
 set -eu
 . "$(dirname "$0")/earning.bash"
-rows=${1:-100000} rounds=${2:-5}
+rows=${1:-100000} rounds=${2:-3}
 compare() {          # NAME CUSTOMERS
 bench_begin "$2"
+if [ "$1" = _channel ]; then make_channel; fi
 make_source "$rows"
 make_twin prm_bench prm_bench_row
 keep_entries
@@ -39,7 +40,8 @@ DECLARE
   the_day date := (NEW.occurred_at AT TIME ZONE (SELECT g.time_zone FROM prm.program g WHERE g.program_id = NEW.program_id))::date;
   the_products text[];
   the_families text[];
-  the_partner record;
+  the_document jsonb;
+  holder record;
   credit record;
   rule record;
   the_share numeric;
@@ -58,32 +60,43 @@ BEGIN
     SELECT 'sourced', NEW.partner_id, 100 WHERE NOT EXISTS (SELECT 1 FROM prm.sales_credit c WHERE c.program_id = NEW.program_id AND c.earning_event_id = NEW.earning_event_id)
   LOOP
   the_share := NEW.amount * credit.weight / 100;
-  SELECT h.kind, h.tier, h.region INTO the_partner FROM prm.partner_history h WHERE h.program_id = NEW.program_id AND h.partner_id = credit.partner_id
-    AND coalesce(lower(h.valid), '-infinity') < NEW.occurred_at AND coalesce(upper(h.valid), 'infinity') >= NEW.occurred_at;
+  FOR holder IN
+    WITH RECURSIVE chain AS (
+      SELECT h.partner_id, 0 AS level, h.kind, h.tier, h.region, h.parent_id FROM prm.partner_history h
+      WHERE h.program_id = NEW.program_id AND h.partner_id = credit.partner_id AND coalesce(lower(h.valid), '-infinity') < NEW.occurred_at AND coalesce(upper(h.valid), 'infinity') >= NEW.occurred_at
+      UNION ALL
+      SELECT h.partner_id, c.level + 1, h.kind, h.tier, h.region, h.parent_id FROM chain c JOIN prm.partner_history h ON h.program_id = NEW.program_id AND h.partner_id = c.parent_id
+      WHERE c.level < 10 AND coalesce(lower(h.valid), '-infinity') < NEW.occurred_at AND coalesce(upper(h.valid), 'infinity') >= NEW.occurred_at)
+    SELECT c.* FROM chain c ORDER BY c.level
+  LOOP
+  the_document := jsonb_strip_nulls(jsonb_build_object('event', to_jsonb(NEW), 'level', holder.level,
+    'customer', (SELECT to_jsonb(c) FROM prm.customer c WHERE c.program_id = NEW.program_id AND c.customer_id = NEW.customer_id),
+    'partner', jsonb_build_object('partner_id', holder.partner_id, 'kind', holder.kind, 'tier', holder.tier, 'region', holder.region)));
   FOR rule IN
     SELECT DISTINCT ON (r.plan_id, r.component) r.*, p.name AS plan, p.currency, p.hold_days FROM prm.commission_plan p JOIN prm.commission_rule r ON r.program_id = p.program_id AND r.plan_id = p.plan_id
-    WHERE p.program_id = NEW.program_id AND p.is_active AND p.earn_on = NEW.kind AND r.level = 0 AND r.valid @> the_day
-      AND (p.enrol_all OR EXISTS (SELECT 1 FROM prm.plan_enrolment n WHERE n.program_id = p.program_id AND n.plan_id = p.plan_id AND n.partner_id = credit.partner_id AND n.valid @> the_day))
-      AND (r.partner_id IS NULL OR r.partner_id = credit.partner_id) AND (r.customer_id IS NULL OR r.customer_id = NEW.customer_id)
+    WHERE p.program_id = NEW.program_id AND p.is_active AND p.earn_on = NEW.kind AND holder.level BETWEEN r.level AND coalesce(r.through_level, r.level) AND r.valid @> the_day
+      AND (p.enrol_all OR EXISTS (SELECT 1 FROM prm.plan_enrolment n WHERE n.program_id = p.program_id AND n.plan_id = p.plan_id AND n.partner_id = holder.partner_id AND n.valid @> the_day))
+      AND (r.partner_id IS NULL OR r.partner_id = holder.partner_id) AND (r.customer_id IS NULL OR r.customer_id = NEW.customer_id)
       AND (r.product IS NULL OR r.product = ANY (the_products)) AND (r.product_family IS NULL OR r.product_family = ANY (the_families)) AND (r.credit_type IS NULL OR r.credit_type = credit.credit_type)
-      AND (r.deal_kind IS NULL OR r.deal_kind = NEW.deal_kind) AND (r.tier IS NULL OR r.tier = the_partner.tier) AND (r.partner_kind IS NULL OR r.partner_kind = the_partner.kind)
-      AND (r.region IS NULL OR r.region = the_partner.region)
+      AND (r.deal_kind IS NULL OR r.deal_kind = NEW.deal_kind) AND (r.tier IS NULL OR r.tier = holder.tier) AND (r.partner_kind IS NULL OR r.partner_kind = holder.kind)
+      AND (r.region IS NULL OR r.region = holder.region)
+      AND (r.condition IS NULL OR jsonb_path_match(the_document, r.condition::jsonpath, '{}', true))
     ORDER BY r.plan_id, r.component, r.priority DESC, (r.partner_id IS NOT NULL) DESC, (r.customer_id IS NOT NULL) DESC, coalesce(10 - array_position(the_products, r.product), 0) DESC, (r.product_family IS NOT NULL) DESC,
       (r.credit_type IS NOT NULL) DESC, (r.deal_kind IS NOT NULL) DESC, (r.tier IS NOT NULL) DESC, (r.partner_kind IS NOT NULL) DESC, (r.region IS NOT NULL) DESC, lower(r.valid) DESC NULLS LAST, r.rule_id DESC
   LOOP
     the_commission := prm.commission(rule.schedule::prm.commission_schedule, the_share);
     the_amount := prm.round_money(the_commission, NEW.currency);
     IF rule.accumulate = 'cumulative' THEN
-      the_count := prm_bench.next_count('attained', NEW.program_id, rule.lineage_id, rule.plan_id, credit.partner_id, credit.credit_type, the_day);
+      the_count := prm_bench.next_count('attained', NEW.program_id, rule.lineage_id, rule.plan_id, holder.partner_id, credit.credit_type, the_day);
       the_amount := prm.round_money(prm.commission(rule.schedule::prm.commission_schedule, the_count.amount + the_share), NEW.currency)
         - prm.round_money(prm.commission(rule.schedule::prm.commission_schedule, the_count.amount), NEW.currency);
       PERFORM prm_bench.count(the_count, NEW.earning_event_id, the_share);
     END IF;
     IF rule.cap_amount IS NOT NULL THEN
-      the_count := prm_bench.next_count('cap', NEW.program_id, rule.lineage_id, rule.plan_id, credit.partner_id, '', the_day);
+      the_count := prm_bench.next_count('cap', NEW.program_id, rule.lineage_id, rule.plan_id, holder.partner_id, '', the_day);
       IF the_count.amount + the_amount > rule.cap_amount THEN
         INSERT INTO prm_bench_row.breakage (program_id, earning_event_id, credit_type, partner_id, plan_id, rule_id, lineage_id, component, reason_code, reason, amount, currency)
-          VALUES (NEW.program_id, NEW.earning_event_id, credit.credit_type, credit.partner_id, rule.plan_id, rule.rule_id, rule.lineage_id, rule.component, 'capped', 'the cap is used up',
+          VALUES (NEW.program_id, NEW.earning_event_id, credit.credit_type, holder.partner_id, rule.plan_id, rule.rule_id, rule.lineage_id, rule.component, 'capped', 'the cap is used up',
             the_count.amount + the_amount - rule.cap_amount, NEW.currency);
         the_amount := rule.cap_amount - the_count.amount;
       END IF;
@@ -91,10 +104,11 @@ BEGIN
     END IF;
     CONTINUE WHEN the_amount = 0;
     INSERT INTO prm_bench_row.ledger (program_id, partner_id, legal_entity, kind, component, amount, currency, earning_event_id, credit_type, plan_id, rule_id, lineage_id, level, sequence_no, earned_on, eligible_at, idempotency_key, explain)
-      VALUES (NEW.program_id, credit.partner_id, NEW.legal_entity, 'commission', rule.component, the_amount, NEW.currency, NEW.earning_event_id, credit.credit_type, rule.plan_id, rule.rule_id, rule.lineage_id, 0, 1, the_day,
-        NEW.occurred_at + make_interval(days => rule.hold_days), concat_ws('/', NEW.earning_event_id, credit.credit_type, credit.partner_id, rule.lineage_id, 0, 'commission', 1),
+      VALUES (NEW.program_id, holder.partner_id, NEW.legal_entity, CASE WHEN holder.level = 0 THEN 'commission' ELSE 'override' END, rule.component, the_amount, NEW.currency, NEW.earning_event_id, credit.credit_type, rule.plan_id, rule.rule_id, rule.lineage_id, holder.level, 1, the_day,
+        NEW.occurred_at + make_interval(days => rule.hold_days), concat_ws('/', NEW.earning_event_id, credit.credit_type, holder.partner_id, rule.lineage_id, holder.level, CASE WHEN holder.level = 0 THEN 'commission' ELSE 'override' END, 1),
         jsonb_build_object('plan', rule.plan, 'rule', rule.label, 'basis', rule.basis, 'basis_amount', the_share, 'schedule', rule.schedule, 'commission', the_commission, 'amount', the_amount, 'parts',
           (SELECT jsonb_agg(to_jsonb(c) ORDER BY c.part) FROM prm.commission_parts(rule.schedule::prm.commission_schedule, the_share) c)));
+  END LOOP;
   END LOOP;
   END LOOP;
   RETURN NULL;
@@ -111,5 +125,8 @@ psql -c "SELECT format('  above the floor the trigger costs %s of prm; the trigg
   FROM prm_bench.result a JOIN prm_bench.result f USING (name, round) JOIN prm_bench.result r USING (name, round) WHERE a.name = 'bulk' AND a.kind = 'prm' AND f.kind = 'floor' AND r.kind = 'row' AND round > 0"
 }
 compare '' 4
+# As a channel has them: four in five partners sell through a hub, which is paid of what they sell, and two rules have conditions.
+rows=$((rows / 3))
+compare _channel 0
 # Two of the forty count: one by the month, with brackets, and one up to a cap. Each event takes a place in both.
 compare _counting 2

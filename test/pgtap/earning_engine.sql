@@ -270,6 +270,17 @@ SELECT pg_temp.months('later', :acme, ARRAY[0], :ann);
 UPDATE prm.commission_rule SET valid = '[,2020-06-01)' WHERE rule_id = :laterrule AND program_id = :program;
 INSERT INTO prm.commission_rule (plan_id, lineage_id, schedule, recurring_months, recurring_policy, valid) VALUES (:laterrec, :laterrule, '20%', 12, 'in_force', '[2020-06-01,)');
 SELECT is(pg_temp.months('later', :acme, ARRAY[11, 12], :ann), '20.00, nothing', 'a rule that learns of months counts from the first row of the ledger');
+SELECT is((SELECT string_agg(s.started_on::text, ',') FROM prm.recurring_start s WHERE s.program_id = :program AND s.plan_id = :laterrec),
+  (SELECT min(l.earned_on)::text FROM prm.ledger l WHERE l.program_id = :program AND l.plan_id = :laterrec), 'which was noted when the rule was written');
+-- A component that stops recurring and begins again: what was sold in between counts, what had begun before stays.
+SELECT pg_temp.plan('again recurring') AS again \gset
+INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (:again, '20%');
+INSERT INTO prm.commission_rule (plan_id, schedule, recurring_months, priority) VALUES (:again, '30%', 2, 1) RETURNING rule_id AS againrule \gset
+DELETE FROM prm.commission_rule WHERE program_id = :program AND rule_id = :againrule;
+SELECT pg_temp.months('again', :acme, ARRAY[0], :ann);
+INSERT INTO prm.commission_rule (plan_id, schedule, recurring_months, priority, valid) VALUES (:again, '30%', 2, 1, '[2020-04-01,)'), (:again, '1%', 0, -1, '[2020-04-01,)');
+SELECT is(pg_temp.months('again', :acme, ARRAY[1, 2], :ann), '30.00, 20.00', 'months count from what was sold while nothing recurred');
+SELECT is((SELECT count(*) FROM prm.recurring_start s WHERE s.program_id = :program AND s.plan_id = :again), 1::bigint, 'and of two rules written at once the first notes it');
 SELECT pg_temp.sale('pays nothing', :bob, 0.01, '2020-06-05', jsonb_build_object('customer_id', :bolt));
 SELECT is((SELECT count(*) FROM prm.recurring_start WHERE program_id = :program AND started_on = 'infinity'), 0::bigint, 'no place is held for sales that did not come');
 
@@ -470,13 +481,13 @@ BEGIN
     (SELECT 'computed', t.* FROM (SELECT * FROM computed EXCEPT ALL SELECT * FROM stored) t)) x;
   RETURN coalesce(the_faults, format('%s plans agree', (SELECT count(DISTINCT l.plan_id) FROM prm.ledger l JOIN prm.commission_plan p USING (program_id, plan_id) WHERE l.program_id = the_program AND p.name LIKE the_plans AND p.name NOT IN ('P1', 'P2', 'even'))));
 END $$;
-SELECT is(pg_temp.differs('replay', '%'), '47 plans agree', 'a replay of each plan from nothing gives the rows that were stored, reversals included');
+SELECT is(pg_temp.differs('replay', '%'), '48 plans agree', 'a replay of each plan from nothing gives the rows that were stored, reversals included');
 SELECT count(*) AS steps, sum(sequence_no) AS numbers FROM prm.accumulator_entry WHERE program_id = :program \gset
 SELECT count(*) AS broken FROM prm.breakage WHERE program_id = :program \gset
-SELECT is(pg_temp.differs('accrue', '%'), '47 plans agree', 'an accrual that is repeated computes the same from what was counted then');
+SELECT is(pg_temp.differs('accrue', '%'), '48 plans agree', 'an accrual that is repeated computes the same from what was counted then');
 SELECT is((SELECT format('%s %s', count(*), sum(sequence_no)) FROM prm.accumulator_entry WHERE program_id = :program), format('%s %s', :steps, :numbers), 'and counts nothing twice');
 SELECT is((SELECT count(*) FROM prm.breakage WHERE program_id = :program), :broken::bigint, 'nor tells breakage twice');
 SELECT is(pg_temp.uneven_counts(), 0::bigint, 'every count is still the sum of its steps');
-SELECT is(pg_temp.differs('explain', '%'), '47 plans agree', 'an explanation finds everything as it was then');
+SELECT is(pg_temp.differs('explain', '%'), '48 plans agree', 'an explanation finds everything as it was then');
 SELECT * FROM finish();
 ROLLBACK;

@@ -14,13 +14,13 @@ SELECT throws_ok(format('SELECT prm.claim_mdf(%s, 10, ''{"a": 1}'')', :r1), '550
 SELECT throws_ok(format('SELECT prm.approve_mdf(%s, 10000.01)', :r1), '23514', NULL, 'more than there is cannot be approved');
 SELECT is(prm.approve_mdf(:r1, 4000), 4000::numeric, 'MDF-001 approved');
 SELECT throws_ok(format('SELECT prm.approve_mdf(%s, 1)', :r1), '55000', NULL, 'once');
-SELECT is((SELECT format('%s %s %s %s', budget, committed, paid, available) FROM prm.mdf_budget(:pool)), '10000.00 4000 0 6000.00', 'MDF-001 committed');
+SELECT is((SELECT format('%s %s %s %s', budget, committed, paid, available) FROM prm.mdf_budget(:pool)), '10000 4000 0 6000', 'MDF-001 committed');
 SELECT pg_temp.at('2026-03-10 12:00+00');
 SELECT throws_ok(format('SELECT prm.claim_mdf(%s, 10, ''{}'')', :r1), '23514', NULL, 'a claim has evidence');
 SELECT is(prm.claim_mdf(:r1, 9000, '{"invoice": "F-77"}'), 'claimed', 'MDF-001 claimed');
 SELECT is(prm.reimburse_mdf(:r1), 4000::numeric, 'MDF-001 paid: the least of share, approved and budget');
 SELECT is((SELECT format('%s %s %s', l.kind, l.amount, r.paid_limit) FROM prm.mdf_request r JOIN prm.ledger l USING (program_id, entry_id) WHERE r.request_id = :r1), 'mdf 4000 approval', 'MDF-001 as a ledger entry, with the binding limit');
-SELECT is((SELECT format('%s %s %s', committed, paid, available) FROM prm.mdf_budget(:pool)), '0 4000 6000.00', 'MDF-001 budget left 6000');
+SELECT is((SELECT format('%s %s %s', committed, paid, available) FROM prm.mdf_budget(:pool)), '0 4000 6000', 'MDF-001 budget left 6000');
 SELECT throws_ok(format('SELECT prm.reimburse_mdf(%s)', :r1), '55000', NULL, 'and not twice');
 SELECT is(pg_temp.balance(:ann), 'USD pending 0 held 0 eligible 4000 statement 0 paid 0 debt 0 draw 0', 'it is due, and goes on the next statement');
 
@@ -32,7 +32,7 @@ SELECT pg_temp.at('2026-04-01 12:00+00');
 SELECT is(prm.claim_mdf(:r2, 3000, '{"invoice": "F-78"}'), 'rejected_late', 'MDF-002 a claim after it');
 SELECT is((SELECT format('%s %s', committed, available) FROM prm.mdf_budget(:pool)), '500.00 5500.00', 'MDF-002 what was committed is free again');
 SELECT is(prm._work_mdf(:program, 100), 1::bigint, 'what nobody claims expires');
-SELECT is((SELECT format('%s %s', committed, available) FROM prm.mdf_budget(:pool)), '0 6000.00', 'and is free again');
+SELECT is((SELECT format('%s %s', committed, available) FROM prm.mdf_budget(:pool)), '0.00 6000.00', 'and is free again');
 SELECT throws_ok(format('SELECT prm.reject_mdf(%s, ''x'')', :r3), '55000', NULL, 'what is over is not rejected');
 
 -- MDF-003 in one session: two approvals, one budget (the isolation spec has two sessions).
@@ -85,7 +85,9 @@ SELECT throws_ok('SELECT prm.approve_mdf(1)', '42501', NULL, 'a partner approves
 SELECT is((SELECT count(*) FROM prm.mdf_request WHERE partner_id <> prm.current_partner()), 0::bigint, 'and sees its own requests only');
 SELECT prm.request_mdf(:pool, 'Fair in autumn', 100, '[2026-04-01,2026-04-02)') AS mine \gset
 SELECT is((SELECT format('%s %s', state, requested_by) FROM prm.mdf_request WHERE request_id = :mine), 'requested prm_mdf_ann', 'it asks');
-SELECT throws_ok(format('SELECT prm.request_mdf(%s, ''x'', 1, ''[2026-04-01,2026-04-02)'')', :growth), '42501', NULL, 'not of another partner''s fund');
+SELECT throws_ok(format('SELECT prm.request_mdf(%s, ''x'', 1, ''[2026-04-01,2026-04-02)'')', :growth), '42704', NULL, 'not of another partner''s fund, which it does not see');
+SELECT throws_ok(format('INSERT INTO prm.mdf_request (fund_id, partner_id, campaign, expense, activity) VALUES (%s, %s, ''x'', 1, ''[2026-04-01,2026-04-02)'')', :growth, :ann), '42501', NULL, 'not even by its number');
+SELECT throws_ok(format('INSERT INTO prm.mdf_request (request_id, fund_id, partner_id, campaign, expense, activity) VALUES (999999, %s, %s, ''x'', 1, ''[2026-04-01,2026-04-02)'')', :pool, :ann), '42501', NULL, 'a number is not chosen');
 SELECT throws_ok(format('INSERT INTO prm.mdf_request (fund_id, partner_id, campaign, expense, activity) VALUES (%s, %s, ''x'', 1, ''[2026-04-01,2026-04-02)'')', :pool, :bob), '42501', NULL, 'nor in another''s name');
 RESET ROLE;
 SELECT prm.approve_mdf(:mine) AS approved;
@@ -94,6 +96,35 @@ SELECT is(prm.claim_mdf(:mine, 80, '{"invoice": "F-90"}'), 'claimed', 'and claim
 SELECT throws_ok(format('UPDATE prm.mdf_request SET approved = 1000 WHERE request_id = %s', :mine), '42501', NULL, 'but changes nothing');
 RESET ROLE;
 SELECT is(prm.reimburse_mdf(:mine), 40.00, 'and is paid its share');
+
+
+-- What a partner sees of funds: its own, and those for everybody without what they hold.
+INSERT INTO prm.mdf_fund (name, partner_id, currency, granted, year_start) VALUES ('Of Ann', :ann, 'USD', 700, '2026-01-01') RETURNING fund_id AS own \gset
+SELECT prm.approve_mdf(prm.request_mdf(:own, 'Own', 200, '[2026-04-01,2026-04-02)')) AS approved;
+SELECT prm.request_mdf(:pool, 'Bob asks', 100, '[2026-04-01,2026-04-02)', :bob) AS bobs \gset
+SET LOCAL ROLE prm_mdf_ann;
+SELECT is((SELECT string_agg(name, ', ' ORDER BY name) FROM prm.mdf_fund), 'Of Ann, Pool, Small', 'a partner sees its funds and those for everybody');
+SELECT is((SELECT string_agg(format('%s %s %s', fund, coalesce(remaining::text, '-'), committed), ', ' ORDER BY fund) FROM prm.v_mdf_balance), 'Of Ann 600.00 100.00, Pool - 0.00, Small - 0', 'and what its own ones hold');
+SELECT is((SELECT string_agg(format('%s %s', name, available), ', ') FROM prm.mdf_budget()), 'Of Ann 600.00', 'so does mdf_budget()');
+SELECT is((SELECT count(*) FROM prm.mdf_budget(:pool)), 0::bigint, 'which tells nothing of others');
+SELECT is((SELECT count(*) FROM prm.mdf_entry WHERE partner_id IS DISTINCT FROM prm.current_partner()), 0::bigint, 'of the entries only its own');
+SELECT is((SELECT string_agg(concat_ws(' ', subject, amount), ', ' ORDER BY step) FROM prm.explain_mdf(:mine)), 'claim 80, share 40.00, approval 50.00, remaining, limit, deadline, evidence, result 40.00', 'it may ask why, but not what the fund holds');
+SELECT is((SELECT reason FROM prm.explain_mdf(:r2) WHERE subject = 'result'), 'nothing is paid: it was claimed on 2026-04-01, after 2026-03-31', 'and why not');
+SELECT throws_ok(format('SELECT * FROM prm.explain_mdf(%s)', :bobs), '42704', NULL, 'only of its own requests');
+SELECT throws_ok(format('SELECT prm.claim_mdf(%s, 1, ''{"a": 1}'')', :bobs), '42704', NULL, 'it claims only its own');
+SELECT throws_ok(format('INSERT INTO prm.mdf_claim (request_id, partner_id, amount, evidence) VALUES (%s, %s, 1, ''{"a": 1}'')', :bobs, :ann), '42501', NULL, 'not even by its number');
+SELECT throws_ok(q, '42501', NULL, 'a partner may not: ' || left(q, 40)) FROM unnest(ARRAY['SELECT prm.approve_mdf(1)', 'SELECT prm.reject_mdf(1, ''x'')', 'SELECT prm.reimburse_mdf(1)', 'SELECT prm.grant_mdf(1, 1, ''x'')', 'SELECT prm.post_mdf()',
+  'INSERT INTO prm.mdf_fund (name) VALUES (''x'')', 'UPDATE prm.mdf_fund SET granted = 1', 'INSERT INTO prm.mdf_entry DEFAULT VALUES', 'SELECT prm._mdf_fund_row()', format('SELECT prm._post_mdf(%s, 1)', prm.current_program()),
+  'UPDATE prm.mdf_request SET state = ''approved''', 'DELETE FROM prm.mdf_claim']) q;
+SELECT throws_ok(format('SELECT prm.fire(''mdf_request'', %s, ''approve'')', :mine), NULL, NULL, 'nor fire an approval');
+RESET ROLE;
+CREATE ROLE prm_mdf_manager;
+SELECT prm.grant_access('prm_mdf_manager', 'manager');
+SET LOCAL ROLE prm_mdf_manager;
+SELECT is((SELECT count(*) FROM prm.v_mdf_balance WHERE remaining IS NULL), 0::bigint, 'staff sees what funds hold');
+SELECT is((SELECT available FROM prm.mdf_budget(:own)), 600.00, 'in mdf_budget(), too');
+SELECT throws_ok('SELECT prm.approve_mdf(1)', '42501', NULL, 'approvals are the owner''s');
+RESET ROLE;
 
 SELECT * FROM finish();
 ROLLBACK;

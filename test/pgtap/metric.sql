@@ -44,7 +44,8 @@ SELECT is(pg_temp.metric(1, 'revenue_12m'), 300::numeric, 'a second earlier the 
 SET LOCAL prm.clock = '2026-06-15 12:00:00+02';
 SELECT is(pg_temp.metric(2, 'win_rate'), 0::numeric, 'lost only: a win rate of 0');
 SELECT results_eq($$ SELECT metric, value FROM prm.partner_metrics(3) $$,
-  $$ VALUES ('certified_people', 0::numeric), ('deals_won_12m', 0), ('open_pipeline', 0), ('revenue_12m', 0) $$,
+  $$ VALUES ('breaches_12m', 0::numeric), ('certified_people', 0), ('deals_won_12m', 0), ('open_pipeline', 0), ('payout_disputes_12m', 0), ('registrations_approved_12m', 0),
+    ('registrations_refused_12m', 0), ('revenue_12m', 0), ('revenue_influenced_12m', 0), ('revenue_managed_12m', 0), ('revenue_sourced_12m', 0) $$,
   'without deals sums are 0, and rates are not known: no row');
 
 -- Certificates are valid through their last day, in the programme's zone.

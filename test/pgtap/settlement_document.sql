@@ -66,7 +66,7 @@ SELECT throws_ok('SELECT prm.payout_batch_xml(-1)', '42704', NULL, 'nor of nothi
 SELECT pg_temp.program('Bank') AS program \gset
 INSERT INTO prm.legal_entity (legal_entity, label, bank) VALUES ('de', 'Vendor GmbH', '{"iban": "DE89370400440532013000", "bic": "COBADEFFXXX"}');
 INSERT INTO prm.partner (name) VALUES ('Ann & Co <KG>'), ('Bob') ;
-INSERT INTO prm.payee (partner_id, legal_name, currency, bank) SELECT partner_id, name, 'EUR', CASE name WHEN 'Bob' THEN '{"account": "123-456"}' ELSE '{"iban": "FR1420041010050500013M02606", "bic": "PSSTFRPPXXX"}' END::jsonb FROM prm.partner WHERE program_id = :program;
+INSERT INTO prm.payee (partner_id, legal_name, currency, bank) SELECT partner_id, name, 'EUR', CASE name WHEN 'Bob' THEN '{"account": "123-456", "bic": "CHASUS33"}' ELSE '{"iban": "FR1420041010050500013M02606", "bic": "PSSTFRPPXXX"}' END::jsonb FROM prm.partner WHERE program_id = :program;
 INSERT INTO prm.settlement_profile (auto_approve) VALUES (true);
 SELECT pg_temp.at('2025-07-10 12:00+00');
 INSERT INTO prm.ledger (partner_id, legal_entity, kind, amount, currency, earned_on, eligible_at, idempotency_key)
@@ -76,15 +76,15 @@ SELECT prm.close_period('2025-07-31') IS NOT NULL AS closed;
 SELECT prm.create_payouts() IS NOT NULL AS paid;
 SELECT batch_id AS batch FROM prm.payout WHERE program_id = :program LIMIT 1 \gset
 SELECT is((SELECT string_agg(format('%s %s %s %s %s', payee, account, bic, amount, debtor_account), '; ' ORDER BY payout_id) FROM prm.payout_batch(:batch)),
-  'Ann & Co <KG> FR1420041010050500013M02606 PSSTFRPPXXX 12.50 DE89370400440532013000; Bob 123-456  25.00 DE89370400440532013000', 'payments as rows');
+  'Ann & Co <KG> FR1420041010050500013M02606 PSSTFRPPXXX 12.50 DE89370400440532013000; Bob 123-456 CHASUS33 25.00 DE89370400440532013000', 'payments as rows');
 CREATE FUNCTION pg_temp.x(the_path text) RETURNS text LANGUAGE sql AS $$
-  SELECT string_agg(v::text, '|') FROM unnest(xpath(the_path, prm.payout_batch_xml((SELECT max(batch_id) FROM prm.payout WHERE program_id = prm.current_program()), '{"execution_date": "2025-08-04"}'), ARRAY[ARRAY['p', 'urn:iso:std:iso:20022:tech:xsd:pain.001.001.09']])) v $$;
+  SELECT string_agg(v::text, '|') FROM unnest(xpath(the_path, prm.payout_batch_xml((SELECT max(batch_id) FROM prm.payout WHERE program_id = prm.current_program()), '{"execution_date": "2025-08-04", "charset": "utf8"}'), ARRAY[ARRAY['p', 'urn:iso:std:iso:20022:tech:xsd:pain.001.001.09']])) v $$;
 SELECT is(pg_temp.x('/p:Document/p:CstmrCdtTrfInitn/p:GrpHdr/p:NbOfTxs/text()'), '2', 'pain.001: the number of payments');
-SELECT is(pg_temp.x('//p:GrpHdr/p:CtrlSum/text()'), '37.5', 'pain.001: their sum');
+SELECT is(pg_temp.x('//p:GrpHdr/p:CtrlSum/text()'), '37.50', 'pain.001: their sum');
 SELECT is(pg_temp.x('//p:PmtInf/p:ReqdExctnDt/p:Dt/text()'), '2025-08-04', 'pain.001: when');
 SELECT is(pg_temp.x('//p:Cdtr/p:Nm/text()'), 'Ann &amp; Co &lt;KG&gt;|Bob', 'pain.001: names are escaped');
 SELECT is(pg_temp.x('//p:CdtrAcct/p:Id/p:IBAN/text()') || ' ' || pg_temp.x('//p:CdtrAcct/p:Id/p:Othr/p:Id/text()'), 'FR1420041010050500013M02606 123-456', 'pain.001: IBAN or other accounts');
-SELECT is(pg_temp.x('//p:InstdAmt/@Ccy') || ' ' || pg_temp.x('//p:InstdAmt/text()'), 'EUR|EUR 12.5|25', 'pain.001: amounts');
+SELECT is(pg_temp.x('//p:InstdAmt/@Ccy') || ' ' || pg_temp.x('//p:InstdAmt/text()'), 'EUR|EUR 12.50|25.00', 'pain.001: amounts');
 -- The order of elements, as the published schema has it.
 SELECT is((SELECT string_agg(DISTINCT substring(v::text FROM '^<([A-Za-z]+)'), ' ') FROM unnest(xpath('//p:PmtInf/p:PmtInfId/following-sibling::*[1]', prm.payout_batch_xml(:batch), ARRAY[ARRAY['p', 'urn:iso:std:iso:20022:tech:xsd:pain.001.001.09']])) v), 'PmtMtd', 'pain.001: the order of the schema');
 

@@ -62,8 +62,8 @@ UPDATE prm.statement SET state = 'approved' WHERE state = 'settled' AND partner_
 SELECT count(*) FROM prm.create_documents();
 SELECT count(*) FROM prm.create_payouts();
 SELECT prm.settle_payout(min(payout_id), 'paid', 'wire') FROM prm.payout;
-INSERT INTO prm.mdf_fund (name, currency, granted, year_start) VALUES ('Pool', 'USD', 5000, '2026-01-01');
-SELECT prm.approve_mdf(prm.request_mdf(fund_id, 'Fair', 100, '[2026-05-01,2026-06-01)', (SELECT partner_id FROM prm.partner WHERE external_ref = 'P-7'))) FROM prm.mdf_fund;
+INSERT INTO prm.mdf_fund (name, currency, granted) VALUES ('Pool', 'USD', 5000);
+SELECT prm.approve_mdf(prm.request_mdf(fund_id, 'Fair', 100, daterange(prm.now()::date, prm.now()::date + 30), (SELECT partner_id FROM prm.partner WHERE external_ref = 'P-7'))) FROM prm.mdf_fund WHERE name = 'Pool';
 RESET prm.clock;
 
 SET prm.program_id = :other;

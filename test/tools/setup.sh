@@ -129,6 +129,7 @@ setup_for() {
         want "postgresql-$PG_MAJOR-plpgsql-check" "checks the PL/pgSQL functions"
       fi
       need libtap-parser-sourcehandler-pgtap-perl "runs the tests in SQL (pg_prove)"
+      want libxml2-utils "checks the bank's file against its schema (xmllint)"
       ;;
     fuzz)
       llvm=$(ls /usr/bin/clang-[0-9]* 2>/dev/null | sed 's/.*-//' | sort -n | tail -1)

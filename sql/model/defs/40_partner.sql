@@ -125,7 +125,7 @@ BEGIN
       FROM prm.partner p
       JOIN prm.ladder l ON l.program_id = batch.number
       LEFT JOIN prm.tier_policy y ON y.program_id = batch.number AND y.ladder = l.ladder
-      WHERE p.program_id = batch.number AND p.partner_id = ANY (batch.ids);
+      WHERE p.program_id = batch.number AND p.partner_id = ANY (batch.ids) AND coalesce(y.enrolment, 'everybody') = 'everybody';
     IF the_findings IS NOT NULL THEN
       PERFORM prm._apply_tiers(batch.number, the_findings);
     END IF;
@@ -213,6 +213,7 @@ COMMENT ON COLUMN prm.tier.ladder IS 'The ladder the tier belongs to.';
 COMMENT ON COLUMN prm.tier.tier IS 'The tier: registered, silver, gold ...';
 COMMENT ON COLUMN prm.tier.rank IS 'Its place: a higher rank is better. The order in which tiers are defined means nothing.';
 COMMENT ON COLUMN prm.tier.label IS 'Name for people.';
+COMMENT ON COLUMN prm.tier.needs_approval IS 'Whether promotion to it waits for approve_tier(), whatever the ladder''s policy says of the others.';
 
 COMMENT ON TABLE prm.partner IS 'Partners: the firms and people that sell, refer or serve for the vendor.';
 COMMENT ON COLUMN prm.partner.partner_id IS 'Number of the partner.';
@@ -268,6 +269,8 @@ COMMENT ON COLUMN prm.enrolment.ladder IS 'The ladder.';
 COMMENT ON COLUMN prm.enrolment.tier IS 'The tier it holds.';
 COMMENT ON COLUMN prm.enrolment.qualified_tier IS 'The highest tier whose requirements it met when last evaluated.';
 COMMENT ON COLUMN prm.enrolment.cap_tier IS 'Where it counts for less than it holds: entitlement() gives the lower of the two. It does not change the tier held.';
+COMMENT ON COLUMN prm.enrolment.cap_until IS 'Until when the cap counts; empty: without end.';
+COMMENT ON COLUMN prm.enrolment.cap_reason IS 'Why there is a cap.';
 COMMENT ON COLUMN prm.enrolment.standing IS 'active; at_risk: short of the tier it holds; grace: the last stretch before the review date.';
 COMMENT ON COLUMN prm.enrolment.pinned_until IS 'Until then pin_tier() overrides promotion and demotion; infinity means without end.';
 COMMENT ON COLUMN prm.enrolment.pin_reason IS 'Why the tier was pinned.';

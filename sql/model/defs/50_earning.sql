@@ -91,12 +91,12 @@ BEGIN
       o.earning_event_id, o.credit_type, o.plan_id, o.rule_id, o.lineage_id, o.level, o.cause_entry_id, o.attained_before, o.sequence_no, o.earned_on,
       coalesce(c.eligible_at, o.eligible_at),
       concat_ws('/', o.earning_event_id, o.credit_type, o.partner_id, o.lineage_id, o.level, coalesce(c.kind, o.entry_kind), o.sequence_no),
-      jsonb_strip_nulls(jsonb_build_object('plan', o.plan_name, 'rule', o.rule_label, 'basis', o.basis, 'basis_amount', o.basis_amount,
+      coalesce(o.explain, jsonb_strip_nulls(jsonb_build_object('plan', o.plan_name, 'rule', o.rule_label, 'basis', o.basis, 'basis_amount', o.basis_amount,
           'measure', nullif(o.measure, o.basis), 'measure_amount', CASE WHEN o.measure <> o.basis THEN o.measure_amount END,
           'attained_before', o.attained_before, 'window_start', o.window_start, 'schedule', o.schedule, 'commission', o.commission, 'amount', o.amount,
           'exchange_rate', o.exchange_rate, 'override_mode', o.override_mode, 'cause', o.cause_entry_id,
           'cap', CASE WHEN o.cap_used_before IS NOT NULL THEN (SELECT jsonb_build_object('amount', r.cap_amount, 'used_before', o.cap_used_before, 'scope', r.cap_scope,
-              'window', r.cap_window) FROM prm.commission_rule r WHERE r.program_id = _accrue.program_id AND r.rule_id = o.rule_id) END)) || coalesce(c.explain, p.explain, '{}'), o.recorded_at
+              'window', r.cap_window) FROM prm.commission_rule r WHERE r.program_id = _accrue.program_id AND r.rule_id = o.rule_id) END)) || coalesce(c.explain, '{}')), o.recorded_at
     FROM prm._earning_outcome(_accrue.program_id, the_ids, 'accrue') o
     -- What is taken back goes to whoever was paid, and what stands on a statement already is clawed back from the next one.
     LEFT JOIN LATERAL (
@@ -105,13 +105,6 @@ BEGIN
         jsonb_build_object('earned', l.amount, 'event_amount', e.amount, 'refunded_so_far', o.measure_amount, 'given_back_before', o.basis_before) AS explain
       FROM prm.ledger l JOIN prm.earning_event e ON e.program_id = l.program_id AND e.earning_event_id = l.earning_event_id
       WHERE o.entry_kind = 'reversal' AND l.program_id = _accrue.program_id AND l.entry_id = o.cause_entry_id OFFSET 0) c ON true
-    LEFT JOIN LATERAL (
-      SELECT jsonb_build_object('parts', jsonb_agg(jsonb_build_object('part', i.part, 'lower', i.lower, 'upper', i.upper, 'amount', i.amount, 'rate', i.rate,
-        'commission', i.commission) ORDER BY i.part)) AS explain
-      FROM prm.commission_parts(o.schedule::prm.commission_schedule, o.basis_amount, coalesce(o.attained_before, 0)) i
-      -- Where another measure chooses the bracket, or the sum does, the schedule has no slices of the basis.
-      WHERE o.entry_kind <> 'reversal' AND o.measure = o.basis
-        AND (o.attained_before IS NULL OR EXISTS (SELECT 1 FROM prm.commission_rule r WHERE r.program_id = _accrue.program_id AND r.rule_id = o.rule_id AND r.accumulate = 'cumulative'))) p ON true
     WHERE o.outcome = 'won'
     ORDER BY o.ordinal;
 END

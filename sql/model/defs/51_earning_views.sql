@@ -13,6 +13,7 @@ CREATE OR REPLACE VIEW prm.v_ledger WITH (security_invoker = true) AS
           SELECT r.amount FROM prm.ledger r WHERE r.program_id = l.program_id AND r.cause_entry_id = CASE l.kind WHEN 'reversal' THEN l.cause_entry_id ELSE l.entry_id END
             AND r.kind = 'reversal') c) THEN 'refunded'
       WHEN l.kind IN ('payout', 'payout_fee') AND l.component <> 'received' THEN 'paid'
+      WHEN l.kind = 'carry' AND l.component = 'closed' THEN 'carried'
       WHEN o.entry_id IS NULL THEN CASE WHEN s.state = 'paid' THEN 'paid' ELSE 'on_statement' END
       WHEN h.hold_id IS NOT NULL THEN 'held'
       WHEN l.eligible_at > prm.now() THEN 'pending' ELSE 'eligible' END AS status,
@@ -29,7 +30,7 @@ CREATE OR REPLACE VIEW prm.v_ledger WITH (security_invoker = true) AS
   LEFT JOIN prm.deal d ON d.program_id = e.program_id AND d.deal_id = e.deal_id
   LEFT JOIN prm.ledger_open o ON o.program_id = l.program_id AND o.partner_id = l.partner_id AND o.entry_id = l.entry_id
   LEFT JOIN LATERAL (SELECT i.statement_id, t.state FROM prm.statement_line i JOIN prm.statement t ON t.program_id = i.program_id AND t.statement_id = i.statement_id
-    WHERE i.program_id = l.program_id AND i.entry_id = l.entry_id ORDER BY i.part DESC LIMIT 1) s ON true
+    WHERE i.program_id = l.program_id AND i.entry_id = l.entry_id AND t.state <> 'cancelled' ORDER BY i.part DESC LIMIT 1) s ON true
   -- As in v_entry_hold.
   LEFT JOIN LATERAL (
     SELECT s.hold_id, s.kind, s.reason, s.placed_at FROM (
@@ -48,7 +49,7 @@ COMMENT ON COLUMN prm.v_ledger.kind IS 'commission, override, bonus, reversal ..
 COMMENT ON COLUMN prm.v_ledger.component IS 'Component of the plan.';
 COMMENT ON COLUMN prm.v_ledger.amount IS 'Signed money; what goes back is negative.';
 COMMENT ON COLUMN prm.v_ledger.currency IS 'ISO 4217.';
-COMMENT ON COLUMN prm.v_ledger.status IS 'canceled (the partner was banned), refunded (all of it was given back while it was pending), paid, on_statement, held, pending until eligible_at, eligible from then on.';
+COMMENT ON COLUMN prm.v_ledger.status IS 'canceled (the partner was banned), refunded (all of it was given back while it was pending), paid, on_statement, carried (what closed a debt), held, pending until eligible_at, eligible from then on.';
 COMMENT ON COLUMN prm.v_ledger.held IS 'Whether a hold stands on it, on what it takes back, or on all of its partner.';
 COMMENT ON COLUMN prm.v_ledger.hold_kind IS 'risk, dispute or manual.';
 COMMENT ON COLUMN prm.v_ledger.hold_reason IS 'Why it is held.';

@@ -14,6 +14,8 @@ BEGIN
   IF the_originals IS NULL THEN
     RETURN;
   END IF;
+  -- No close meanwhile: whether a cause stands on a statement says whether it is reversed or clawed back.
+  PERFORM prm._lock_calendar(_count_refunds.program_id, false);
   -- Two refunds of one event go one after the other, or each would round without the other.
   INSERT INTO prm.refund_total AS t (program_id, earning_event_id, refunded, refunds)
     SELECT _count_refunds.program_id, r.applies_to_id, -sum(r.amount), count(*) FROM prm.earning_event r

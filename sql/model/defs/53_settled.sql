@@ -6,8 +6,10 @@ CREATE OR REPLACE FUNCTION prm._is_settled(program_id bigint, entry_ids bigint[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 BEGIN
-  RETURN (SELECT array_agg(DISTINCT l.entry_id) FROM prm.statement_line l
-    WHERE l.program_id = _is_settled.program_id AND l.entry_id = ANY (_is_settled.entry_ids));
+  -- What a cancelled statement took back is on none.
+  RETURN (SELECT array_agg(s.entry_id) FROM (SELECT l.entry_id FROM prm.statement_line l
+    WHERE l.program_id = _is_settled.program_id AND l.entry_id = ANY (_is_settled.entry_ids)
+    GROUP BY l.entry_id HAVING sum(l.amount) <> 0) s);
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._is_settled(bigint, bigint[]) FROM PUBLIC;

@@ -206,11 +206,6 @@ BEGIN
       WHERE d.booked = 0 AND d.should_be <> 0
         AND EXISTS (SELECT 1 FROM prm.commission_rule r JOIN prm.commission_rule v ON v.program_id = r.program_id AND v.lineage_id = r.lineage_id AND v.recurring_months IS NOT NULL
           WHERE r.program_id = the_program AND r.plan_id = d.plan_id AND r.component = d.component)
-        -- One that was paid before the component recurred has its first sale in the ledger.
-        AND (SELECT l.entry_id FROM prm.ledger l JOIN prm.earning_event o ON o.program_id = l.program_id AND o.earning_event_id = l.earning_event_id
-          WHERE l.program_id = the_program AND l.partner_id = d.partner_id AND l.plan_id = d.plan_id AND l.component = d.component AND l.rule_id IS NOT NULL
-            AND l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee') AND o.customer_id = e.customer_id
-          LIMIT 1) IS NULL
       ORDER BY d.plan_id, d.component, d.partner_id, e.customer_id,
         coalesce(least((SELECT min(i.recorded_at) FROM prm.accumulator_entry i WHERE i.program_id = the_program AND i.earning_event_id = d.earning_event_id AND i.recorded_at < the_moment),
           (SELECT min(l.recorded_at) FROM prm.ledger l WHERE l.program_id = the_program AND l.earning_event_id = d.earning_event_id AND l.kind <> 'adjustment'),

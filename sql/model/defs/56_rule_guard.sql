@@ -36,6 +36,27 @@ $prm$;
 REVOKE ALL ON FUNCTION prm._rule_last_used(bigint, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION prm._rule_last_used(bigint, bigint) IS 'The last business date of an event that a version of a rule earned or counted on; NULL: it was never used and may be changed.';
 
+-- Months are counted from the first sale, which may be older than the first rule that asks for it. It is looked for once, here,
+-- while the plan is locked against accruals; from then on accrual notes each first sale of the component. At REPEATABLE READ a
+-- sale that commits in this moment is not seen, and the pair counts from its next one.
+CREATE OR REPLACE FUNCTION prm._note_first_sales(program_id bigint, plan_id bigint, component text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+  INSERT INTO prm.recurring_start (program_id, plan_id, component, partner_id, customer_id, rule_id, lineage_id, started_on, earning_event_id)
+    SELECT DISTINCT ON (l.partner_id, e.customer_id)
+      l.program_id, l.plan_id, l.component, l.partner_id, e.customer_id, l.rule_id, l.lineage_id, l.earned_on, l.earning_event_id
+    FROM prm.commission_rule r
+    JOIN prm.ledger l ON l.program_id = _note_first_sales.program_id AND l.rule_id = r.rule_id
+    JOIN prm.earning_event e ON e.program_id = _note_first_sales.program_id AND e.earning_event_id = l.earning_event_id
+    WHERE r.program_id = _note_first_sales.program_id AND r.plan_id = _note_first_sales.plan_id
+      AND l.plan_id = _note_first_sales.plan_id AND l.component = _note_first_sales.component
+      AND l.kind = ANY (ARRAY['commission', 'override', 'bonus', 'royalty', 'fee']) AND e.customer_id IS NOT NULL
+    ORDER BY l.partner_id, e.customer_id, l.recorded_at, e.occurred_at, e.earning_event_id
+  ON CONFLICT DO NOTHING
+$prm$;
+REVOKE ALL ON FUNCTION prm._note_first_sales(bigint, bigint, text) FROM PUBLIC;
+COMMENT ON FUNCTION prm._note_first_sales(bigint, bigint, text) IS
+'Notes the first sale of each partner to each customer that a component of a plan has paid so far; those that are noted stay. Called when the component gets its first rule with recurring_months.';
+
 CREATE OR REPLACE FUNCTION prm._guard_rule() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -50,6 +71,7 @@ DECLARE
   the_depth integer;
   the_plan text;
   other_version record;
+  recurring record;
 BEGIN
   IF TG_OP <> 'DELETE' THEN
     PERFORM prm._touch_plan(NEW.program_id, NEW.plan_id);
@@ -162,6 +184,20 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = the_state, MESSAGE = the_message, DETAIL = the_detail, HINT = the_hint,
       SCHEMA = 'prm', TABLE = 'commission_rule', COLUMN = the_column;
   END IF;
+  -- Of a lineage that recurs in one version, every version's component counts months: those that begin to do so with this row.
+  FOR recurring IN
+    SELECT DISTINCT v.component FROM (
+      SELECT NEW.component AS component
+      UNION ALL
+      SELECT r.component FROM prm.commission_rule r WHERE r.program_id = NEW.program_id AND r.lineage_id = NEW.lineage_id AND NEW.recurring_months IS NOT NULL) v
+    WHERE (NEW.recurring_months IS NOT NULL OR EXISTS (SELECT 1 FROM prm.commission_rule r
+        WHERE r.program_id = NEW.program_id AND r.lineage_id = NEW.lineage_id AND r.rule_id <> NEW.rule_id AND r.recurring_months IS NOT NULL))
+      AND NOT EXISTS (SELECT 1 FROM prm.commission_rule r
+        JOIN prm.commission_rule w ON w.program_id = NEW.program_id AND w.lineage_id = r.lineage_id AND w.recurring_months IS NOT NULL
+        WHERE r.program_id = NEW.program_id AND r.plan_id = NEW.plan_id AND r.component = v.component)
+  LOOP
+    PERFORM prm._note_first_sales(NEW.program_id, NEW.plan_id, recurring.component);
+  END LOOP;
   RETURN NEW;
 END
 $prm$;

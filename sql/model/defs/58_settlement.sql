@@ -9,6 +9,7 @@ DECLARE
   the_programs bigint[];
   the_program bigint;
   the_zone text;
+  the_partners bigint[];
   the_deferred bigint[];
   the_gross bigint[];
 BEGIN
@@ -16,17 +17,27 @@ BEGIN
   FOREACH the_program IN ARRAY coalesce(the_programs, '{}')
   LOOP
     the_zone := prm._program_time_zone(the_program);
+    -- What a draw adds depends on all that is earned: no close meanwhile, or it would count without what is coming.
+    IF EXISTS (SELECT 1 FROM prm.draw_agreement a WHERE a.program_id = the_program) THEN
+      SELECT array_agg(DISTINCT n.partner_id) INTO the_partners FROM new_rows n WHERE n.program_id = the_program;
+      IF EXISTS (SELECT 1 FROM prm.draw_agreement a WHERE a.program_id = the_program AND a.partner_id = ANY (the_partners)) THEN
+        PERFORM prm._lock_calendar(the_program, false);
+      END IF;
+    END IF;
     SELECT array_agg(p.plan_id) FILTER (WHERE p.pay_on = 'collected'), array_agg(p.plan_id) FILTER (WHERE p.includes_vat) INTO the_deferred, the_gross
       FROM prm.commission_plan p WHERE p.program_id = the_program AND (p.pay_on = 'collected' OR p.includes_vat);
-    INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_owed, is_deferred, tax_class, amount, currency, legal_entity)
+    INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_owed, is_deferred, tax_class, amount, currency, legal_entity, is_carry)
       SELECT n.program_id, n.partner_id, n.entry_id, coalesce(n.payee_id, 0), n.eligible_at,
-        greatest(n.earned_on, (n.eligible_at AT TIME ZONE the_zone)::date), 1, n.kind IN ('royalty', 'fee'), n.kind IN ('clawback', 'royalty', 'fee'),
+        greatest(n.earned_on, (n.eligible_at AT TIME ZONE the_zone)::date), 1, n.kind IN ('royalty', 'fee') OR n.kind = 'carry' AND n.component = 'receivable', n.kind IN ('clawback', 'royalty', 'fee', 'carry'),
         n.earning_event_id IS NOT NULL AND coalesce(n.plan_id = ANY (the_deferred), false),
-        CASE WHEN n.kind NOT IN ('commission', 'override', 'bonus', 'adjustment', 'reversal', 'clawback') THEN 0 WHEN n.plan_id = ANY (the_gross) THEN 2 ELSE 1 END, n.amount, n.currency, coalesce(n.legal_entity, '')
+        CASE WHEN n.kind NOT IN ('commission', 'override', 'bonus', 'adjustment', 'reversal', 'clawback') THEN 0 WHEN n.plan_id = ANY (the_gross) THEN 2 ELSE 1 END, n.amount, n.currency, coalesce(n.legal_entity, ''),
+        n.kind = 'carry'
       FROM new_rows n
       WHERE n.program_id = the_program AND (n.kind NOT IN ('payout', 'payout_fee') OR n.component = 'received')
         -- A close writes taxes together with their lines.
         AND NOT (n.kind = 'tax' AND n.explain ? 'statement')
+        -- What closes a debt stands beside its statement, as a payout does.
+        AND NOT (n.kind = 'carry' AND n.component = 'closed')
       ORDER BY n.entry_id;
   END LOOP;
   RETURN NULL;
@@ -106,7 +117,9 @@ BEGIN
   IF TG_OP <> 'UPDATE' OR to_jsonb(NEW) - 'state' <> to_jsonb(OLD) - 'state' THEN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('statement %s cannot be %s', OLD.statement_id, CASE TG_OP WHEN 'UPDATE' THEN 'changed' ELSE 'deleted' END),
       DETAIL = format('It is %s; a statement and its lines stand for good, only its state goes on.', OLD.state),
-      HINT = 'Post an adjustment, which goes on the next statement.', SCHEMA = 'prm', TABLE = 'statement';
+      HINT = CASE WHEN OLD.state IN ('settled', 'approved') THEN format('SELECT prm.cancel_statement(%s, ''reason'') frees its entries for the next statement.', OLD.statement_id)
+        WHEN OLD.state = 'invoiced' THEN 'Cancel its document first: prm.cancel_document(document_id, ''reason'').'
+        ELSE 'Post an adjustment, which goes on the next statement.' END, SCHEMA = 'prm', TABLE = 'statement';
   END IF;
   RETURN NEW;
 END
@@ -138,7 +151,12 @@ CREATE OR REPLACE TRIGGER prm_10_machine_truncate BEFORE TRUNCATE ON prm.stateme
 ALTER TABLE prm.statement DROP CONSTRAINT IF EXISTS statement_total_check;
 ALTER TABLE prm.statement ADD CONSTRAINT statement_total_check CHECK (prm.check_finite(total, 'statement.total'));
 ALTER TABLE prm.settlement_profile DROP CONSTRAINT IF EXISTS settlement_profile_minor_unit_check;
-ALTER TABLE prm.settlement_profile ADD CONSTRAINT settlement_profile_minor_unit_check CHECK (pay_currency IS NULL OR prm.minor_units(pay_currency) IS NOT NULL);
+ALTER TABLE prm.settlement_profile ADD CONSTRAINT settlement_profile_minor_unit_check
+  CHECK ((pay_currency IS NULL OR prm.minor_units(pay_currency) IS NOT NULL) AND (currency IS NULL OR prm.minor_units(currency) IS NOT NULL));
+ALTER TABLE prm.draw_agreement DROP CONSTRAINT IF EXISTS draw_agreement_minor_unit_check;
+ALTER TABLE prm.draw_agreement ADD CONSTRAINT draw_agreement_minor_unit_check CHECK (amount = prm.round_money(amount, currency));
+ALTER TABLE prm.payout_fee_rule DROP CONSTRAINT IF EXISTS payout_fee_rule_minor_unit_check;
+ALTER TABLE prm.payout_fee_rule ADD CONSTRAINT payout_fee_rule_minor_unit_check CHECK (prm.minor_units(currency) IS NOT NULL);
 
 -- Disputes. A partner may write its own; the hold that follows is written with the rights of the owner.
 CREATE OR REPLACE FUNCTION prm._dispute_row() RETURNS trigger
@@ -171,16 +189,16 @@ BEGIN
   PERFORM l.entry_id FROM prm.ledger l WHERE l.program_id = NEW.program_id AND l.entry_id = NEW.entry_id FOR NO KEY UPDATE;
   SELECT s.statement_id, s.state INTO the_statement, the_state FROM prm.statement_line l
     JOIN prm.statement s ON s.program_id = l.program_id AND s.statement_id = l.statement_id
-    WHERE l.program_id = NEW.program_id AND l.entry_id = NEW.entry_id ORDER BY l.part DESC LIMIT 1 FOR UPDATE OF s;
+    WHERE l.program_id = NEW.program_id AND l.entry_id = NEW.entry_id AND s.state <> 'cancelled' ORDER BY l.part DESC LIMIT 1 FOR UPDATE OF s;
   IF EXISTS (SELECT 1 FROM prm._standing_hold h WHERE h.program_id = NEW.program_id AND h.entry_id = NEW.entry_id AND h.kind = 'dispute') THEN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('entry %s is disputed already', NEW.entry_id),
       DETAIL = 'An entry has one open dispute.', HINT = 'SELECT prm.resolve_dispute(...) ends it.', SCHEMA = 'prm', TABLE = 'dispute';
   END IF;
   -- What is left of it can still be held.
-  IF the_state IN ('invoiced', 'paid') AND NOT EXISTS (SELECT 1 FROM prm.ledger_open o
+  IF the_state IN ('invoiced', 'paid', 'carried') AND NOT EXISTS (SELECT 1 FROM prm.ledger_open o
       WHERE o.program_id = NEW.program_id AND o.partner_id = NEW.partner_id AND o.entry_id = NEW.entry_id) THEN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('entry %s stands on statement %s, which is %s', NEW.entry_id, the_statement, the_state),
-      DETAIL = 'What was invoiced or paid is corrected by an adjustment on the next statement.',
+      DETAIL = 'What was invoiced, paid or carried on is corrected by an adjustment on the next statement.',
       HINT = 'Ask the vendor for an adjustment: prm.post_adjustment(...).', SCHEMA = 'prm', TABLE = 'dispute';
   END IF;
   INSERT INTO prm.ledger_hold (program_id, entry_id, kind, reason) VALUES (NEW.program_id, NEW.entry_id, 'dispute', NEW.reason);
@@ -207,3 +225,17 @@ $prm$;
 REVOKE ALL ON FUNCTION prm._hold_meets_close() FROM PUBLIC;
 COMMENT ON FUNCTION prm._hold_meets_close() IS 'Trigger of ledger_hold: waits for a close that is at work, so that what is looked at next is what it left.';
 CREATE OR REPLACE TRIGGER prm_00_close BEFORE INSERT ON prm.ledger_hold FOR EACH ROW EXECUTE FUNCTION prm._hold_meets_close();
+
+-- The calendar of a programme is there from the beginning: nobody waits for whoever needs it first.
+CREATE OR REPLACE FUNCTION prm._program_calendar() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO prm.settlement_calendar (program_id, period_kind) VALUES (NEW.program_id, 'half_month'), (NEW.program_id, 'month'), (NEW.program_id, 'quarter')
+    ON CONFLICT (program_id, period_kind) DO NOTHING;
+  RETURN NULL;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._program_calendar() FROM PUBLIC;
+COMMENT ON FUNCTION prm._program_calendar() IS 'Trigger of program: makes the rows of its settlement_calendar, where closes and others meet.';
+CREATE OR REPLACE TRIGGER prm_50_calendar AFTER INSERT ON prm.program FOR EACH ROW EXECUTE FUNCTION prm._program_calendar();

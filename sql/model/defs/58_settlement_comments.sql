@@ -18,7 +18,8 @@ COMMENT ON COLUMN prm.settlement_profile.auto_approve IS 'Whether statements are
 COMMENT ON COLUMN prm.settlement_profile.payout_mode IS 'scheduled: every create_payouts() pays; on_request: the payee asks.';
 COMMENT ON COLUMN prm.settlement_profile.payment_days IS 'Days after the end of the period until a statement is paid, 0 to 365.';
 COMMENT ON COLUMN prm.settlement_profile.payout_method IS 'How it is paid, in your own terms: sepa, check, paypal ...';
-COMMENT ON COLUMN prm.settlement_profile.pay_currency IS 'Currency of the payment, ISO 4217; NULL: that of the statement. Converted at the rate of the day of the payout.';
+COMMENT ON COLUMN prm.settlement_profile.pay_currency IS 'Currency of the payment, ISO 4217; NULL: that of the statement. Converted as convert_at says.';
+COMMENT ON COLUMN prm.settlement_profile.convert_at IS 'When amounts are converted to pay_currency: payout (at the rate of the day of the payout) or statement (at the rate of the last day of the period, kept with the statement).';
 COMMENT ON COLUMN prm.settlement_profile.document_grouping IS 'One document for each statement (separate), or one for all that are invoiced together (grouped).';
 
 COMMENT ON TABLE prm.settlement_calendar IS 'How far the periods of each kind are closed. Closes and holds meet at its rows.';
@@ -36,7 +37,13 @@ COMMENT ON COLUMN prm.statement.currency IS 'ISO 4217.';
 COMMENT ON COLUMN prm.statement.period IS 'First day of the period.';
 COMMENT ON COLUMN prm.statement.period_end IS 'Last day of the period.';
 COMMENT ON COLUMN prm.statement.period_kind IS 'month, half_month or quarter.';
-COMMENT ON COLUMN prm.statement.state IS 'settled, approved, invoiced, paid or disputed; the machine statement says what may follow.';
+COMMENT ON COLUMN prm.statement.state IS 'settled, approved, invoiced, paid, disputed, carried (a debt that a later statement has) or cancelled; the machine statement says what may follow.';
+COMMENT ON COLUMN prm.statement.carried IS 'What its lines bring forward of debts of earlier periods, zero or less.';
+COMMENT ON COLUMN prm.statement.debt_since IS 'Of a total below zero: the last day of the period that the debt comes from, which counts for its age.';
+COMMENT ON COLUMN prm.statement.pay_currency IS 'What the total was converted to when the statement was made (settlement_profile.convert_at), ISO 4217; NULL: it was not. Debts are not.';
+COMMENT ON COLUMN prm.statement.pay_total IS 'The total in that currency, rounded once.';
+COMMENT ON COLUMN prm.statement.exchange_rate IS 'The rate of that conversion, in force on the last day of the period, kept.';
+COMMENT ON COLUMN prm.statement.cancels_id IS 'The statement that this one takes back, line by line; both are cancelled.';
 COMMENT ON COLUMN prm.statement.total IS 'Sum of its lines; below zero the payee owes it.';
 COMMENT ON COLUMN prm.statement.entries IS 'Number of its lines.';
 COMMENT ON COLUMN prm.statement.receivable IS 'The part of a debt that is royalties and fees.';
@@ -48,7 +55,7 @@ COMMENT ON TABLE prm.statement_line IS 'The ledger entries on statements, append
 COMMENT ON COLUMN prm.statement_line.entry_id IS 'The ledger entry; on one statement only, but in parts where its plan pays as the customer does.';
 COMMENT ON COLUMN prm.statement_line.statement_id IS 'The statement.';
 COMMENT ON COLUMN prm.statement_line.partner_id IS 'The partner of the payee, who may read the line.';
-COMMENT ON COLUMN prm.statement_line.part IS '1, or the number of the part.';
+COMMENT ON COLUMN prm.statement_line.part IS '1, or the number of the part; what a cancelled statement takes back is a part of its own.';
 COMMENT ON COLUMN prm.statement_line.amount IS 'The amount of the entry, or of the part.';
 
 COMMENT ON TABLE prm.statement_share IS 'What each earning partner has on each statement, append-only; with delegation it is not the payee.';
@@ -69,13 +76,14 @@ COMMENT ON COLUMN prm.ledger_open.is_receivable IS 'Royalties and fees.';
 COMMENT ON COLUMN prm.ledger_open.is_owed IS 'What the partner owes: clawbacks, royalties, fees; a ban does not hold it.';
 COMMENT ON COLUMN prm.ledger_open.is_deferred IS 'Whether its plan pays as the customer does.';
 COMMENT ON COLUMN prm.ledger_open.amount IS 'What is open of it.';
+COMMENT ON COLUMN prm.ledger_open.is_carry IS 'Whether it brings a debt forward.';
 COMMENT ON COLUMN prm.ledger_open.currency IS 'ISO 4217.';
 COMMENT ON COLUMN prm.ledger_open.legal_entity IS 'The paying company; empty: none.';
 
 COMMENT ON TABLE prm.draw_agreement IS 'What a partner may count on in each period: where it earns less, the rest is drawn; a recoverable draw is repaid from what it earns above it, never from the draw.';
 COMMENT ON COLUMN prm.draw_agreement.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.draw_agreement.currency IS 'ISO 4217.';
-COMMENT ON COLUMN prm.draw_agreement.amount IS 'Amount for each period of its profile, above zero.';
+COMMENT ON COLUMN prm.draw_agreement.amount IS 'Amount for each period of its profile, above zero; all of it also where the partner leaves within the period.';
 COMMENT ON COLUMN prm.draw_agreement.is_recoverable IS 'False: the guarantee is a gift.';
 COMMENT ON COLUMN prm.draw_agreement.legal_entity IS 'The paying company.';
 COMMENT ON COLUMN prm.draw_agreement.valid IS 'The last days of the periods for which it holds.';
@@ -121,7 +129,7 @@ COMMENT ON COLUMN prm.payout.fee_borne_by IS 'vendor or payee.';
 COMMENT ON COLUMN prm.payout.net IS 'What the payee gets.';
 COMMENT ON COLUMN prm.payout.pay_currency IS 'Currency of the payment.';
 COMMENT ON COLUMN prm.payout.pay_amount IS 'net in that currency.';
-COMMENT ON COLUMN prm.payout.exchange_rate IS 'The rate of that conversion, kept; NULL: none.';
+COMMENT ON COLUMN prm.payout.exchange_rate IS 'The rate of that conversion, kept; NULL: none, or its statements have the rates.';
 COMMENT ON COLUMN prm.payout.is_forced IS 'Whether it was made out of turn.';
 COMMENT ON COLUMN prm.payout.method IS 'How it is paid.';
 COMMENT ON COLUMN prm.payout.reference IS 'Reference of the payment.';

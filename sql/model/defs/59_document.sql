@@ -7,6 +7,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   the_free constant text[] := ARRAY['cancelled_at', 'cancelled_by', 'reason'];
   fault record;
+  the_statements bigint[];
 BEGIN
   IF TG_OP = 'UPDATE' AND (OLD.cancelled_at IS NOT NULL OR to_jsonb(NEW) - the_free <> to_jsonb(OLD) - the_free) THEN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('document %s cannot be changed', OLD.document_no),
@@ -21,14 +22,15 @@ BEGIN
       DETAIL = format('Statement %s is %s, by payout %s.', fault.statement_id, fault.state, coalesce(fault.payout_id::text, '(none)')),
       HINT = 'A payment is taken back first: prm.settle_payout(payout_id, ''failed'').', SCHEMA = 'prm', TABLE = 'billing_document';
   END IF;
-  UPDATE prm.statement s SET state = 'settled' FROM prm.billing_document_statement c
-    WHERE c.program_id = OLD.program_id AND c.document_id = OLD.document_id AND c.released_at IS NULL
-      AND s.program_id = c.program_id AND s.statement_id = c.statement_id AND s.state = 'invoiced';
+  SELECT array_agg(c.statement_id) INTO the_statements FROM prm.billing_document_statement c
+    WHERE c.program_id = OLD.program_id AND c.document_id = OLD.document_id AND c.released_at IS NULL;
   IF TG_OP = 'DELETE' THEN
-    RETURN OLD;
+    DELETE FROM prm.billing_document_statement c WHERE c.program_id = OLD.program_id AND c.document_id = OLD.document_id;
+  ELSE
+    UPDATE prm.billing_document_statement c SET released_at = NEW.cancelled_at WHERE c.program_id = OLD.program_id AND c.document_id = OLD.document_id AND c.released_at IS NULL;
   END IF;
-  UPDATE prm.billing_document_statement c SET released_at = NEW.cancelled_at WHERE c.program_id = OLD.program_id AND c.document_id = OLD.document_id AND c.released_at IS NULL;
-  RETURN NEW;
+  UPDATE prm.statement s SET state = 'settled' WHERE s.program_id = OLD.program_id AND s.statement_id = ANY (the_statements) AND s.state = 'invoiced';
+  RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._document_guard() FROM PUBLIC;
@@ -62,7 +64,8 @@ COMMENT ON COLUMN prm.billing_document.net IS 'Without value added tax.';
 COMMENT ON COLUMN prm.billing_document.vat IS 'Value added tax.';
 COMMENT ON COLUMN prm.billing_document.gross IS 'net and vat.';
 COMMENT ON COLUMN prm.billing_document.withholding IS 'What the vendor keeps for the authorities.';
-COMMENT ON COLUMN prm.billing_document.payable IS 'gross less withholding: the sum of its statements.';
+COMMENT ON COLUMN prm.billing_document.carried IS 'Debts of earlier periods among its statements, zero or less; they were documented there.';
+COMMENT ON COLUMN prm.billing_document.payable IS 'gross less withholding and what was carried: the sum of its statements.';
 COMMENT ON COLUMN prm.billing_document.note IS 'The note of the tax rule.';
 COMMENT ON COLUMN prm.billing_document.created_by IS 'Who issued it.';
 COMMENT ON COLUMN prm.billing_document.cancelled_at IS 'When it was cancelled.';

@@ -88,7 +88,8 @@ CREATE OR REPLACE TRIGGER prm_00_request BEFORE INSERT ON prm.payout_request FOR
 
 CREATE OR REPLACE VIEW prm.v_statement WITH (security_invoker = true) AS
   SELECT s.program_id, s.statement_id, s.payee_id, y.legal_name AS payee, s.partner_id, p.name AS partner, s.legal_entity, s.currency, s.period, s.period_end, s.period_kind,
-    s.state, s.total, s.entries, s.receivable, s.is_forced, s.closed_at, o.payout_id, o.state AS payout_state, o.settled_at AS paid_at, o.reference
+    s.state, s.total, s.entries, s.receivable, s.is_forced, s.closed_at, o.payout_id, o.state AS payout_state, o.settled_at AS paid_at, o.reference,
+    s.pay_currency, s.pay_total, s.exchange_rate, s.carried, s.debt_since, s.cancels_id
   FROM prm.statement s
   JOIN prm.partner p ON p.program_id = s.program_id AND p.partner_id = s.partner_id
   LEFT JOIN prm.payee y ON y.program_id = s.program_id AND y.payee_id = s.payee_id
@@ -106,7 +107,7 @@ COMMENT ON COLUMN prm.v_statement.currency IS 'ISO 4217.';
 COMMENT ON COLUMN prm.v_statement.period IS 'First day of the period.';
 COMMENT ON COLUMN prm.v_statement.period_end IS 'Last day of the period.';
 COMMENT ON COLUMN prm.v_statement.period_kind IS 'month, half_month or quarter.';
-COMMENT ON COLUMN prm.v_statement.state IS 'settled, approved, invoiced, paid or disputed.';
+COMMENT ON COLUMN prm.v_statement.state IS 'settled, approved, invoiced, paid, disputed, carried (a debt that a later statement has) or cancelled.';
 COMMENT ON COLUMN prm.v_statement.total IS 'Sum of its lines; below zero the payee owes it.';
 COMMENT ON COLUMN prm.v_statement.entries IS 'Number of its lines.';
 COMMENT ON COLUMN prm.v_statement.receivable IS 'The part of a debt that is royalties and fees, which are never written off.';
@@ -116,6 +117,12 @@ COMMENT ON COLUMN prm.v_statement.payout_id IS 'The payout that pays it.';
 COMMENT ON COLUMN prm.v_statement.payout_state IS 'pending, paid or failed.';
 COMMENT ON COLUMN prm.v_statement.paid_at IS 'When that payout was settled.';
 COMMENT ON COLUMN prm.v_statement.reference IS 'Reference of the payment.';
+COMMENT ON COLUMN prm.v_statement.pay_currency IS 'What it was converted to when it was made; NULL: it was not.';
+COMMENT ON COLUMN prm.v_statement.pay_total IS 'total in that currency.';
+COMMENT ON COLUMN prm.v_statement.exchange_rate IS 'The rate of that conversion.';
+COMMENT ON COLUMN prm.v_statement.carried IS 'What was brought forward of debts, zero or less.';
+COMMENT ON COLUMN prm.v_statement.debt_since IS 'Of a total below zero: the end of the period that it comes from.';
+COMMENT ON COLUMN prm.v_statement.cancels_id IS 'The statement that it takes back.';
 
 CREATE OR REPLACE VIEW prm.v_payout WITH (security_invoker = true) AS
   SELECT o.program_id, o.payout_id, o.batch_id, o.payee_id, y.legal_name AS payee, o.partner_id, o.legal_entity, o.currency, o.state, o.amount, o.fee, o.fee_borne_by, o.net,
@@ -177,8 +184,8 @@ CREATE OR REPLACE VIEW prm.v_aged_balance WITH (security_invoker = true) AS
   FROM (
     SELECT s.program_id, s.partner_id, s.payee_id, s.legal_entity, s.currency, CASE k.part WHEN 1 THEN CASE WHEN s.total >= 0 THEN 'payable' ELSE 'debt' END ELSE 'receivable' END AS side,
       CASE k.part WHEN 1 THEN s.total + s.receivable ELSE -s.receivable END AS amount,
-      (prm.now() AT TIME ZONE prm._program_time_zone(s.program_id))::date - s.period_end - 1 AS age
-    FROM prm.statement s CROSS JOIN (VALUES (1), (2)) AS k(part) WHERE s.state <> 'paid'
+      (prm.now() AT TIME ZONE prm._program_time_zone(s.program_id))::date - coalesce(s.debt_since, s.period_end) - 1 AS age
+    FROM prm.statement s CROSS JOIN (VALUES (1), (2)) AS k(part) WHERE s.state NOT IN ('paid', 'carried', 'cancelled')
     UNION ALL
     SELECT o.program_id, o.partner_id, nullif(o.payee_id, 0), nullif(o.legal_entity, ''), o.currency, 'open' AS side, o.amount,
       (prm.now() AT TIME ZONE prm._program_time_zone(o.program_id))::date - o.due_on

@@ -62,13 +62,14 @@ BEGIN
       WHERE u.program_id = batch.number AND u.partner_user_id = ANY (batch.people);
     INSERT INTO prm.tier_due (program_id, partner_id, cause) SELECT batch.number, i.partner_id, 'certificate' FROM unnest(the_ids) AS i(partner_id);
     PERFORM prm._evaluate_tiers(batch.number, the_ids, NULL, true, false);
+    PERFORM prm._sync_dated_benefits(batch.number, the_ids);
   END LOOP;
   RETURN NULL;
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._certificates_changed() FROM PUBLIC;
 COMMENT ON FUNCTION prm._certificates_changed() IS
-'Statement trigger of prm.certificate: evaluates the partners of the people, all in one pass, for promotions, and leaves a row in tier_due for each.';
+'Statement trigger of prm.certificate: evaluates the partners of the people, all in one pass, for promotions, gives and takes what certificates give, and leaves a row in tier_due for each.';
 
 CREATE OR REPLACE TRIGGER prm_40_tiers_insert AFTER INSERT ON prm.certificate
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._certificates_changed();
@@ -230,13 +231,24 @@ CREATE OR REPLACE VIEW prm.v_tier WITH (security_invoker = true) AS
     FROM prm.enrolment e GROUP BY e.program_id, e.ladder, e.qualified_tier) q
     ON q.program_id = t.program_id AND q.ladder = t.ladder AND q.qualified_tier = t.tier
   LEFT JOIN (
-    SELECT x.program_id, x.ladder, x.tier, string_agg(x.wanted, ', or ' ORDER BY x.track) AS requirements
-    FROM (SELECT y.program_id, y.ladder, y.tier, y.track, string_agg(y.metric || ' ' || y.op || ' ' || trim_scale(y.threshold), ' and ' ORDER BY y.metric) AS wanted
-          FROM prm.tier_requirement y GROUP BY y.program_id, y.ladder, y.tier, y.track) x
+    SELECT x.program_id, x.ladder, x.tier, string_agg(CASE WHEN x.mode = 'score' THEN format('score >= %s of %s', coalesce(trim_scale(x.mark)::text, '?'), x.wanted) ELSE x.wanted END, ', or ' ORDER BY x.track) AS requirements
+    FROM (
+      SELECT w.program_id, w.ladder, w.tier, w.track, coalesce(k.mode, y.mode, 'all') AS mode, coalesce(k.mark, y.mark) AS mark,
+        string_agg(w.wanted, CASE WHEN coalesce(k.mode, y.mode, 'all') = 'score' THEN ', ' ELSE ' and ' END ORDER BY w.first) AS wanted
+      FROM (
+        SELECT r.program_id, r.ladder, r.tier, r.track, min(r.metric) AS first,
+          CASE WHEN count(*) > 1 THEN '(' ELSE '' END || string_agg(r.metric || ' ' || r.op || ' ' || trim_scale(r.threshold), ' or ' ORDER BY r.metric) || CASE WHEN count(*) > 1 THEN ')' ELSE '' END AS wanted
+        FROM prm.tier_requirement r
+        GROUP BY r.program_id, r.ladder, r.tier, r.track, coalesce('group ' || r.alternative_group, 'metric ' || r.metric)) w
+      LEFT JOIN prm.tier_policy y ON y.program_id = w.program_id AND y.ladder = w.ladder
+      LEFT JOIN prm.tier_track k ON k.program_id = w.program_id AND k.ladder = w.ladder AND k.tier = w.tier AND k.track = w.track
+      GROUP BY w.program_id, w.ladder, w.tier, w.track, k.mode, y.mode, k.mark, y.mark) x
     GROUP BY x.program_id, x.ladder, x.tier) r ON r.program_id = t.program_id AND r.ladder = t.ladder AND r.tier = t.tier
   LEFT JOIN (
     SELECT x.program_id, x.ladder, x.tier, string_agg(x.benefit || ': ' || x.value, ', ' ORDER BY x.benefit) AS benefits
-    FROM prm.benefit x GROUP BY x.program_id, x.ladder, x.tier) b ON b.program_id = t.program_id AND b.ladder = t.ladder AND b.tier = t.tier;
+    FROM prm.benefit x JOIN prm.program g ON g.program_id = x.program_id
+    WHERE x.tier IS NOT NULL AND x.valid @> (prm.now() AT TIME ZONE g.time_zone)::date
+    GROUP BY x.program_id, x.ladder, x.tier) b ON b.program_id = t.program_id AND b.ladder = t.ladder AND b.tier = t.tier;
 COMMENT ON VIEW prm.v_tier IS 'The ladders of tiers with how many partners hold each.';
 COMMENT ON COLUMN prm.v_tier.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_tier.ladder IS 'The ladder.';
@@ -249,7 +261,7 @@ COMMENT ON COLUMN prm.v_tier.qualified IS 'For how many partners it was the high
 COMMENT ON COLUMN prm.v_tier.requirements IS 'What it takes, in words.';
 COMMENT ON COLUMN prm.v_tier.benefits IS 'What it gives, in words.';
 
-COMMENT ON TABLE prm.tier_requirement IS 'What a tier takes. A track is met when all its rows are, a tier when any of its tracks is. A tier without rows is never given, unless it is the entry tier.';
+COMMENT ON TABLE prm.tier_requirement IS 'What a tier takes. A track is met when all its rows are, or when its score reaches the mark, a tier when any of its tracks is. A tier without rows, or with a metric that does not exist, is never given, unless it is the entry tier, bought or inherited.';
 COMMENT ON COLUMN prm.tier_requirement.ladder IS 'The ladder.';
 COMMENT ON COLUMN prm.tier_requirement.tier IS 'The tier.';
 COMMENT ON COLUMN prm.tier_requirement.track IS 'The way to the tier that the row belongs to.';
@@ -257,14 +269,24 @@ COMMENT ON COLUMN prm.tier_requirement.metric IS 'The metric; one that does not 
 COMMENT ON COLUMN prm.tier_requirement.op IS '>= or <=.';
 COMMENT ON COLUMN prm.tier_requirement.threshold IS 'What it takes to reach the tier, in the metric''s unit.';
 COMMENT ON COLUMN prm.tier_requirement.keep_threshold IS 'What it takes to keep the tier once reached; empty: the same.';
+COMMENT ON COLUMN prm.tier_requirement.weight IS 'In a score: the points for the whole threshold; what is had of it gives its share of them.';
+COMMENT ON COLUMN prm.tier_requirement.floor IS 'In a score: the value must be above it (below it for <=), whatever the score; empty: no floor.';
+COMMENT ON COLUMN prm.tier_requirement.is_capped IS 'In a score: whether more than the threshold gives no more points. False: so many points for each threshold.';
+COMMENT ON COLUMN prm.tier_requirement.alternative_group IS 'Of the rows of a track with the same group one is enough, and in a score the best counts; empty: the row stands for itself.';
 
 COMMENT ON TABLE prm.tier_policy IS 'How the tiers of a ladder are given and taken.';
 COMMENT ON COLUMN prm.tier_policy.ladder IS 'The ladder.';
-COMMENT ON COLUMN prm.tier_policy.mode IS 'all: a track is met when all its requirements are.';
-COMMENT ON COLUMN prm.tier_policy.promotion IS 'at_once, or approval: evaluate_tiers() only says needs_approval and the vendor sets the tier.';
+COMMENT ON COLUMN prm.tier_policy.mode IS 'all: a track is met when all its requirements are; score: when the points of its requirements reach the mark. tier_track may say otherwise of a track.';
+COMMENT ON COLUMN prm.tier_policy.mark IS 'The points that a score must reach; a track without a mark is never met by score.';
+COMMENT ON COLUMN prm.tier_policy.promotion IS 'at_once, or approval: every promotion waits for approve_tier(). At once, only to the tiers that need approval.';
 COMMENT ON COLUMN prm.tier_policy.review IS 'The term of a tier: it is not lost sooner than this after it was reached.';
 COMMENT ON COLUMN prm.tier_policy.grace IS 'At least this long lies between the day on which a partner is found short and its demotion; the last stretch before it, of this length, is called grace.';
 COMMENT ON COLUMN prm.tier_policy.entry_tier IS 'The tier of a new partner; it is always met.';
+COMMENT ON COLUMN prm.tier_policy.review_kind IS 'When a partner that fell short is reviewed: term: not before the term of its tier is over; anniversary: on the next anniversary of joining; period: at the end of the programme year. Never before the grace is over.';
+COMMENT ON COLUMN prm.tier_policy.period_start IS 'period: a day on which a programme year begins, each as long as review; empty: the fiscal year.';
+COMMENT ON COLUMN prm.tier_policy.inherits IS 'parent: a partner meets what its parent holds (a cap counts); none: each by itself.';
+COMMENT ON COLUMN prm.tier_policy.enrolment IS 'everybody: all partners stand on the ladder; by_row: those that enrol_partner() put there, while their enrolment is valid.';
+COMMENT ON COLUMN prm.tier_policy.plans IS 'at_risk: whoever is at risk gets a plan with tasks to keep its tier; by_hand: only plan_tier() makes plans.';
 
 COMMENT ON TABLE prm.tier_history IS 'What happened to the standing of partners: changes of tier, risk, grace, recovery, pins. Append-only.';
 COMMENT ON COLUMN prm.tier_history.tier_history_id IS 'Number of the row.';
@@ -272,7 +294,7 @@ COMMENT ON COLUMN prm.tier_history.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.tier_history.ladder IS 'The ladder.';
 COMMENT ON COLUMN prm.tier_history.from_tier IS 'The tier held before.';
 COMMENT ON COLUMN prm.tier_history.to_tier IS 'The tier held afterwards; the same where only the standing changed.';
-COMMENT ON COLUMN prm.tier_history.outcome IS 'entry, promote, demote, manual, at_risk, grace, keep (recovered), needs_approval, pinned, unpinned.';
+COMMENT ON COLUMN prm.tier_history.outcome IS 'entry, promote, demote, manual, at_risk, grace, keep (recovered), needs_approval, approved, refused, pinned, unpinned, capped, uncapped.';
 COMMENT ON COLUMN prm.tier_history.reason IS 'Why.';
 COMMENT ON COLUMN prm.tier_history.metrics IS 'The metrics that it was based on, an object.';
 COMMENT ON COLUMN prm.tier_history.actor IS 'Who did it, or whose transaction caused it.';
@@ -282,21 +304,6 @@ COMMENT ON TABLE prm.tier_due IS 'Partners whose tier is to be looked at again, 
 COMMENT ON COLUMN prm.tier_due.tier_due_id IS 'Number of the row.';
 COMMENT ON COLUMN prm.tier_due.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.tier_due.cause IS 'What happened.';
-
-COMMENT ON TABLE prm.benefit IS 'What a tier gives.';
-COMMENT ON COLUMN prm.benefit.ladder IS 'The ladder.';
-COMMENT ON COLUMN prm.benefit.tier IS 'The tier.';
-COMMENT ON COLUMN prm.benefit.benefit IS 'The benefit: discount_percent, support_level, mdf_percent ...';
-COMMENT ON COLUMN prm.benefit.value IS 'Its value, as text.';
-COMMENT ON COLUMN prm.benefit.label IS 'Name for people.';
-
-COMMENT ON TABLE prm.benefit_grant IS 'Which benefit a partner had when. Follows the tier held.';
-COMMENT ON COLUMN prm.benefit_grant.partner_id IS 'The partner.';
-COMMENT ON COLUMN prm.benefit_grant.benefit IS 'The benefit.';
-COMMENT ON COLUMN prm.benefit_grant.ladder IS 'The ladder that gave it.';
-COMMENT ON COLUMN prm.benefit_grant.tier IS 'The tier that gave it.';
-COMMENT ON COLUMN prm.benefit_grant.value IS 'Its value.';
-COMMENT ON COLUMN prm.benefit_grant.valid IS 'From (inclusive) to (exclusive); without end while the tier is held.';
 
 COMMENT ON TABLE prm.certification IS 'Certifications that people of partners can have.';
 COMMENT ON COLUMN prm.certification.certification IS 'The certification.';

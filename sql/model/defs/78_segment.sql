@@ -31,3 +31,124 @@ COMMENT ON COLUMN prm.ipp_criterion.label IS 'What it says, for people.';
 COMMENT ON COLUMN prm.ipp_criterion.criteria IS 'A jsonpath comparison over the same document as the criteria of segments.';
 COMMENT ON COLUMN prm.ipp_criterion.weight IS 'Its weight; the score is 100 times the weights met over all weights.';
 COMMENT ON COLUMN prm.ipp_criterion.position IS 'Place in the list.';
+
+-- Criteria are checked when they are written.
+ALTER TABLE prm.segment DROP CONSTRAINT IF EXISTS segment_criteria_check;
+ALTER TABLE prm.segment ADD CONSTRAINT segment_criteria_check CHECK (prm._check_criteria(criteria));
+ALTER TABLE prm.ipp_criterion DROP CONSTRAINT IF EXISTS ipp_criterion_criteria_check;
+ALTER TABLE prm.ipp_criterion ADD CONSTRAINT ipp_criterion_criteria_check CHECK (prm._check_criteria(criteria));
+
+CREATE OR REPLACE FUNCTION prm._criteria_row() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_name text;
+  the_hint text;
+BEGIN
+  IF NEW.criteria IS NULL THEN
+    RETURN NEW;
+  END IF;
+  PERFORM prm._check_criteria(NEW.criteria);
+  SELECT n.name INTO the_name FROM unnest(prm._criteria_names(ARRAY[NEW.criteria], 'metrics')) AS n(name)
+    WHERE NOT EXISTS (SELECT 1 FROM prm.metric m WHERE m.program_id = NEW.program_id AND m.metric = n.name) ORDER BY 1 LIMIT 1;
+  the_hint := 'SELECT metric FROM prm.metric lists the metrics.';
+  IF the_name IS NULL THEN
+    SELECT n.name INTO the_name FROM unnest(prm._criteria_names(ARRAY[NEW.criteria], 'certifications')) AS n(name)
+      WHERE NOT EXISTS (SELECT 1 FROM prm.certification k WHERE k.program_id = NEW.program_id AND k.certification = n.name) ORDER BY 1 LIMIT 1;
+    the_hint := 'SELECT certification FROM prm.certification lists the certifications.';
+  END IF;
+  IF the_name IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the condition "%s" can never be decided', NEW.criteria),
+      DETAIL = format('Programme %s has no "%s".', NEW.program_id, the_name), HINT = the_hint, SCHEMA = 'prm', TABLE = TG_TABLE_NAME, COLUMN = 'criteria';
+  END IF;
+  RETURN NEW;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._criteria_row() FROM PUBLIC;
+COMMENT ON FUNCTION prm._criteria_row() IS 'Trigger of segment and ipp_criterion: refuses criteria over metrics or certifications that the programme does not have (22023).';
+CREATE OR REPLACE TRIGGER prm_10_criteria BEFORE INSERT OR UPDATE ON prm.segment FOR EACH ROW EXECUTE FUNCTION prm._criteria_row();
+CREATE OR REPLACE TRIGGER prm_10_criteria BEFORE INSERT OR UPDATE ON prm.ipp_criterion FOR EACH ROW EXECUTE FUNCTION prm._criteria_row();
+
+CREATE OR REPLACE FUNCTION prm._write_segment_members(program_id bigint, segments text[], partner_ids bigint[], joins boolean[], source text, reason text, until timestamptz, actor text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_now timestamptz := prm.now();
+BEGIN
+  -- What began at this moment never held: it goes. Others end now.
+  DELETE FROM prm.segment_member m USING unnest(_write_segment_members.segments, _write_segment_members.partner_ids) AS c(segment, partner_id)
+    WHERE m.program_id = _write_segment_members.program_id AND m.segment = c.segment AND m.partner_id = c.partner_id AND m.valid @> the_now AND lower(m.valid) = the_now;
+  UPDATE prm.segment_member m SET valid = tstzrange(lower(m.valid), the_now)
+    FROM unnest(_write_segment_members.segments, _write_segment_members.partner_ids) AS c(segment, partner_id)
+    WHERE m.program_id = _write_segment_members.program_id AND m.segment = c.segment AND m.partner_id = c.partner_id AND m.valid @> the_now;
+  INSERT INTO prm.segment_member (program_id, segment, partner_id, valid, source, reason, actor)
+    SELECT _write_segment_members.program_id, c.segment, c.partner_id,
+      -- Never past what is known to begin later, such as after the clock was turned back.
+      tstzrange(the_now, least(_write_segment_members.until, (SELECT min(lower(n.valid)) FROM prm.segment_member n
+        WHERE n.program_id = _write_segment_members.program_id AND n.segment = c.segment AND n.partner_id = c.partner_id AND lower(n.valid) > the_now))),
+      _write_segment_members.source, _write_segment_members.reason, _write_segment_members.actor
+    FROM unnest(_write_segment_members.segments, _write_segment_members.partner_ids, _write_segment_members.joins) AS c(segment, partner_id, is_join)
+    WHERE c.is_join ORDER BY c.segment, c.partner_id;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._write_segment_members(bigint, text[], bigint[], boolean[], text, text, timestamptz, text) FROM PUBLIC;
+COMMENT ON FUNCTION prm._write_segment_members(bigint, text[], bigint[], boolean[], text, text, timestamptz, text) IS
+'Ends the memberships of the partners in the segments beside them, now, and where joins says so begins new ones. The caller holds the lock. For the functions of segments, which admins and managers may call.';
+
+CREATE OR REPLACE VIEW prm.v_segment WITH (security_invoker = true) AS
+  SELECT s.program_id, s.segment, s.label, s.touch_model, s.criteria, s.is_active, coalesce(m.members, 0) AS members, coalesce(m.by_hand, 0) AS by_hand, coalesce(m.prospects, 0) AS prospects, m.last_change
+  FROM prm.segment s
+  LEFT JOIN (
+    SELECT x.program_id, x.segment, count(*) AS members, count(*) FILTER (WHERE x.source = 'manual') AS by_hand, count(*) FILTER (WHERE p.state = 'applicant') AS prospects, max(lower(x.valid)) AS last_change
+    FROM prm.segment_member x JOIN prm.partner p ON p.program_id = x.program_id AND p.partner_id = x.partner_id
+    WHERE x.valid @> prm.now() GROUP BY x.program_id, x.segment) m ON m.program_id = s.program_id AND m.segment = s.segment;
+COMMENT ON VIEW prm.v_segment IS 'The segments with how many partners are in each at prm.now().';
+COMMENT ON COLUMN prm.v_segment.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_segment.segment IS 'The segment.';
+COMMENT ON COLUMN prm.v_segment.label IS 'Its name for people.';
+COMMENT ON COLUMN prm.v_segment.touch_model IS 'high, tech or pooled; empty: it does not say.';
+COMMENT ON COLUMN prm.v_segment.criteria IS 'Who belongs to it; empty: members are set by hand.';
+COMMENT ON COLUMN prm.v_segment.is_active IS 'Whether its criteria are in force.';
+COMMENT ON COLUMN prm.v_segment.members IS 'Partners in it.';
+COMMENT ON COLUMN prm.v_segment.by_hand IS 'Those set by hand.';
+COMMENT ON COLUMN prm.v_segment.prospects IS 'Those who are applicants still.';
+COMMENT ON COLUMN prm.v_segment.last_change IS 'When the newest of them joined.';
+
+CREATE OR REPLACE VIEW prm.v_segment_member WITH (security_invoker = true) AS
+  SELECT m.program_id, m.segment, s.label, m.partner_id, p.name AS partner, p.state, p.kind, p.tier, m.source, m.reason, lower(m.valid) AS since, upper(m.valid) AS until
+  FROM prm.segment_member m
+  JOIN prm.segment s ON s.program_id = m.program_id AND s.segment = m.segment
+  JOIN prm.partner p ON p.program_id = m.program_id AND p.partner_id = m.partner_id
+  WHERE m.valid @> prm.now();
+COMMENT ON VIEW prm.v_segment_member IS 'Who is in which segment at prm.now(). For another moment t: SELECT ... FROM prm.segment_member WHERE valid @> t.';
+COMMENT ON COLUMN prm.v_segment_member.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_segment_member.segment IS 'The segment.';
+COMMENT ON COLUMN prm.v_segment_member.label IS 'Its name for people.';
+COMMENT ON COLUMN prm.v_segment_member.partner_id IS 'The partner.';
+COMMENT ON COLUMN prm.v_segment_member.partner IS 'Its name.';
+COMMENT ON COLUMN prm.v_segment_member.state IS 'Its state; prospects are members too.';
+COMMENT ON COLUMN prm.v_segment_member.kind IS 'Its kind.';
+COMMENT ON COLUMN prm.v_segment_member.tier IS 'Its tier.';
+COMMENT ON COLUMN prm.v_segment_member.source IS 'criteria, or manual.';
+COMMENT ON COLUMN prm.v_segment_member.reason IS 'Why it was put there by hand.';
+COMMENT ON COLUMN prm.v_segment_member.since IS 'Since when.';
+COMMENT ON COLUMN prm.v_segment_member.until IS 'Until when; empty: until further notice.';
+
+CREATE OR REPLACE VIEW prm.v_ipp_score WITH (security_invoker = true) AS
+  SELECT m.program_id, s.partner_id, p.name AS partner, p.state, m.model, m.version, s.score
+  FROM prm.ipp_model m
+  CROSS JOIN LATERAL (
+    SELECT x.partner_id, sum(x.points) AS score
+    FROM (SELECT array_agg(q.partner_id) AS ids, array_agg(prm.now()) AS moments FROM prm.partner q WHERE q.program_id = m.program_id) a
+    CROSS JOIN LATERAL prm._ipp_points(m.program_id, m.model, m.version, a.ids, a.moments) x
+    GROUP BY x.partner_id) s
+  JOIN prm.partner p ON p.program_id = m.program_id AND p.partner_id = s.partner_id
+  WHERE m.is_active;
+COMMENT ON VIEW prm.v_ipp_score IS 'How near every partner and prospect is to the ideal partner, by the versions in force, at prm.now(). For one partner ipp_score() also says why.';
+COMMENT ON COLUMN prm.v_ipp_score.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_ipp_score.partner_id IS 'The partner.';
+COMMENT ON COLUMN prm.v_ipp_score.partner IS 'Its name.';
+COMMENT ON COLUMN prm.v_ipp_score.state IS 'Its state; applicants are prospects.';
+COMMENT ON COLUMN prm.v_ipp_score.model IS 'The profile.';
+COMMENT ON COLUMN prm.v_ipp_score.version IS 'Its version.';
+COMMENT ON COLUMN prm.v_ipp_score.score IS '0 to 100.';

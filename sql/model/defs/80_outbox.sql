@@ -181,7 +181,8 @@ BEGIN
     h.at, prm.now()
   FROM prm.tier_history h
   JOIN prm.outbox_rule r ON r.program_id = h.program_id AND r.source = 'tier' AND r.is_active
-    AND (r.event IS NULL OR r.event = h.outcome) AND (r.to_state IS NULL OR r.to_state = h.to_tier)
+    -- What moves nobody (at_risk, grace, needs_approval ...) is told only where a rule names it.
+    AND (r.event = h.outcome OR r.event IS NULL AND h.from_tier IS DISTINCT FROM h.to_tier) AND (r.to_state IS NULL OR r.to_state = h.to_tier)
   WHERE h.program_id = _outbox_tier_changed.program_id AND h.tier_history_id = ANY (_outbox_tier_changed.tier_history_ids)
   ORDER BY h.tier_history_id, r.outbox_rule_id;
 END

@@ -58,7 +58,7 @@ CREATE TABLE prm.job_run (
 CREATE INDEX job_run_started_idx ON prm.job_run (program_id, started_at);
 -- What runs once per business day was done once per business day, also when two sessions try.
 CREATE UNIQUE INDEX job_run_daily_key ON prm.job_run (program_id, job, business_day)
-  WHERE outcome = 'done' AND job IN ('tiers', 'health', 'risk_review', 'debts', 'machine_versions', 'surveys', 'usage', 'recognition');
+  WHERE outcome = 'done' AND job IN ('metrics', 'tiers', 'segments', 'health', 'risk_review', 'debts', 'machine_versions', 'surveys', 'usage', 'recognition', 'certificates');
 
 -- Ids of the same things in further systems (CRM, billing, LMS).
 CREATE TABLE prm.external_id (

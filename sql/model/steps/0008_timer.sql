@@ -94,5 +94,7 @@ CREATE UNIQUE INDEX timer_open_uuid_key ON prm.timer (program_id, subject_uuid, 
   WHERE ended_at IS NULL AND subject_uuid IS NOT NULL;
 -- Serves run_jobs(): only what is still to be fired is in it.
 CREATE INDEX timer_due_idx ON prm.timer (program_id, due_at) WHERE fired_at IS NULL AND canceled_at IS NULL AND paused_at IS NULL;
+-- Serves the metric of breaches: only escalations are in it.
+CREATE INDEX timer_escalated_idx ON prm.timer (program_id, subject_id, machine) INCLUDE (due_at) WHERE action = 'escalate' AND subject_id IS NOT NULL;
 -- Serves run_jobs() too: what is over long enough is forgotten.
 CREATE INDEX timer_ended_idx ON prm.timer (program_id, ended_at) WHERE ended_at IS NOT NULL;

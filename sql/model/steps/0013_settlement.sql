@@ -45,6 +45,7 @@ CREATE TABLE prm.settlement_profile (
   payout_method text,
   pay_currency text,
   document_grouping text NOT NULL DEFAULT 'separate',
+  convert_at text NOT NULL DEFAULT 'payout',
   CONSTRAINT settlement_profile_pkey PRIMARY KEY (program_id, settlement_profile_id),
   CONSTRAINT settlement_profile_payee_fkey FOREIGN KEY (program_id, payee_id) REFERENCES prm.payee (program_id, payee_id) ON DELETE CASCADE,
   CONSTRAINT settlement_profile_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
@@ -55,7 +56,8 @@ CREATE TABLE prm.settlement_profile (
   CONSTRAINT settlement_profile_write_off_check CHECK ((write_off_days IS NOT NULL) = (debt_policy = 'write_off') AND write_off_days >= 0),
   CONSTRAINT settlement_profile_mode_check CHECK (payout_mode IN ('scheduled', 'on_request')),
   CONSTRAINT settlement_profile_days_check CHECK (payment_days BETWEEN 0 AND 365),
-  CONSTRAINT settlement_profile_grouping_check CHECK (document_grouping IN ('separate', 'grouped'))
+  CONSTRAINT settlement_profile_grouping_check CHECK (document_grouping IN ('separate', 'grouped')),
+  CONSTRAINT settlement_profile_convert_check CHECK (convert_at = 'payout' OR convert_at = 'statement' AND pay_currency IS NOT NULL)
 );
 CREATE UNIQUE INDEX settlement_profile_key ON prm.settlement_profile (program_id, coalesce(payee_id, 0), coalesce(currency, ''));
 
@@ -88,6 +90,12 @@ CREATE TABLE prm.statement (
   vat_included numeric NOT NULL DEFAULT 0,
   withholding numeric NOT NULL DEFAULT 0,
   is_forced boolean NOT NULL DEFAULT false,
+  carried numeric NOT NULL DEFAULT 0,
+  debt_since date,
+  pay_currency text,
+  pay_total numeric,
+  exchange_rate numeric,
+  cancels_id bigint,
   closed_at timestamptz NOT NULL,
   closed_by text NOT NULL,
   recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -98,14 +106,20 @@ CREATE TABLE prm.statement (
   CONSTRAINT statement_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
   CONSTRAINT statement_period_check CHECK (period <= period_end),
   CONSTRAINT statement_entries_check CHECK (entries > 0),
-  CONSTRAINT statement_receivable_check CHECK (receivable >= 0 AND receivable <= greatest(-total, 0))
+  CONSTRAINT statement_receivable_check CHECK (receivable >= 0 AND receivable <= greatest(-total, 0)),
+  CONSTRAINT statement_debt_check CHECK (debt_since IS NULL OR total < 0),
+  CONSTRAINT statement_rate_check CHECK ((pay_currency IS NULL) = (exchange_rate IS NULL) AND (pay_currency IS NULL) = (pay_total IS NULL)
+    AND pay_currency <> currency AND exchange_rate > 0),
+  CONSTRAINT statement_cancels_fkey FOREIGN KEY (program_id, cancels_id) REFERENCES prm.statement (program_id, statement_id)
 );
--- One statement for each payee, paying company, currency and period.
-CREATE UNIQUE INDEX statement_key ON prm.statement (program_id, payee_id, currency, coalesce(legal_entity, ''), period, period_kind);
+-- One statement for each payee, paying company, currency and period; what was cancelled makes room for another.
+CREATE UNIQUE INDEX statement_key ON prm.statement (program_id, payee_id, currency, coalesce(legal_entity, ''), period, period_kind) WHERE state <> 'cancelled';
+CREATE UNIQUE INDEX statement_cancels_key ON prm.statement (program_id, cancels_id) WHERE cancels_id IS NOT NULL;
 CREATE INDEX statement_partner_idx ON prm.statement (program_id, partner_id, period);
-CREATE INDEX statement_state_idx ON prm.statement (program_id, state) WHERE state <> 'paid';
+CREATE INDEX statement_state_idx ON prm.statement (program_id, state) WHERE state NOT IN ('paid', 'carried', 'cancelled');
 
--- An entry stands on one statement; only what is released with the customer's payments comes in parts. There are no foreign
+-- An entry stands on one statement; what is released with the customer's payments comes in parts, and what is cancelled is taken
+-- back by a line of the statement that cancels it, which is the next part. There are no foreign
 -- keys: a check per line costs more than the line, in memory that grows with them. The trigger counts and sums what comes.
 CREATE TABLE prm.statement_line (
   program_id bigint NOT NULL,
@@ -149,9 +163,11 @@ CREATE TABLE prm.ledger_open (
   amount numeric NOT NULL,
   currency text NOT NULL,
   legal_entity text NOT NULL,
+  is_carry boolean NOT NULL DEFAULT false,
   CONSTRAINT ledger_open_pkey PRIMARY KEY (program_id, partner_id, entry_id)
 ) WITH (fillfactor = 100);
 CREATE INDEX ledger_open_deferred_idx ON prm.ledger_open (program_id, entry_id) WHERE is_deferred;
+CREATE INDEX ledger_open_carry_idx ON prm.ledger_open (program_id, payee_id) WHERE is_carry;
 INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_owed, is_deferred, tax_class, amount, currency, legal_entity)
   SELECT l.program_id, l.partner_id, l.entry_id, coalesce(l.payee_id, 0), l.eligible_at,
     greatest(l.earned_on, (l.eligible_at AT TIME ZONE p.time_zone)::date), 1, l.kind IN ('royalty', 'fee'), l.kind IN ('clawback', 'royalty', 'fee'), false,
@@ -160,7 +176,7 @@ INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligibl
   WHERE l.kind NOT IN ('payout', 'payout_fee');
 
 -- What was paid and drawn, without looking at what was earned.
-CREATE INDEX ledger_paid_idx ON prm.ledger (program_id, partner_id) WHERE kind IN ('draw', 'payout');
+CREATE INDEX ledger_paid_idx ON prm.ledger (program_id, partner_id) WHERE kind IN ('draw', 'payout', 'carry');
 CREATE INDEX ledger_hold_holder_idx ON prm.ledger_hold (program_id, partner_id) WHERE action = 'place';
 
 -- What a partner may count on each period; recoverable draws are paid back from what it earns above them.
@@ -264,7 +280,7 @@ CREATE TABLE prm.payout (
   CONSTRAINT payout_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id),
   CONSTRAINT payout_entity_fkey FOREIGN KEY (program_id, legal_entity) REFERENCES prm.legal_entity (program_id, legal_entity),
   CONSTRAINT payout_amount_check CHECK (amount >= 0 AND fee >= 0 AND net = amount - CASE fee_borne_by WHEN 'payee' THEN fee ELSE 0 END AND net >= 0),
-  CONSTRAINT payout_rate_check CHECK ((exchange_rate IS NULL) = (pay_currency = currency) AND exchange_rate > 0),
+  CONSTRAINT payout_rate_check CHECK ((exchange_rate IS NULL OR pay_currency <> currency) AND exchange_rate > 0),
   CONSTRAINT payout_same_currency_check CHECK (pay_currency <> currency OR pay_amount = net),
   CONSTRAINT payout_borne_check CHECK (fee_borne_by IN ('vendor', 'payee'))
 );
@@ -321,6 +337,7 @@ CREATE TABLE prm.billing_document (
   vat numeric NOT NULL,
   gross numeric NOT NULL,
   withholding numeric NOT NULL,
+  carried numeric NOT NULL DEFAULT 0,
   payable numeric NOT NULL,
   note text,
   created_at timestamptz NOT NULL DEFAULT now(),
@@ -332,7 +349,7 @@ CREATE TABLE prm.billing_document (
   CONSTRAINT billing_document_payee_fkey FOREIGN KEY (program_id, payee_id) REFERENCES prm.payee (program_id, payee_id),
   CONSTRAINT billing_document_entity_fkey FOREIGN KEY (program_id, legal_entity) REFERENCES prm.legal_entity (program_id, legal_entity),
   CONSTRAINT billing_document_kind_check CHECK (kind IN ('invoice', 'credit_note') AND (kind = 'invoice') = (gross >= 0)),
-  CONSTRAINT billing_document_sum_check CHECK (gross = net + vat AND payable = gross - withholding),
+  CONSTRAINT billing_document_sum_check CHECK (gross = net + vat AND payable = gross - withholding + carried),
   CONSTRAINT billing_document_cancelled_check CHECK ((cancelled_at IS NULL) = (reason IS NULL))
 );
 CREATE UNIQUE INDEX billing_document_no_key ON prm.billing_document (program_id, coalesce(legal_entity, ''), kind, document_no);
@@ -361,8 +378,8 @@ CREATE TABLE prm.account_map (
   CONSTRAINT account_map_accounts_check CHECK (btrim(debit) <> '' AND btrim(credit) <> '' AND debit <> credit)
 );
 
--- Market development funds. What a fund holds is granted, or accrues from sales and purchases; what is left of it follows from
--- the requests. Approvals change the row of the fund first, so they go one after the other.
+-- Market development funds. A fund is a row with its terms; what it holds is the sum of its entries, a period (a year from
+-- year_start) at a time. Whoever decides changes the row of the fund first, so decisions go one after the other.
 CREATE TABLE prm.mdf_fund (
   program_id bigint NOT NULL REFERENCES prm.program (program_id) ON DELETE CASCADE,
   fund_id bigint GENERATED BY DEFAULT AS IDENTITY,
@@ -370,24 +387,40 @@ CREATE TABLE prm.mdf_fund (
   partner_id bigint,
   currency text NOT NULL,
   granted numeric NOT NULL DEFAULT 0,
+  is_renewed boolean NOT NULL DEFAULT false,
   accrual_rate numeric NOT NULL DEFAULT 0,
   accrual_basis text NOT NULL DEFAULT 'none',
   accrual_kind text NOT NULL DEFAULT 'sell_in',
   limit_amount numeric,
   share numeric NOT NULL DEFAULT 0.5,
+  share_benefit text,
   claim_days integer NOT NULL DEFAULT 60,
+  evidence text[] NOT NULL DEFAULT '{}',
   year_start date NOT NULL,
+  carry_over text NOT NULL DEFAULT 'none',
+  carry_share numeric,
+  carry_cap numeric,
+  legal_entity text,
   decisions bigint NOT NULL DEFAULT 0,
+  posted_on date,
   CONSTRAINT mdf_fund_pkey PRIMARY KEY (program_id, fund_id),
   CONSTRAINT mdf_fund_name_key UNIQUE (program_id, name),
+  CONSTRAINT mdf_fund_name_check CHECK (btrim(name) <> ''),
   CONSTRAINT mdf_fund_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id),
   CONSTRAINT mdf_fund_kind_fkey FOREIGN KEY (program_id, accrual_kind) REFERENCES prm.earning_kind (program_id, kind),
+  CONSTRAINT mdf_fund_entity_fkey FOREIGN KEY (program_id, legal_entity) REFERENCES prm.legal_entity (program_id, legal_entity),
   CONSTRAINT mdf_fund_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
   CONSTRAINT mdf_fund_amount_check CHECK (granted >= 0 AND granted < 'Infinity' AND limit_amount >= 0 AND limit_amount < 'Infinity'),
+  CONSTRAINT mdf_fund_limit_check CHECK (granted <= limit_amount),
   CONSTRAINT mdf_fund_rate_check CHECK (accrual_rate >= 0 AND accrual_rate <= 1 AND share > 0 AND share <= 1),
   CONSTRAINT mdf_fund_basis_check CHECK (accrual_basis IN ('none', 'this_year', 'last_year', 'growth') AND (accrual_basis = 'none') = (accrual_rate = 0)),
-  CONSTRAINT mdf_fund_days_check CHECK (claim_days BETWEEN 0 AND 730)
+  CONSTRAINT mdf_fund_days_check CHECK (claim_days >= 0 AND claim_days <= 730),
+  CONSTRAINT mdf_fund_evidence_check CHECK (array_position(evidence, NULL) IS NULL AND array_position(evidence, '') IS NULL),
+  CONSTRAINT mdf_fund_year_check CHECK (year_start >= '1970-01-01' AND year_start <= '2999-12-31'),
+  CONSTRAINT mdf_fund_carry_check CHECK (carry_over IN ('none', 'all', 'share') AND (carry_over = 'share') = (carry_share IS NOT NULL)
+    AND carry_share > 0 AND carry_share <= 1 AND carry_cap >= 0 AND carry_cap < 'Infinity' AND (carry_over <> 'none' OR carry_cap IS NULL))
 );
+CREATE INDEX mdf_fund_partner_idx ON prm.mdf_fund (program_id, partner_id);
 
 CREATE TABLE prm.mdf_request (
   program_id bigint NOT NULL,
@@ -398,6 +431,7 @@ CREATE TABLE prm.mdf_request (
   expense numeric NOT NULL,
   activity daterange NOT NULL,
   state text NOT NULL DEFAULT 'requested',
+  share numeric,
   approved numeric,
   approved_limit text,
   claim_until date,
@@ -412,7 +446,10 @@ CREATE TABLE prm.mdf_request (
   CONSTRAINT mdf_request_entry_fkey FOREIGN KEY (program_id, entry_id) REFERENCES prm.ledger (program_id, entry_id),
   CONSTRAINT mdf_request_campaign_check CHECK (btrim(campaign) <> ''),
   CONSTRAINT mdf_request_expense_check CHECK (expense > 0 AND expense < 'Infinity'),
-  CONSTRAINT mdf_request_activity_check CHECK (NOT isempty(activity) AND NOT upper_inf(activity)),
+  CONSTRAINT mdf_request_activity_check CHECK (NOT isempty(activity) AND isfinite(lower(activity)) AND isfinite(upper(activity))
+    AND lower(activity) IS NOT NULL AND upper(activity) IS NOT NULL),
+  CONSTRAINT mdf_request_share_check CHECK (share > 0 AND share <= 1),
+  CONSTRAINT mdf_request_approved_check CHECK (approved > 0 AND approved < 'Infinity'),
   CONSTRAINT mdf_request_paid_check CHECK (paid >= 0 AND paid <= approved)
 );
 CREATE INDEX mdf_request_fund_idx ON prm.mdf_request (program_id, fund_id);
@@ -437,3 +474,32 @@ CREATE TABLE prm.mdf_claim (
   CONSTRAINT mdf_claim_evidence_check CHECK (jsonb_typeof(evidence) = 'object' AND evidence <> '{}')
 );
 CREATE INDEX mdf_claim_partner_idx ON prm.mdf_claim (program_id, partner_id);
+
+-- What a fund holds: append-only and signed, so that the sum of a period is what is free in it. A commitment is taken, and
+-- released when the request is over; what is reimbursed is spent.
+CREATE TABLE prm.mdf_entry (
+  program_id bigint NOT NULL,
+  mdf_entry_id bigint GENERATED BY DEFAULT AS IDENTITY,
+  fund_id bigint NOT NULL,
+  partner_id bigint,
+  period date NOT NULL,
+  kind text NOT NULL,
+  amount numeric NOT NULL,
+  is_given boolean NOT NULL DEFAULT false,
+  request_id bigint,
+  effective_on date NOT NULL,
+  reason text NOT NULL,
+  posted_by text NOT NULL,
+  recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  CONSTRAINT mdf_entry_pkey PRIMARY KEY (program_id, mdf_entry_id),
+  CONSTRAINT mdf_entry_fund_fkey FOREIGN KEY (program_id, fund_id) REFERENCES prm.mdf_fund (program_id, fund_id),
+  CONSTRAINT mdf_entry_request_fkey FOREIGN KEY (program_id, request_id) REFERENCES prm.mdf_request (program_id, request_id),
+  CONSTRAINT mdf_entry_kind_check CHECK (kind IN ('grant', 'accrual', 'carry_in', 'carry_out', 'expiry', 'commitment', 'release', 'reimbursement')),
+  CONSTRAINT mdf_entry_amount_check CHECK (amount <> 0 AND amount > '-Infinity' AND amount < 'Infinity'),
+  CONSTRAINT mdf_entry_request_check CHECK ((request_id IS NOT NULL) = (kind IN ('commitment', 'release', 'reimbursement'))),
+  CONSTRAINT mdf_entry_sign_check CHECK ((kind NOT IN ('commitment', 'reimbursement') OR amount < 0) AND (kind <> 'release' OR amount > 0)),
+  CONSTRAINT mdf_entry_given_check CHECK (kind = 'grant' OR NOT is_given)
+);
+CREATE INDEX mdf_entry_fund_idx ON prm.mdf_entry (program_id, fund_id, period);
+CREATE INDEX mdf_entry_request_idx ON prm.mdf_entry (program_id, request_id) WHERE request_id IS NOT NULL;
+CREATE INDEX mdf_entry_partner_idx ON prm.mdf_entry (program_id, partner_id) WHERE partner_id IS NOT NULL;
