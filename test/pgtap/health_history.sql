@@ -80,6 +80,10 @@ SET LOCAL prm.clock = '2026-04-30 12:00:00+00';
 SELECT prm.refresh_health();
 SELECT is((SELECT model FROM prm._health_scores(prm.current_program(), '{2}', '2026-03-15')), 'm', 'a past score is by the kind that the partner had, and the model of that time');
 SELECT is((SELECT model FROM prm.health(2)), 'hubs', 'the present one by its kind now');
+SET LOCAL prm.clock = '2026-05-30 12:00:00+00';
+UPDATE prm.partner SET kind = 'hub' WHERE program_id = prm.current_program() AND partner_id = 1;
+SET LOCAL prm.clock = '2026-05-31 12:00:00+00';
+SELECT results_eq($$ SELECT model FROM prm._health_scores(prm.current_program(), '{1,2}', '2026-05-15') ORDER BY partner_id $$, $$ SELECT unnest('{m,hubs}'::text[]) $$, 'with both models in force, the kind of that time chooses');
 
 -- ---- backtest -------------------------------------------------------------------------------------------------------
 DO $$ BEGIN
