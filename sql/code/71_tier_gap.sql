@@ -174,12 +174,12 @@ BEGIN
     SELECT c.track, c.metric, c.have, c.need,
       CASE WHEN c.met THEN 0 WHEN c.op = '>=' THEN c.need - coalesce(c.have, 0) ELSE c.have - c.need END,
       c.met, CASE WHEN c.met THEN prm._metric_lapse(the_program, the_partner, c.metric, c.op, c.raw_need) END,
-      CASE WHEN c.mode = 'score' THEN c.points END, CASE WHEN c.mode = 'score' THEN c.weight END, c.alternative_group
+      CASE WHEN c.mode = 'score' THEN trim_scale(round(c.points, 10)) END, CASE WHEN c.mode = 'score' THEN c.weight END, c.alternative_group
     FROM unnest(the_checks) c
     UNION ALL
-    SELECT s.track, 'score', s.score, s.mark, greatest(s.mark - s.score, 0), s.met,
-      CASE WHEN s.met THEN prm._score_lapse(the_program, the_partner, the_ladder, the_target, s.track, the_asked) END, s.score, NULL, NULL
-    FROM prm._track_states(the_checks) s WHERE s.mode = 'score'
+    SELECT s.track, 'score', n.score, s.mark, greatest(s.mark - n.score, 0), s.met,
+      CASE WHEN s.met THEN prm._score_lapse(the_program, the_partner, the_ladder, the_target, s.track, the_asked) END, n.score, NULL, NULL
+    FROM prm._track_states(the_checks) s CROSS JOIN LATERAL (SELECT trim_scale(round(s.score, 10)) AS score) n WHERE s.mode = 'score'
     ORDER BY 1, 6, 2;
 END
 $prm$;
