@@ -246,5 +246,17 @@ SELECT throws_ok($$ SELECT prm.set_tier_cap(1, 'member', '2026-01-01', 'x', '{"l
 SELECT throws_ok($$ SELECT * FROM prm.evaluate_tiers(options => '{"partners": ["x"]}') $$, '22023', 'an option of evaluate_tiers has another type', 'partners are numbers');
 SELECT results_eq($$ SELECT partner_id FROM prm.evaluate_tiers(options => '{"partners": [2], "ladder": "club2"}', dry_run => true) $$, $$ VALUES (2::bigint) $$, 'some partners of one ladder');
 
+-- When it lapses, whatever the window: days by halves agree with what is counted from the deals.
+DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('tiers lapse'); END $$;
+INSERT INTO prm.metric (metric, label, source, measure, window_kind) VALUES ('sold_90d', 'Sold', 'built_in', 'revenue', 'rolling_90_days'), ('sold_year', 'Sold this year', 'built_in', 'revenue', 'year_to_date');
+INSERT INTO prm.tier (tier, rank, label) VALUES ('quick', 1, 'Quick'), ('score', 2, 'Score');
+INSERT INTO prm.tier_track (tier, mark) VALUES ('score', 60);
+INSERT INTO prm.tier_requirement (tier, metric, threshold, weight) VALUES ('quick', 'sold_90d', 100, 1), ('quick', 'sold_year', 100, 1), ('quick', 'revenue_12m', 100, 1), ('score', 'sold_90d', 200, 50), ('score', 'revenue_12m', 200, 50);
+INSERT INTO prm.partner (partner_id, name) VALUES (1, 'one');
+DO $$ BEGIN PERFORM pg_temp.win(1, 150); PERFORM pg_temp.at('2026-03-12 12:00+01'); PERFORM pg_temp.win(1, 120); END $$;
+SELECT results_eq($$ SELECT metric, met, lapses_on FROM prm.tier_gap(1, 'quick') $$, $$ VALUES ('revenue_12m', true, '2027-03-12'::date), ('sold_90d', true, '2026-06-10'), ('sold_year', true, '2027-01-01') $$,
+  'a rolling window by its days, a year to date at new year, 12 months by the deals');
+SELECT results_eq($$ SELECT metric, have, lapses_on FROM prm.tier_gap(1, 'score') WHERE metric = 'score' $$, $$ VALUES ('score', 100::numeric, '2026-06-10'::date) $$, 'and a score, when too much of it has gone: 30 + 50 at the end of May, 50 after the 10th of June');
+
 SELECT * FROM finish();
 ROLLBACK;
