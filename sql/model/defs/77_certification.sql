@@ -97,6 +97,8 @@ DECLARE
 BEGIN
   FOR batch IN SELECT n.program_id AS number, array_agg(DISTINCT n.partner_user_id ORDER BY n.partner_user_id) AS people FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
   LOOP
+    -- Two sessions that do the last two steps of a person at once would not see each other's, and nobody would award: the second waits.
+    PERFORM 1 FROM prm.partner_user u WHERE u.program_id = batch.number AND u.partner_user_id = ANY (batch.people) ORDER BY u.partner_user_id FOR NO KEY UPDATE;
     PERFORM prm._award_certificates(batch.number, batch.people);
   END LOOP;
   RETURN NULL;
