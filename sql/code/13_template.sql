@@ -223,9 +223,9 @@ DECLARE
       {"model": "standard", "metric": "revenue_12m", "group_name": "performance", "group_weight": 60, "weight": 40, "how": "linear", "low": 0, "high": 100000},
       {"model": "standard", "metric": "win_rate", "group_name": "performance", "group_weight": 60, "weight": 30, "how": "linear", "low": 0, "high": 0.7},
       {"model": "standard", "metric": "response_hours", "group_name": "performance", "group_weight": 60, "weight": 30, "how": "inverse", "low": 0, "high": 96},
-      {"model": "standard", "metric": "certified_people", "group_name": "relationship", "group_weight": 40, "weight": 40, "how": "linear", "low": 0, "high": 4},
-      {"model": "standard", "metric": "logins_30d", "group_name": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": 0, "high": 20},
-      {"model": "standard", "metric": "nps", "group_name": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": -100, "high": 100}
+      {"model": "standard", "metric": "certified_people", "group_name": "relationship", "aspect": "relationship", "group_weight": 40, "weight": 40, "how": "linear", "low": 0, "high": 4},
+      {"model": "standard", "metric": "logins_30d", "group_name": "relationship", "aspect": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": 0, "high": 20},
+      {"model": "standard", "metric": "nps", "group_name": "relationship", "aspect": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": -100, "high": 100}
     ],
     "health_band": [
       {"model": "standard", "band": "red", "lower": 0, "rank": 1}, {"model": "standard", "band": "yellow", "lower": 40, "rank": 2},
@@ -238,6 +238,16 @@ DECLARE
       {"plan": "Reseller commission", "label": "Gold", "tier": "gold", "schedule": "marginal 0: 8%, 10000: 9%, 50000: 10%"},
       {"plan": "Reseller commission", "label": "Platinum", "tier": "platinum", "schedule": "10%"},
       {"plan": "Reseller commission", "label": "Renewals", "deal_kind": "renewal", "schedule": "3%"}
+    ],
+    "mdf_fund": [{"name": "Joint marketing", "share": 0.5, "claim_days": 60, "carry_over": "none"}],
+    "account_map": [
+      {"kind": "*", "debit": "commission expense", "credit": "payable to partners"},
+      {"kind": "mdf", "debit": "marketing expense", "credit": "payable to partners"},
+      {"kind": "tax", "debit": "taxes", "credit": "payable to partners"},
+      {"kind": "royalty", "debit": "receivable from partners", "credit": "royalty income"},
+      {"kind": "fee", "debit": "receivable from partners", "credit": "fee income"},
+      {"kind": "payout", "debit": "payable to partners", "credit": "bank"},
+      {"kind": "payout_fee", "debit": "payable to partners", "credit": "bank charges"}
     ],
     "escalation_role": [
       {"machine": "lead", "level": 1, "role": "channel_manager", "label": "Channel manager"},

@@ -82,7 +82,7 @@ BEGIN
   END IF;
   -- What is measured over the same window is measured at once.
   FOR batch IN
-    SELECT f.family, CASE WHEN f.family IN ('pushed', 'view', 'people', 'pipeline') THEN 'point' ELSE m.window_kind END AS window_kind, m.credit_type, m.relation, m.any_day_window, m.any_day_pick, CASE WHEN f.family = 'people' THEN m.certification END AS certification,
+    SELECT f.family, CASE WHEN f.family IN ('pushed', 'view', 'people', 'pipeline') THEN 'point' ELSE m.window_kind END AS window_kind, m.credit_type, m.relation, m.any_day_window, m.any_day_pick, m.certification,
       array_agg(m.metric) AS names, array_agg(m.measure) AS measures
     FROM prm.metric m
     CROSS JOIN LATERAL (SELECT CASE

@@ -225,3 +225,17 @@ $prm$;
 REVOKE ALL ON FUNCTION prm._hold_meets_close() FROM PUBLIC;
 COMMENT ON FUNCTION prm._hold_meets_close() IS 'Trigger of ledger_hold: waits for a close that is at work, so that what is looked at next is what it left.';
 CREATE OR REPLACE TRIGGER prm_00_close BEFORE INSERT ON prm.ledger_hold FOR EACH ROW EXECUTE FUNCTION prm._hold_meets_close();
+
+-- The calendar of a programme is there from the beginning: nobody waits for whoever needs it first.
+CREATE OR REPLACE FUNCTION prm._program_calendar() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO prm.settlement_calendar (program_id, period_kind) VALUES (NEW.program_id, 'half_month'), (NEW.program_id, 'month'), (NEW.program_id, 'quarter')
+    ON CONFLICT (program_id, period_kind) DO NOTHING;
+  RETURN NULL;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._program_calendar() FROM PUBLIC;
+COMMENT ON FUNCTION prm._program_calendar() IS 'Trigger of program: makes the rows of its settlement_calendar, where closes and others meet.';
+CREATE OR REPLACE TRIGGER prm_50_calendar AFTER INSERT ON prm.program FOR EACH ROW EXECUTE FUNCTION prm._program_calendar();

@@ -253,4 +253,3 @@ COMMENT ON COLUMN prm.exam_attempt.score IS 'The score, from 0.';
 COMMENT ON COLUMN prm.exam_attempt.pass_mark IS 'The mark by which it was judged; filled from the exam.';
 COMMENT ON COLUMN prm.exam_attempt.passed IS 'Whether the score reached the mark.';
 COMMENT ON COLUMN prm.exam_attempt.attempted_at IS 'When.';
-COMMENT ON COLUMN prm.metric.certification IS 'For the measures certified_people and training_coverage: only people with this certification count; NULL: with any.';

@@ -190,6 +190,4 @@ CREATE INDEX exam_attempt_user_idx ON prm.exam_attempt (program_id, partner_user
 CREATE INDEX exam_attempt_partner_idx ON prm.exam_attempt (program_id, partner_id);
 
 -- A metric may count the certificates of one certification only.
-ALTER TABLE prm.metric ADD COLUMN certification text;
 ALTER TABLE prm.metric ADD CONSTRAINT metric_certification_fkey FOREIGN KEY (program_id, certification) REFERENCES prm.certification (program_id, certification);
-ALTER TABLE prm.metric ADD CONSTRAINT metric_certification_check CHECK (certification IS NULL OR measure IN ('certified_people', 'training_coverage'));
