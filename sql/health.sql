@@ -39,5 +39,25 @@ SELECT group_name, round(contribution, 4) AS contribution, note FROM prm.explain
 SELECT name, health_score, health_band, health_coverage FROM prm.v_partner WHERE program_id = 811;
 SELECT p.name, prm.health_score(p), prm.health_band(p) FROM prm.partner p WHERE program_id = 811;
 SELECT * FROM prm.health(99);
+
+-- What changed since, by metric, and how it went.
+SELECT group_name, metric, value_before, value_after, round(effect, 4) AS effect, note FROM prm.health_changes(1, '2026-03-05') WHERE effect <> 0;
+SELECT taken_at, version, round(score, 2) AS score, band FROM prm.health_trend(1);
+SELECT aspect, group_name, round(score, 2) AS score, coverage, round(contribution, 4) AS contribution FROM prm.health_groups(1);
+
+-- A second model, of another kind, for hubs: findings take points, and what the owner says is a choice.
+INSERT INTO prm.metric (metric, label) VALUES ('findings', 'Findings of the audit'), ('mood', 'How the owner sees it');
+INSERT INTO prm.partner_kind (kind, label) VALUES ('hub', 'Hub') ON CONFLICT DO NOTHING;
+INSERT INTO prm.health_model (model, label, kind, partner_kind) VALUES ('audit', 'Audit', 'additive', 'hub');
+INSERT INTO prm.health_metric (model, metric, group_name, how, points, options) VALUES ('audit', 'findings', 'audit', 'per_unit', -12, '{}'),
+  ('audit', 'mood', 'owner', 'choice', 20, '{"choices": {"great": 100, "awful": 0}}');
+INSERT INTO prm.partner (partner_id, name, kind) VALUES (2, 'Birch Hub', 'hub');
+SELECT prm.record_metric(2, 'findings', 3), prm.record_choice(2, 'mood', 'great');
+SELECT group_name, metric, value, choice, contribution, note FROM prm.explain_health(2);
+SELECT prm.record_choice(2, 'mood', 'meh');
+INSERT INTO prm.health_model (model, label, kind, segment, options) VALUES ('odd', 'Odd', 'rules', 'vip', '{"rule": "guess"}');
+INSERT INTO prm.health_metric (model, metric, group_name, how, options) VALUES ('audit', 'nps', 'x', 'step', '{"ranges": [{"range": "(0,5]", "score": 1}, {"range": "(4,9]", "score": 2}]}');
+SELECT portfolio, partners, scored, round(score, 2) AS score, bands FROM prm.health_portfolio('kind');
+SELECT version, outcome, observations, lost, auc, note FROM prm.health_backtest('standard', '5 days', '{"dates": 1}');
 RESET prm.clock;
 RESET prm.program_id;

@@ -54,9 +54,9 @@ typedef struct ModelMetric
 	int group;
 	int policy; /* -1: skip */
 	double weight;
-	double knock_out_below;
+	double knock_out_below; /* infinities where there is none */
+	double knock_out_above;
 	double knock_out_cap;
-	bool knocks_out;
 	PrmNormalizer normalizer;
 } ModelMetric;
 
@@ -190,6 +190,7 @@ compile_metric(ModelMetric *metric, JsonbContainer *object, ModelPolicy *policy,
 	JsonbValue value;
 	JsonbValue how;
 	Numeric below = number_at(object, "knock_out_below");
+	Numeric above = number_at(object, "knock_out_above");
 	Numeric cap = number_at(object, "knock_out_cap");
 
 	if (!has_text(object, "metric", &value))
@@ -198,7 +199,7 @@ compile_metric(ModelMetric *metric, JsonbContainer *object, ModelPolicy *policy,
 	metric->length = value.val.string.len;
 	for (int i = 0; i < 3; i++)
 	{
-		static const char *const elsewhere[] = {"half_life", "max_age", "rollup"};
+		static const char *const elsewhere[] = {"half_life", "max_age", "customers"};
 
 		if (prm_json_find(object, elsewhere[i], &value) && value.type != jbvNull)
 			MODEL_FAULT("Metric \"%s\" has %s, which needs more than its value.", metric->name, elsewhere[i]);
@@ -210,12 +211,9 @@ compile_metric(ModelMetric *metric, JsonbContainer *object, ModelPolicy *policy,
 	if (metric->normalizer.how == PRM_NORMALIZE_PERCENTILE)
 		MODEL_FAULT("Metric \"%s\" is a percentile, which needs the values of the others.", metric->name);
 	metric->weight = weight_at(object, "weight");
-	metric->knocks_out = below != NULL && cap != NULL;
-	if (metric->knocks_out)
-	{
-		metric->knock_out_below = prm_finite_double(below, "a knock-out");
-		metric->knock_out_cap = prm_finite_double(cap, "a knock-out");
-	}
+	metric->knock_out_below = below == NULL ? -get_float8_infinity() : prm_finite_double(below, "a knock-out");
+	metric->knock_out_above = above == NULL ? get_float8_infinity() : prm_finite_double(above, "a knock-out");
+	metric->knock_out_cap = cap == NULL ? get_float8_infinity() : prm_finite_double(cap, "a knock-out");
 	metric->policy = -1;
 	if (has_text(object, "missing", &value) && value.val.string.len > 0 && value.val.string.val[0] != 's')
 	{
@@ -356,7 +354,7 @@ prm_score_metrics_add(PG_FUNCTION_ARGS)
 		PG_RETURN_BYTEA_P(state);
 	state->group[metric->group].sum += metric->weight * score;
 	state->group[metric->group].known += metric->weight;
-	if (metric->knocks_out && value < metric->knock_out_below)
+	if (unlikely(value < metric->knock_out_below || value > metric->knock_out_above))
 		state->cap = Min(state->cap, metric->knock_out_cap);
 	if (metric->policy >= 0)
 		state->seen |= UINT64CONST(1) << metric->policy;

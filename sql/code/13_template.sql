@@ -2,7 +2,7 @@
 -- Templates: what a new programme begins with, as data. Every row may be changed afterwards.
 
 CREATE FUNCTION prm._template(template text) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   -- Every programme has these: without them no partner, lead or deal could be stored.
@@ -166,6 +166,35 @@ DECLARE
       {"certification": "sales", "label": "Sales certificate", "valid_months": 24},
       {"certification": "technical", "label": "Technical certificate", "valid_months": 24}
     ],
+    "course": [
+      {"course": "sales_basics", "label": "What we sell, and to whom", "kind": "online", "hours": 4},
+      {"course": "technical_basics", "label": "Installing and running it", "kind": "online", "hours": 8},
+      {"course": "technical_lab", "label": "Two days in the lab", "kind": "classroom", "hours": 16}
+    ],
+    "exam": [{"exam": "sales", "label": "Sales exam", "pass_mark": 70}, {"exam": "technical", "label": "Technical exam", "pass_mark": 75}],
+    "track": [
+      {"track": "sales", "label": "Sales path", "certification": "sales"}, {"track": "technical", "label": "Technical path", "certification": "technical"}
+    ],
+    "track_step": [
+      {"track": "sales", "position": 1, "course": "sales_basics"}, {"track": "sales", "position": 2, "exam": "sales", "is_renewal": true},
+      {"track": "technical", "position": 1, "course": "technical_basics"}, {"track": "technical", "position": 2, "course": "technical_lab"},
+      {"track": "technical", "position": 3, "exam": "technical", "is_renewal": true}
+    ],
+    "segment": [
+      {"segment": "prospect", "label": "Prospects", "criteria": "$.partner.state == \"applicant\"", "position": 1},
+      {"segment": "newcomer", "label": "In the first 90 days", "criteria": "$.partner.days_joined <= 90 && $.partner.state == \"active\"", "touch_model": "pooled", "position": 2},
+      {"segment": "top_seller", "label": "Top sellers", "criteria": "$.metrics.revenue_12m >= 100000", "touch_model": "high", "position": 3},
+      {"segment": "untrained", "label": "Nobody certified", "criteria": "$.metrics.certified_people == 0 && $.partner.state == \"active\"", "position": 4},
+      {"segment": "in_trouble", "label": "Health is red", "criteria": "$.health.band == \"red\"", "position": 5},
+      {"segment": "handpicked", "label": "Set by hand", "position": 6}
+    ],
+    "ipp_model": [{"model": "standard", "version": 1, "label": "What good resellers bring along"}],
+    "ipp_criterion": [
+      {"criterion": "sales_people", "label": "At least three people in sales", "criteria": "$.partner.attributes.sales_people >= 3", "weight": 3, "position": 1},
+      {"criterion": "technical_people", "label": "At least two technicians", "criteria": "$.partner.attributes.technical_people >= 2", "weight": 2, "position": 2},
+      {"criterion": "own_customers", "label": "At least fifty customers of its own", "criteria": "$.partner.attributes.customers >= 50", "weight": 2, "position": 3},
+      {"criterion": "own_domain", "label": "A domain of its own", "criteria": "exists($.partner.domain)", "weight": 1, "position": 4}
+    ],
     "tier_requirement": [
       {"tier": "certified", "metric": "certified_people", "threshold": 1},
       {"tier": "silver", "metric": "certified_people", "threshold": 1},
@@ -194,9 +223,9 @@ DECLARE
       {"model": "standard", "metric": "revenue_12m", "group_name": "performance", "group_weight": 60, "weight": 40, "how": "linear", "low": 0, "high": 100000},
       {"model": "standard", "metric": "win_rate", "group_name": "performance", "group_weight": 60, "weight": 30, "how": "linear", "low": 0, "high": 0.7},
       {"model": "standard", "metric": "response_hours", "group_name": "performance", "group_weight": 60, "weight": 30, "how": "inverse", "low": 0, "high": 96},
-      {"model": "standard", "metric": "certified_people", "group_name": "relationship", "group_weight": 40, "weight": 40, "how": "linear", "low": 0, "high": 4},
-      {"model": "standard", "metric": "logins_30d", "group_name": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": 0, "high": 20},
-      {"model": "standard", "metric": "nps", "group_name": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": -100, "high": 100}
+      {"model": "standard", "metric": "certified_people", "group_name": "relationship", "aspect": "relationship", "group_weight": 40, "weight": 40, "how": "linear", "low": 0, "high": 4},
+      {"model": "standard", "metric": "logins_30d", "group_name": "relationship", "aspect": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": 0, "high": 20},
+      {"model": "standard", "metric": "nps", "group_name": "relationship", "aspect": "relationship", "group_weight": 40, "weight": 30, "how": "linear", "low": -100, "high": 100}
     ],
     "health_band": [
       {"model": "standard", "band": "red", "lower": 0, "rank": 1}, {"model": "standard", "band": "yellow", "lower": 40, "rank": 2},
@@ -209,6 +238,16 @@ DECLARE
       {"plan": "Reseller commission", "label": "Gold", "tier": "gold", "schedule": "marginal 0: 8%, 10000: 9%, 50000: 10%"},
       {"plan": "Reseller commission", "label": "Platinum", "tier": "platinum", "schedule": "10%"},
       {"plan": "Reseller commission", "label": "Renewals", "deal_kind": "renewal", "schedule": "3%"}
+    ],
+    "mdf_fund": [{"name": "Joint marketing", "share": 0.5, "claim_days": 60, "carry_over": "none"}],
+    "account_map": [
+      {"kind": "*", "debit": "commission expense", "credit": "payable to partners"},
+      {"kind": "mdf", "debit": "marketing expense", "credit": "payable to partners"},
+      {"kind": "tax", "debit": "taxes", "credit": "payable to partners"},
+      {"kind": "royalty", "debit": "receivable from partners", "credit": "royalty income"},
+      {"kind": "fee", "debit": "receivable from partners", "credit": "fee income"},
+      {"kind": "payout", "debit": "payable to partners", "credit": "bank"},
+      {"kind": "payout_fee", "debit": "payable to partners", "credit": "bank charges"}
     ],
     "escalation_role": [
       {"machine": "lead", "level": 1, "role": "channel_manager", "label": "Channel manager"},

@@ -82,7 +82,7 @@ BEGIN
   END IF;
   -- What is measured over the same window is measured at once.
   FOR batch IN
-    SELECT f.family, CASE WHEN f.family IN ('pushed', 'view', 'people', 'pipeline') THEN 'point' ELSE m.window_kind END AS window_kind, m.credit_type, m.relation, m.any_day_window, m.any_day_pick,
+    SELECT f.family, CASE WHEN f.family IN ('pushed', 'view', 'people', 'pipeline') THEN 'point' ELSE m.window_kind END AS window_kind, m.credit_type, m.relation, m.any_day_window, m.any_day_pick, m.certification,
       array_agg(m.metric) AS names, array_agg(m.measure) AS measures
     FROM prm.metric m
     CROSS JOIN LATERAL (SELECT CASE
@@ -98,7 +98,7 @@ BEGIN
       WHEN m.measure IN ('logins', 'content_use', 'key_activities', 'active_days') THEN 'usage'
       ELSE m.measure END AS family) f
     WHERE m.program_id = _metric_values.program_id AND (_metric_values.metrics IS NULL OR m.metric = ANY (_metric_values.metrics))
-    GROUP BY 1, 2, 3, 4, 5, 6
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
   LOOP
     IF the_ids IS NULL AND batch.family <> 'deal' THEN
       SELECT coalesce(array_agg(p.partner_id ORDER BY p.partner_id), '{}') INTO the_ids FROM prm.partner p WHERE p.program_id = _metric_values.program_id;
@@ -114,7 +114,7 @@ BEGIN
       WHEN 'pipeline' THEN
         RETURN QUERY SELECT v.* FROM prm._measure_pipeline(_metric_values.program_id, the_ids, batch.names, _metric_values.moment) v;
       WHEN 'people' THEN
-        RETURN QUERY SELECT v.* FROM prm._measure_people(_metric_values.program_id, the_ids, batch.names, batch.measures, _metric_values.moment) v;
+        RETURN QUERY SELECT v.* FROM prm._measure_people(_metric_values.program_id, the_ids, batch.names, batch.measures, _metric_values.moment, batch.certification) v;
       WHEN 'lead' THEN
         RETURN QUERY SELECT v.* FROM prm._measure_leads(_metric_values.program_id, the_ids, batch.names, batch.measures, the_span, _metric_values.moment) v;
       WHEN 'registration' THEN

@@ -71,6 +71,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a fund request is a partner''s', DETAIL = 'The fund is for everybody, and no partner acts or is given.',
       HINT = 'SELECT prm.request_mdf(fund_id, campaign, expense, activity, partner_id).';
   END IF;
+  PERFORM prm._partner_argument(the_program, the_partner);
   INSERT INTO prm.mdf_request (program_id, fund_id, partner_id, campaign, expense, activity)
     VALUES (the_program, request_mdf.fund_id, the_partner, request_mdf.campaign, request_mdf.expense, request_mdf.activity)
     RETURNING request_id INTO the_request;
@@ -78,7 +79,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.request_mdf(bigint, text, numeric, daterange, bigint, bigint) IS
-'Asks for money of a fund for a campaign: the expense that is planned, and the days of the activity. Returns the request. Errors: 22023 no partner, 42704 no such fund that you may see, 23514 expense or days, 42501 a fund of another partner, or a request in another''s name.';
+'Asks for money of a fund for a campaign: the expense that is planned, and the days of the activity. Returns the request. Errors: 22023 no partner, 42704 no such fund or partner that you may see, 23514 expense or days, 42501 a fund of another partner, or a request in another''s name.';
 
 CREATE FUNCTION prm.approve_mdf(request_id bigint, amount numeric DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS numeric
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

@@ -45,6 +45,21 @@ DECLARE
   the_after timestamptz := (_measure_deals.span).after;
   the_until timestamptz := (_measure_deals.span).until;
 BEGIN
+  IF _measure_deals.partner_ids IS NULL AND NOT _measure_deals.measures && ARRAY['win_rate', 'average_deal'] THEN
+    -- What tiers ask for most, with nothing that they do not: little more than the sum itself.
+    RETURN QUERY
+      SELECT i.partner_id, n.metric, CASE n.measure WHEN 'revenue' THEN coalesce(s.revenue, 0) ELSE coalesce(s.won, 0)::numeric END, _measure_deals.moment
+      FROM prm.partner i
+      LEFT JOIN (
+        SELECT d.partner_id, count(*) AS won, sum(d.amount) FILTER (WHERE d.currency = the_currency) AS revenue
+        FROM prm.deal d
+        WHERE d.program_id = _measure_deals.program_id AND d.closed_at > the_after AND d.closed_at <= the_until
+          AND (d.state = the_won[1] OR d.state = ANY (the_won[2:]))
+        GROUP BY d.partner_id) s ON s.partner_id = i.partner_id
+      CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
+      WHERE i.program_id = _measure_deals.program_id;
+    RETURN;
+  END IF;
   IF _measure_deals.partner_ids IS NULL THEN
     -- Everybody's deals: no list of partners to compare each deal with.
     RETURN QUERY
@@ -63,20 +78,33 @@ BEGIN
       WHERE i.program_id = _measure_deals.program_id AND f.value IS NOT NULL;
     RETURN;
   END IF;
+  -- Partner by partner: grouping a busy partner's deals, and asking each of them twice whether it is won, cost as much as reading them.
+  IF 'win_rate' = ANY (_measure_deals.measures) THEN
+    RETURN QUERY
+      SELECT i.partner_id, n.metric, f.value, _measure_deals.moment
+      FROM unnest(_measure_deals.partner_ids) AS i(partner_id)
+      CROSS JOIN LATERAL (
+        SELECT count(*) AS closed, count(*) FILTER (WHERE d.state = ANY (the_won)) AS won,
+          sum(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS revenue,
+          avg(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS average
+        FROM prm.deal d
+        WHERE d.program_id = _measure_deals.program_id AND d.partner_id = i.partner_id AND d.closed_at > the_after AND d.closed_at <= the_until) s
+      CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
+      CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'revenue' THEN coalesce(s.revenue, 0) WHEN 'deals_won' THEN s.won::numeric
+        WHEN 'win_rate' THEN round(s.won::numeric / nullif(s.closed, 0), 6) WHEN 'average_deal' THEN round(s.average, 6) END AS value) f
+      WHERE f.value IS NOT NULL;
+    RETURN;
+  END IF;
   RETURN QUERY
     SELECT i.partner_id, n.metric, f.value, _measure_deals.moment
     FROM unnest(_measure_deals.partner_ids) AS i(partner_id)
-    LEFT JOIN (
-      SELECT d.partner_id, count(*) AS closed, count(*) FILTER (WHERE d.state = ANY (the_won)) AS won,
-        sum(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS revenue,
-        avg(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS average
+    CROSS JOIN LATERAL (
+      SELECT count(*) AS won, sum(d.amount) FILTER (WHERE d.currency = the_currency) AS revenue, avg(d.amount) FILTER (WHERE d.currency = the_currency) AS average
       FROM prm.deal d
-      WHERE d.program_id = _measure_deals.program_id AND d.partner_id = ANY (_measure_deals.partner_ids)
-        AND d.closed_at > the_after AND d.closed_at <= the_until
-      GROUP BY d.partner_id) s ON s.partner_id = i.partner_id
+      WHERE d.program_id = _measure_deals.program_id AND d.partner_id = i.partner_id AND d.closed_at > the_after AND d.closed_at <= the_until
+        AND d.state = ANY (the_won)) s
     CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
-    CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'revenue' THEN coalesce(s.revenue, 0) WHEN 'deals_won' THEN coalesce(s.won, 0)::numeric
-      WHEN 'win_rate' THEN round(s.won::numeric / s.closed, 6) WHEN 'average_deal' THEN round(s.average, 6) END AS value) f
+    CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'revenue' THEN coalesce(s.revenue, 0) WHEN 'deals_won' THEN s.won::numeric WHEN 'average_deal' THEN round(s.average, 6) END AS value) f
     WHERE f.value IS NOT NULL;
 END
 $prm$;
@@ -163,30 +191,32 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._measure_pipeline(bigint, bigint[], text[], timestamptz) IS 'The measure open_pipeline: deals that were open at the moment, with the amounts that they have today.';
 
-CREATE FUNCTION prm._measure_people(program_id bigint, partner_ids bigint[], names text[], measures text[], moment timestamptz) RETURNS SETOF prm.metric_row
+CREATE FUNCTION prm._measure_people(program_id bigint, partner_ids bigint[], names text[], measures text[], moment timestamptz, certification text) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_day date := (_measure_people.moment AT TIME ZONE prm._program_time_zone(_measure_people.program_id))::date;
 BEGIN
+  -- A look into the index for each person: the planner would hash everybody's certificates for one of them.
   RETURN QUERY
     SELECT i.partner_id, n.metric, f.value, _measure_people.moment
     FROM unnest(_measure_people.partner_ids) AS i(partner_id)
-    LEFT JOIN (
-      SELECT u.partner_id, count(*) AS people, count(*) FILTER (WHERE EXISTS (
-          SELECT 1 FROM prm.certificate c WHERE c.program_id = _measure_people.program_id AND c.partner_user_id = u.partner_user_id
-            AND c.issued_on <= the_day AND (c.valid_until IS NULL OR c.valid_until >= the_day))) AS certified
+    CROSS JOIN LATERAL (
+      SELECT count(*) AS people, count(v.is_valid) AS certified
       FROM prm.partner_user u
-      WHERE u.program_id = _measure_people.program_id AND u.partner_id = ANY (_measure_people.partner_ids) AND u.is_active
-      GROUP BY u.partner_id) s ON s.partner_id = i.partner_id
+      LEFT JOIN LATERAL (
+        SELECT true AS is_valid FROM prm.certificate c WHERE c.program_id = _measure_people.program_id AND c.partner_user_id = u.partner_user_id
+          AND (_measure_people.certification IS NULL OR c.certification = _measure_people.certification)
+          AND c.issued_on <= the_day AND (c.valid_until IS NULL OR c.valid_until >= the_day) LIMIT 1) v ON true
+      WHERE u.program_id = _measure_people.program_id AND u.partner_id = i.partner_id AND u.is_active) s
     CROSS JOIN unnest(_measure_people.names, _measure_people.measures) AS n(metric, measure)
-    CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'certified_people' THEN coalesce(s.certified, 0)::numeric WHEN 'active_people' THEN coalesce(s.people, 0)::numeric
-      ELSE round(s.certified::numeric / s.people, 6) END AS value) f
+    CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'certified_people' THEN s.certified::numeric WHEN 'active_people' THEN s.people::numeric
+      WHEN 'training_coverage' THEN round(s.certified::numeric / nullif(s.people, 0), 6) END AS value) f
     WHERE f.value IS NOT NULL;
 END
 $prm$;
-COMMENT ON FUNCTION prm._measure_people(bigint, bigint[], text[], text[], timestamptz) IS
-'The measures certified_people, training_coverage and active_people: people who are active today, certificates that were valid on the day of the moment. Without people the coverage is not known.';
+COMMENT ON FUNCTION prm._measure_people(bigint, bigint[], text[], text[], timestamptz, text) IS
+'The measures certified_people, training_coverage and active_people: people who are active today, certificates (of the certification, NULL: any) that were valid on the day of the moment. Without people the coverage is not known.';
 
 CREATE FUNCTION prm._measure_leads(program_id bigint, partner_ids bigint[], names text[], measures text[], span prm.metric_window, moment timestamptz) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
@@ -221,10 +251,11 @@ BEGIN
       SELECT i.partner_id, n.metric, f.value, _measure_leads.moment
       FROM unnest(_measure_leads.partner_ids) AS i(partner_id)
       LEFT JOIN (
-        SELECT l.partner_id, count(*) AS leads, count(*) FILTER (WHERE EXISTS (
-            SELECT 1 FROM prm.state_history h WHERE h.program_id = _measure_leads.program_id AND h.machine = 'lead' AND h.subject_id = l.lead_id
-              AND h.event IN ('accept', 'qualify') AND h.at <= the_until)) AS accepted
+        SELECT l.partner_id, count(*) AS leads, count(e.is_accepted) AS accepted
         FROM prm.lead l
+        LEFT JOIN LATERAL (
+          SELECT true AS is_accepted FROM prm.state_history h WHERE h.program_id = _measure_leads.program_id AND h.machine = 'lead' AND h.subject_id = l.lead_id
+            AND h.event IN ('accept', 'qualify') AND h.at <= the_until LIMIT 1) e ON true
         WHERE l.program_id = _measure_leads.program_id AND l.partner_id = ANY (_measure_leads.partner_ids) AND l.created_at > the_after AND l.created_at <= the_until
         GROUP BY l.partner_id) s ON s.partner_id = i.partner_id
       CROSS JOIN unnest(_measure_leads.names, _measure_leads.measures) AS n(metric, measure)
@@ -248,10 +279,11 @@ BEGIN
     FROM unnest(_measure_registrations.partner_ids) AS i(partner_id)
     LEFT JOIN (
       SELECT r.partner_id, count(*) FILTER (WHERE r.approved_at > the_after AND r.approved_at <= the_until) AS approved,
-        count(*) FILTER (WHERE EXISTS (
-          SELECT 1 FROM prm.state_history h WHERE h.program_id = _measure_registrations.program_id AND h.machine = 'registration' AND h.subject_id = r.registration_id
-            AND h.to_state = 'rejected' AND h.at > the_after AND h.at <= the_until)) AS refused
+        count(e.is_refused) AS refused
       FROM prm.registration r
+      LEFT JOIN LATERAL (
+        SELECT true AS is_refused FROM prm.state_history h WHERE h.program_id = _measure_registrations.program_id AND h.machine = 'registration' AND h.subject_id = r.registration_id
+          AND h.to_state = 'rejected' AND h.at > the_after AND h.at <= the_until LIMIT 1) e ON true
       WHERE r.program_id = _measure_registrations.program_id AND r.partner_id = ANY (_measure_registrations.partner_ids)
       GROUP BY r.partner_id) s ON s.partner_id = i.partner_id
     CROSS JOIN unnest(_measure_registrations.names, _measure_registrations.measures) AS n(metric, measure)

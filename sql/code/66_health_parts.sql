@@ -2,7 +2,7 @@
 -- Health, the metrics: which model a partner has, what each of its metrics is worth, and what goes in beside plain metrics.
 
 CREATE FUNCTION prm._health_subjects(program_id bigint, partner_ids bigint[], moment timestamptz) RETURNS SETOF prm.health_subject
-LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone text := prm._program_time_zone(_health_subjects.program_id);
@@ -33,7 +33,7 @@ COMMENT ON FUNCTION prm._health_subjects(bigint, bigint[], timestamptz) IS
 'The partners (NULL: all) with kind, parent, region, country and tier as they were at a moment; is_gone: terminated or rejected by then, or not there yet.';
 
 CREATE FUNCTION prm._health_segments(program_id bigint, partner_ids bigint[], moment timestamptz, segments text[]) RETURNS SETOF prm.health_member
-LANGUAGE plpgsql STABLE ROWS 2000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+LANGUAGE plpgsql STABLE ROWS 2000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 BEGIN
   -- Most programmes have one model for all: then nobody looks.
@@ -49,7 +49,7 @@ $prm$;
 COMMENT ON FUNCTION prm._health_segments(bigint, bigint[], timestamptz, text[]) IS 'Which of the partners (NULL: of all) were in which of the segments at a moment; none where segments is NULL.';
 
 CREATE FUNCTION prm._health_inputs(program_id bigint, partner_ids bigint[], moment timestamptz, definitions jsonb) RETURNS SETOF prm.health_input
-LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 DECLARE
   the_percentiles text[];
@@ -150,7 +150,7 @@ COMMENT ON FUNCTION prm._health_inputs(bigint, bigint[], timestamptz, jsonb) IS
 'What goes into the health models beside plain metrics: percentiles among all partners that are not gone, answers in words (for every model), and what the customers (those of won deals) give, each scored first and then rolled up.';
 
 CREATE FUNCTION prm._health_parts(program_id bigint, partner_ids bigint[], moment timestamptz, definitions jsonb DEFAULT NULL) RETURNS SETOF prm.health_part
-LANGUAGE plpgsql STABLE ROWS 20000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+LANGUAGE plpgsql STABLE ROWS 20000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan AS $prm$
 #variable_conflict use_column
 DECLARE
   the_definitions jsonb := coalesce(_health_parts.definitions, prm._health_definitions(_health_parts.program_id, _health_parts.moment));

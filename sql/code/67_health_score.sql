@@ -2,7 +2,7 @@
 -- Health, the score: the metrics of a partner weighed, added or judged, clamped, capped, rolled up and put into a band.
 
 CREATE FUNCTION prm._health_below(program_id bigint, partner_ids bigint[], moment timestamptz) RETURNS SETOF prm.health_below
-LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 BEGIN
   -- UNION and not UNION ALL: a circle of parents ends.
@@ -34,7 +34,7 @@ COMMENT ON FUNCTION prm._health_below(bigint, bigint[], timestamptz) IS 'Every p
 
 CREATE FUNCTION prm._health_scores(program_id bigint, partner_ids bigint[], moment timestamptz, with_parts boolean DEFAULT false, definitions jsonb DEFAULT NULL)
 RETURNS SETOF prm.health_score_row
-LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan AS $prm$
 #variable_conflict use_column
 DECLARE
   the_definitions jsonb := coalesce(_health_scores.definitions, prm._health_definitions(_health_scores.program_id, _health_scores.moment));
@@ -96,13 +96,14 @@ BEGIN
       SELECT r.partner_id, r.model, r.version, r.aspect, r.coverage, r.cap, r.total, r.poor, r.average, r.good, r.raw,
         CASE WHEN m.kind = 'additive' AND r.raw IS NOT NULL THEN least(greatest(r.raw, m.low), m.high) ELSE r.raw END AS score
       FROM raw r JOIN model m ON m.model = r.model),
+    -- Set beside each other by aggregation: a join would be planned before anybody knows how many they are.
     own AS MATERIALIZED (
-      SELECT c.partner_id, c.model, c.version, c.coverage, c.total, c.poor, c.average, c.good, c.raw, c.score AS uncapped, least(c.score, CASE WHEN c.score IS NOT NULL THEN c.cap END) AS score,
-        p.score AS performance, r.score AS relationship
-      FROM clamped c
-      LEFT JOIN clamped p ON p.partner_id = c.partner_id AND p.aspect = 'performance'
-      LEFT JOIN clamped r ON r.partner_id = c.partner_id AND r.aspect = 'relationship'
-      WHERE c.aspect IS NULL),
+      SELECT c.partner_id, c.model, max(c.version) AS version, max(c.coverage) FILTER (WHERE c.aspect IS NULL) AS coverage, max(c.total) FILTER (WHERE c.aspect IS NULL) AS total,
+        max(c.poor) FILTER (WHERE c.aspect IS NULL) AS poor, max(c.average) FILTER (WHERE c.aspect IS NULL) AS average, max(c.good) FILTER (WHERE c.aspect IS NULL) AS good,
+        max(c.raw) FILTER (WHERE c.aspect IS NULL) AS raw, max(c.score) FILTER (WHERE c.aspect IS NULL) AS uncapped,
+        max(CASE WHEN c.score IS NOT NULL THEN least(c.score, c.cap) END) FILTER (WHERE c.aspect IS NULL) AS score,
+        max(c.score) FILTER (WHERE c.aspect = 'performance') AS performance, max(c.score) FILTER (WHERE c.aspect = 'relationship') AS relationship
+      FROM clamped c GROUP BY c.partner_id, c.model),
     -- The own score is left out where it does not count, unless no member has one.
     candidate AS (
       SELECT o.partner_id, o.model, m.rollup, m.rollup_own, o.score, o.partner_id AS whose, true AS is_own

@@ -171,14 +171,14 @@ $prm$;
 COMMENT ON FUNCTION prm.health_trend(bigint, integer, bigint) IS
 'The last snapshots of a partner''s health, the oldest first: what each changed, by which metric most, and the slope. Errors: 42704 unknown partner, 22023 less than one point.';
 
-CREATE FUNCTION prm.health_portfolio(portfolio_kind text DEFAULT 'program', scores jsonb DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_portfolio_row
+CREATE FUNCTION prm.health_portfolio(part_by text DEFAULT 'program', scores jsonb DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_portfolio_row
 LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(health_portfolio.program_id);
 BEGIN
-  IF health_portfolio.portfolio_kind IS NULL OR NOT health_portfolio.portfolio_kind IN ('program', 'kind', 'region', 'country', 'tier', 'parent', 'model') THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('partners are not told apart by "%s"', coalesce(health_portfolio.portfolio_kind, 'NULL')),
+  IF health_portfolio.part_by IS NULL OR NOT health_portfolio.part_by IN ('program', 'kind', 'region', 'country', 'tier', 'parent', 'model') THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('partners are not told apart by "%s"', coalesce(health_portfolio.part_by, 'NULL')),
       DETAIL = 'A portfolio is all of the programme, or a kind, region, country, tier, parent or model.', HINT = 'SELECT * FROM prm.health_portfolio(''region'').';
   END IF;
   IF health_portfolio.scores IS NOT NULL AND (jsonb_typeof(health_portfolio.scores) <> 'object'
@@ -188,7 +188,7 @@ BEGIN
   END IF;
   RETURN QUERY
     WITH scored AS (
-      SELECT CASE health_portfolio.portfolio_kind WHEN 'program' THEN 'all' WHEN 'kind' THEN s.kind WHEN 'region' THEN s.region WHEN 'country' THEN s.country WHEN 'tier' THEN s.tier
+      SELECT CASE health_portfolio.part_by WHEN 'program' THEN 'all' WHEN 'kind' THEN s.kind WHEN 'region' THEN s.region WHEN 'country' THEN s.country WHEN 'tier' THEN s.tier
                WHEN 'parent' THEN s.parent_id::text ELSE h.model END AS portfolio,
         h.score, coalesce(h.band, 'unknown') AS band
       FROM prm._health_subjects(the_program, NULL, prm.now()) s

@@ -178,9 +178,9 @@ BEGIN
   the_places := ARRAY(SELECT k FROM prm._tier_places(_tiers_met.program_id, _tiers_met.partner_ids) k);
   RETURN QUERY
     WITH held AS (
-      SELECT e.partner_id, e.ladder, t.rank FROM prm.enrolment e
-      JOIN prm.tier t ON t.program_id = _tiers_met.program_id AND t.ladder = e.ladder AND t.tier = e.tier
-      WHERE e.program_id = _tiers_met.program_id AND e.partner_id = ANY (_tiers_met.partner_ids)),
+      SELECT e.partner_id, e.ladder, t.rank FROM unnest(_tiers_met.partner_ids) AS i(partner_id)
+      JOIN prm.enrolment e ON e.program_id = _tiers_met.program_id AND e.partner_id = i.partner_id
+      JOIN prm.tier t ON t.program_id = _tiers_met.program_id AND t.ladder = e.ladder AND t.tier = e.tier),
     checked AS (
       -- What is held already needs only its keep_threshold. A metric without value has no row, and meets nothing.
       SELECT v.partner_id, r.place, r.bit, r.full_mask,
@@ -460,7 +460,7 @@ BEGIN
   IF cardinality(the_ids) <= 20 THEN
     PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
   END IF;
-  the_measured := ARRAY(SELECT v FROM prm._metric_values(_tier_findings.program_id, the_ids, the_now, ARRAY(SELECT DISTINCT a.metric FROM unnest(the_asked) a)) v WHERE v.value IS NOT NULL);
+  the_measured := ARRAY(SELECT v FROM prm._metric_values(_tier_findings.program_id, _tier_findings.partner_ids, the_now, ARRAY(SELECT DISTINCT a.metric FROM unnest(the_asked) a)) v WHERE v.value IS NOT NULL);
   the_met := ARRAY(SELECT m FROM prm._tiers_met(_tier_findings.program_id, the_ids, the_now, _tier_findings.ladder, the_asked, the_measured) m);
   SELECT array_agg(y.ladder) INTO the_heirs FROM prm.tier_policy y
     WHERE y.program_id = _tier_findings.program_id AND y.inherits = 'parent' AND (_tier_findings.ladder IS NULL OR y.ladder = _tier_findings.ladder);

@@ -287,33 +287,26 @@ $prm$;
 COMMENT ON FUNCTION prm.revoke_certificate(bigint, text, date, bigint) IS
 'Takes a certificate back from a day on (NULL: today), with a reason, and returns that day. Errors: 22023 no reason, 42704 unknown certificate, 23505 revoked already, 55000 not valid any more.';
 
-CREATE FUNCTION prm._certification_metrics(program_id bigint, partner_ids bigint[], moment timestamptz, metrics text[]) RETURNS SETOF prm.metric_row
+CREATE FUNCTION prm._certified_people(program_id bigint, partner_ids bigint[], moment timestamptz, certifications text[]) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_today date := (_certification_metrics.moment AT TIME ZONE prm._program_time_zone(_certification_metrics.program_id))::date;
+  the_today date := (_certified_people.moment AT TIME ZONE prm._program_time_zone(_certified_people.program_id))::date;
 BEGIN
   RETURN QUERY
-    SELECT i.partner_id, m.metric, m.value, _certification_metrics.moment
-    FROM unnest(_certification_metrics.partner_ids) AS i(partner_id)
-    -- Partner by partner from the index, person by person: linear whatever the planner knows of the tables.
-    CROSS JOIN LATERAL (
-      SELECT count(*) AS people, count(*) FILTER (WHERE h.held IS NOT NULL) AS certified, array_agg(h.held) FILTER (WHERE h.held IS NOT NULL) AS helds
-      FROM (SELECT x.partner_user_id FROM prm.partner_user x WHERE x.program_id = _certification_metrics.program_id AND x.partner_id = i.partner_id AND x.is_active OFFSET 0) u
-      CROSS JOIN LATERAL (
-        SELECT string_agg(DISTINCT '/' || c.certification || '/', '') AS held FROM prm.certificate c
-        WHERE c.program_id = _certification_metrics.program_id AND c.partner_user_id = u.partner_user_id
-          AND c.issued_on <= the_today AND (c.valid_until IS NULL OR c.valid_until >= the_today)) h) s
-    CROSS JOIN LATERAL (
-      SELECT n.metric, CASE n.metric WHEN 'certified_people' THEN s.certified::numeric WHEN 'training_coverage' THEN round(s.certified::numeric / nullif(s.people, 0), 6)
-        ELSE (SELECT count(*)::numeric FROM unnest(s.helds) AS h(held) WHERE strpos(h.held, '/' || substr(n.metric, 18) || '/') > 0) END AS value
-      FROM unnest(_certification_metrics.metrics) AS n(metric)
-      WHERE n.metric IN ('certified_people', 'training_coverage') OR starts_with(n.metric, 'certified_people_')) m
-    WHERE m.value IS NOT NULL;
+    SELECT i.partner_id, k.certification, count(DISTINCT c.partner_user_id)::numeric, _certified_people.moment
+    FROM unnest(_certified_people.partner_ids) AS i(partner_id)
+    CROSS JOIN unnest(_certified_people.certifications) AS k(certification)
+    LEFT JOIN LATERAL (
+      SELECT u.partner_user_id FROM prm.partner_user u
+      JOIN prm.certificate x ON x.program_id = _certified_people.program_id AND x.partner_user_id = u.partner_user_id AND x.certification = k.certification
+        AND x.issued_on <= the_today AND (x.valid_until IS NULL OR x.valid_until >= the_today)
+      WHERE u.program_id = _certified_people.program_id AND u.partner_id = i.partner_id AND u.is_active OFFSET 0) c ON true
+    GROUP BY i.partner_id, k.certification;
 END
 $prm$;
-COMMENT ON FUNCTION prm._certification_metrics(bigint, bigint[], timestamptz, text[]) IS
-'The metrics certified_people, certified_people_X (with a certificate of certification X) and training_coverage (share of the active people who are certified; none where there are no people) of the partners at a moment, those of them that metrics names. Certificates count through their last day in the programme''s zone.';
+COMMENT ON FUNCTION prm._certified_people(bigint, bigint[], timestamptz, text[]) IS
+'How many active people of the partners hold each certification at a moment; the certification stands where a metric would. Certificates count through their last day in the programme''s zone.';
 
 CREATE FUNCTION prm._work_certificates(program_id bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off AS $prm$

@@ -4,95 +4,147 @@
 CREATE TYPE prm.certificate_impact_row AS (partner_id bigint, certificate_id bigint, partner_user_id bigint, certification text, lapses_on date, ladder text, tier text, track text,
   metric text, op text, need numeric, have numeric, have_after numeric, requirement_fails boolean, tier_falls boolean, to_tier text, benefits text[]);
 COMMENT ON TYPE prm.certificate_impact_row IS
-'A row of certificate_impact(): a certificate that ends, a requirement of the tier held that counts it, what is had on its last day and the day after, whether the requirement fails with it, whether the tier falls with it and to which, and the benefits that go: name: value -> what is left of it.';
+'A row of certificate_impact(): a certificate that ends, a requirement of the tier held that counts it (or, without ladder and tier, the number of people that a benefit asks for), what is had on its last day and the day after, whether the requirement fails with it, whether the tier falls with it and to which, and the benefits that go: name: value -> what is left of it.';
+
+CREATE TYPE prm.certificate_count AS (partner_id bigint, last_day date, turn integer, certification text, people bigint, have bigint, have_after bigint);
+COMMENT ON TYPE prm.certificate_count IS
+'Of a partner and a last day of some of its certificates (the turn-th of these days): its active people, and those with a certificate of the certification (NULL: of any) on that day and on the day after; internal.';
+
+CREATE FUNCTION prm._certificate_counts(program_id bigint, partner_ids bigint[], certifications text[]) RETURNS SETOF prm.certificate_count
+LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(_certificate_counts.program_id))::date;
+BEGIN
+  RETURN QUERY
+    WITH person AS MATERIALIZED (
+      SELECT u.partner_id, u.partner_user_id FROM unnest(_certificate_counts.partner_ids) AS i(partner_id)
+      CROSS JOIN LATERAL (SELECT x.partner_id, x.partner_user_id FROM prm.partner_user x
+        WHERE x.program_id = _certificate_counts.program_id AND x.partner_id = i.partner_id AND x.is_active OFFSET 0) u),
+    paper AS MATERIALIZED (
+      SELECT p.partner_id, p.partner_user_id, c.certification, c.issued_on, coalesce(c.valid_until, 'infinity') AS last_day FROM person p
+      CROSS JOIN LATERAL (SELECT x.certification, x.issued_on, x.valid_until FROM prm.certificate x
+        WHERE x.program_id = _certificate_counts.program_id AND x.partner_user_id = p.partner_user_id AND (x.valid_until IS NULL OR x.valid_until >= the_today) OFFSET 0) c),
+    ending AS (
+      SELECT d.partner_id, d.last_day, row_number() OVER (PARTITION BY d.partner_id ORDER BY d.last_day)::integer AS turn
+      FROM (SELECT DISTINCT p.partner_id, p.last_day FROM paper p WHERE isfinite(p.last_day)) d),
+    size AS (SELECT p.partner_id, count(*) AS people FROM person p GROUP BY p.partner_id)
+    SELECT e.partner_id, e.last_day, e.turn, k.certification, z.people,
+      count(DISTINCT p.partner_user_id) FILTER (WHERE p.issued_on <= e.last_day AND p.last_day >= e.last_day),
+      count(DISTINCT p.partner_user_id) FILTER (WHERE p.issued_on <= e.last_day + 1 AND p.last_day > e.last_day)
+    FROM ending e
+    JOIN size z ON z.partner_id = e.partner_id
+    CROSS JOIN unnest(_certificate_counts.certifications) AS k(certification)
+    LEFT JOIN paper p ON p.partner_id = e.partner_id AND (k.certification IS NULL OR p.certification = k.certification)
+    GROUP BY e.partner_id, e.last_day, e.turn, k.certification, z.people;
+END
+$prm$;
+COMMENT ON FUNCTION prm._certificate_counts(bigint, bigint[], text[]) IS 'How many people of the partners hold the certifications (NULL: any) on each last day of one of their certificates, and on the day after.';
 
 CREATE FUNCTION prm._certificate_impacts(program_id bigint, partner_ids bigint[]) RETURNS SETOF prm.certificate_impact_row
-LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone text := prm._program_time_zone(_certificate_impacts.program_id);
-  the_today date := (prm.now() AT TIME ZONE the_zone)::date;
-  the_ids bigint[];
+  the_now timestamptz := prm.now();
+  the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(_certificate_impacts.program_id))::date;
+  the_asked prm.tier_asked[] := ARRAY(SELECT r FROM prm._tier_asked(_certificate_impacts.program_id) r);
   the_metrics text[];
-  the_values jsonb;
+  the_certifications text[];
+  the_kinds text[];
+  the_ids bigint[];
+  the_counts prm.certificate_count[];
+  the_others prm.metric_row[];
+  the_before prm.metric_row[];
+  the_after prm.metric_row[];
+  the_checks prm.tier_check[];
+  the_checks_after prm.tier_check[];
+  the_met prm.tier_met[];
+  the_met_after prm.tier_met[];
+  the_partners bigint[];
+  the_ladders text[];
+  the_tiers text[];
 BEGIN
-  -- Only those partners that hold a tier which counts certificates, and have one that ends.
-  SELECT array_agg(DISTINCT c.partner_id) INTO the_ids FROM prm.certificate c
-    WHERE c.program_id = _certificate_impacts.program_id AND c.valid_until >= the_today AND (_certificate_impacts.partner_ids IS NULL OR c.partner_id = ANY (_certificate_impacts.partner_ids))
-      AND EXISTS (SELECT 1 FROM prm.enrolment e JOIN prm.tier_requirement r ON r.program_id = e.program_id AND r.ladder = e.ladder AND r.tier = e.tier
-        WHERE e.program_id = _certificate_impacts.program_id AND e.partner_id = c.partner_id AND (r.metric IN ('certified_people', 'training_coverage') OR starts_with(r.metric, 'certified_people_')));
+  -- The metrics that count certificates, and of which certification.
+  SELECT array_agg(m.metric), array_agg(m.certification), array_agg(m.measure) INTO the_metrics, the_certifications, the_kinds FROM prm.metric m
+    WHERE m.program_id = _certificate_impacts.program_id AND m.measure IN ('certified_people', 'training_coverage') AND m.any_day_window IS NULL
+      AND EXISTS (SELECT 1 FROM unnest(the_asked) a WHERE a.metric = m.metric);
+  -- Only partners that have something to lose: a tier that counts certificates, or a benefit that comes with one.
+  SELECT array_agg(p.partner_id ORDER BY p.partner_id) INTO the_ids FROM prm.partner p
+    WHERE p.program_id = _certificate_impacts.program_id AND (_certificate_impacts.partner_ids IS NULL OR p.partner_id = ANY (_certificate_impacts.partner_ids))
+      AND EXISTS (SELECT 1 FROM prm.certificate c WHERE c.program_id = _certificate_impacts.program_id AND c.partner_id = p.partner_id AND c.valid_until >= the_today
+        AND (EXISTS (SELECT 1 FROM prm.benefit b WHERE b.program_id = _certificate_impacts.program_id AND b.certification = c.certification)
+          OR EXISTS (SELECT 1 FROM prm.enrolment e JOIN unnest(the_asked) a ON a.ladder = e.ladder AND a.tier = e.tier AND a.metric = ANY (the_metrics)
+            WHERE e.program_id = _certificate_impacts.program_id AND e.partner_id = p.partner_id)));
   IF the_ids IS NULL THEN
     RETURN;
   END IF;
+  the_counts := ARRAY(SELECT c FROM prm._certificate_counts(_certificate_impacts.program_id, the_ids, ARRAY(
+    SELECT n.certification FROM unnest(the_certifications) AS n(certification)
+    UNION SELECT b.certification FROM prm.benefit b WHERE b.program_id = _certificate_impacts.program_id AND b.certification IS NOT NULL)) c);
   -- What the other requirements rest on is taken as it is now.
-  SELECT array_agg(DISTINCT r.metric) INTO the_metrics FROM prm.tier_requirement r
-    WHERE r.program_id = _certificate_impacts.program_id AND NOT (r.metric IN ('certified_people', 'training_coverage') OR starts_with(r.metric, 'certified_people_'));
-  IF the_metrics IS NOT NULL THEN
-    SELECT jsonb_object_agg(v.partner_id || ' ' || v.metric, v.value) INTO the_values FROM prm._metric_values(_certificate_impacts.program_id, the_ids, prm.now(), the_metrics) v;
-  END IF;
+  the_others := ARRAY(SELECT v FROM prm._metric_values(_certificate_impacts.program_id, the_ids, the_now,
+    ARRAY(SELECT DISTINCT a.metric FROM unnest(the_asked) a WHERE NOT a.metric = ANY (coalesce(the_metrics, '{}')))) v WHERE v.value IS NOT NULL);
+
+  -- What comes with certificates themselves.
   RETURN QUERY
-    WITH person AS MATERIALIZED (
-      SELECT u.partner_id, u.partner_user_id FROM unnest(the_ids) AS i(partner_id)
-      CROSS JOIN LATERAL (SELECT x.partner_id, x.partner_user_id FROM prm.partner_user x
-        WHERE x.program_id = _certificate_impacts.program_id AND x.partner_id = i.partner_id AND x.is_active OFFSET 0) u),
-    paper AS MATERIALIZED (
-      SELECT p.partner_id, p.partner_user_id, c.certificate_id, c.certification, c.issued_on, coalesce(c.valid_until, 'infinity') AS last_day FROM person p
-      CROSS JOIN LATERAL (SELECT x.certificate_id, x.certification, x.issued_on, x.valid_until FROM prm.certificate x
-        WHERE x.program_id = _certificate_impacts.program_id AND x.partner_user_id = p.partner_user_id AND (x.valid_until IS NULL OR x.valid_until >= the_today) OFFSET 0) c),
-    ending AS (SELECT DISTINCT p.partner_id, p.last_day FROM paper p WHERE isfinite(p.last_day)),
-    standing AS MATERIALIZED (
-      SELECT d.partner_id, d.last_day, e.ladder, e.tier, h.rank, coalesce(y.mode, 'all') AS mode, y.entry_tier,
-        coalesce((e.pinned_until AT TIME ZONE the_zone)::date > d.last_day, false) AS is_pinned
-      FROM ending d
-      JOIN prm.enrolment e ON e.program_id = _certificate_impacts.program_id AND e.partner_id = d.partner_id
-      JOIN prm.tier h ON h.program_id = _certificate_impacts.program_id AND h.ladder = e.ladder AND h.tier = e.tier
-      LEFT JOIN prm.tier_policy y ON y.program_id = _certificate_impacts.program_id AND y.ladder = e.ladder),
-    counted AS MATERIALIZED (
-      -- Each metric over certificates on the last day and on the day after.
-      SELECT d.partner_id, d.last_day, m.metric, v.is_after, CASE WHEN m.metric = 'training_coverage'
-          THEN round(v.people::numeric / nullif((SELECT count(*) FROM person q WHERE q.partner_id = d.partner_id), 0), 6) ELSE v.people::numeric END AS value
-      FROM ending d
-      CROSS JOIN (SELECT DISTINCT r.metric FROM prm.tier_requirement r WHERE r.program_id = _certificate_impacts.program_id
-        AND (r.metric IN ('certified_people', 'training_coverage') OR starts_with(r.metric, 'certified_people_'))) m
-      CROSS JOIN LATERAL (
-        SELECT a.is_after, count(DISTINCT p.partner_user_id) AS people FROM (VALUES (false, d.last_day), (true, d.last_day + 1)) AS a(is_after, day)
-        LEFT JOIN paper p ON p.partner_id = d.partner_id AND p.issued_on <= a.day AND p.last_day >= a.day
-          AND (m.metric IN ('certified_people', 'training_coverage') OR p.certification = substr(m.metric, 18))
-        GROUP BY a.is_after) v),
-    checked AS (
-      SELECT s.partner_id, s.last_day, s.ladder, t.tier, t.rank, r.track, r.metric, r.op, n.need, b.value AS have, a.value AS have_after,
-        coalesce(CASE r.op WHEN '>=' THEN coalesce(b.value, n.other) >= n.need ELSE coalesce(b.value, n.other) <= n.need END, false) AS met,
-        coalesce(CASE r.op WHEN '>=' THEN coalesce(a.value, n.other) >= n.need ELSE coalesce(a.value, n.other) <= n.need END, false) AS met_after
-      FROM standing s
-      JOIN prm.tier t ON t.program_id = _certificate_impacts.program_id AND t.ladder = s.ladder AND t.rank <= s.rank
-      JOIN prm.tier_requirement r ON r.program_id = _certificate_impacts.program_id AND r.ladder = t.ladder AND r.tier = t.tier
-      CROSS JOIN LATERAL (SELECT coalesce(r.keep_threshold, r.threshold) AS need, (the_values ->> (s.partner_id || ' ' || r.metric))::numeric AS other) n
-      LEFT JOIN counted b ON b.partner_id = s.partner_id AND b.last_day = s.last_day AND b.metric = r.metric AND NOT b.is_after
-      LEFT JOIN counted a ON a.partner_id = s.partner_id AND a.last_day = s.last_day AND a.metric = r.metric AND a.is_after),
-    tracked AS (
-      SELECT c.partner_id, c.last_day, c.ladder, c.tier, c.rank, c.track, bool_and(c.met) AS met, bool_and(c.met_after) AS met_after
-      FROM checked c GROUP BY c.partner_id, c.last_day, c.ladder, c.tier, c.rank, c.track),
-    judged AS (
-      SELECT s.partner_id, s.last_day, s.ladder, s.tier, f.is_fall, f.to_tier,
+    SELECT k.partner_id, c.certificate_id, c.partner_user_id, c.certification, k.last_day + 1, NULL::text, NULL::text, NULL::text, 'certified_people', '>=', b.min_people::numeric,
+      k.have::numeric, k.have_after::numeric, true, false, NULL::text, array_agg(format('%s: %s -> none', b.benefit, b.value) ORDER BY b.benefit)
+    FROM unnest(the_counts) k
+    JOIN prm.benefit b ON b.program_id = _certificate_impacts.program_id AND b.certification = k.certification AND b.valid @> (k.last_day + 1)
+      AND k.have >= b.min_people AND k.have_after < b.min_people
+    CROSS JOIN LATERAL (SELECT x.certificate_id, x.partner_user_id, x.certification FROM prm.certificate x
+      JOIN prm.partner_user u ON u.program_id = _certificate_impacts.program_id AND u.partner_user_id = x.partner_user_id AND u.is_active
+      WHERE x.program_id = _certificate_impacts.program_id AND x.partner_id = k.partner_id AND x.valid_until = k.last_day AND x.certification = k.certification) c
+    GROUP BY k.partner_id, c.certificate_id, c.partner_user_id, c.certification, k.last_day, b.min_people, k.have, k.have_after;
+
+  -- The tiers: the engine of tiers judges the last day and the day after, for all partners' first last days at once, then the second ones ...
+  FOR turn_no IN 1 .. coalesce((SELECT max(k.turn) FROM unnest(the_counts) k), 0) LOOP
+    EXIT WHEN the_metrics IS NULL;
+    the_ids := ARRAY(SELECT DISTINCT k.partner_id FROM unnest(the_counts) k WHERE k.turn = turn_no ORDER BY 1);
+    SELECT array_agg(e.partner_id), array_agg(e.ladder), array_agg(e.tier) INTO the_partners, the_ladders, the_tiers FROM prm.enrolment e
+      WHERE e.program_id = _certificate_impacts.program_id AND e.partner_id = ANY (the_ids) AND e.tier IS NOT NULL;
+    the_before := ARRAY(SELECT v FROM unnest(the_others) v WHERE v.partner_id = ANY (the_ids)) || ARRAY(
+      SELECT ROW(k.partner_id, n.metric, CASE n.kind WHEN 'certified_people' THEN k.have ELSE round(k.have::numeric / k.people, 6) END, the_now)::prm.metric_row
+      FROM unnest(the_counts) k JOIN unnest(the_metrics, the_certifications, the_kinds) AS n(metric, certification, kind) ON n.certification IS NOT DISTINCT FROM k.certification WHERE k.turn = turn_no);
+    the_after := ARRAY(SELECT v FROM unnest(the_others) v WHERE v.partner_id = ANY (the_ids)) || ARRAY(
+      SELECT ROW(k.partner_id, n.metric, CASE n.kind WHEN 'certified_people' THEN k.have_after ELSE round(k.have_after::numeric / k.people, 6) END, the_now)::prm.metric_row
+      FROM unnest(the_counts) k JOIN unnest(the_metrics, the_certifications, the_kinds) AS n(metric, certification, kind) ON n.certification IS NOT DISTINCT FROM k.certification WHERE k.turn = turn_no);
+    the_checks := ARRAY(SELECT c FROM prm._tier_checks(_certificate_impacts.program_id, the_partners, the_ladders, the_tiers, the_asked, the_before) c);
+    the_checks_after := ARRAY(SELECT c FROM prm._tier_checks(_certificate_impacts.program_id, the_partners, the_ladders, the_tiers, the_asked, the_after) c);
+    the_met := ARRAY(SELECT m FROM prm._tiers_met(_certificate_impacts.program_id, the_ids, the_now, NULL, the_asked, the_before) m);
+    the_met_after := ARRAY(SELECT m FROM prm._tiers_met(_certificate_impacts.program_id, the_ids, the_now, NULL, the_asked, the_after) m);
+    RETURN QUERY
+      WITH fall AS (
+        SELECT w.partner_id, w.ladder, w.tier, x.is_fall,
+          CASE WHEN x.is_fall THEN (SELECT t.tier FROM prm.tier t WHERE t.program_id = _certificate_impacts.program_id AND t.ladder = w.ladder AND t.rank = a.rank) END AS to_tier
+        FROM unnest(the_partners, the_ladders, the_tiers) AS w(partner_id, ladder, tier)
+        JOIN prm.tier h ON h.program_id = _certificate_impacts.program_id AND h.ladder = w.ladder AND h.tier = w.tier
+        JOIN prm.enrolment e ON e.program_id = _certificate_impacts.program_id AND e.partner_id = w.partner_id AND e.ladder = w.ladder
+        JOIN unnest(the_met) b ON b.partner_id = w.partner_id AND b.ladder = w.ladder
+        JOIN unnest(the_met_after) a ON a.partner_id = w.partner_id AND a.ladder = w.ladder
+        JOIN (SELECT DISTINCT k.partner_id, k.last_day FROM unnest(the_counts) k WHERE k.turn = turn_no) d ON d.partner_id = w.partner_id
+        -- A pin, or the tier of the parent where it is inherited, holds it nevertheless.
+        CROSS JOIN LATERAL (SELECT coalesce(b.rank >= h.rank, false) AND NOT coalesce(a.rank >= h.rank, false) AND NOT coalesce((e.pinned_until AT TIME ZONE the_zone) >= d.last_day + 1, false)
+          AND NOT EXISTS (SELECT 1 FROM prm.tier_policy y JOIN prm.partner c ON c.program_id = _certificate_impacts.program_id AND c.partner_id = w.partner_id
+            JOIN prm.enrolment f ON f.program_id = _certificate_impacts.program_id AND f.partner_id = c.parent_id AND f.ladder = w.ladder
+            JOIN prm.tier t ON t.program_id = _certificate_impacts.program_id AND t.ladder = f.ladder AND t.tier = f.tier AND t.rank >= h.rank
+            WHERE y.program_id = _certificate_impacts.program_id AND y.ladder = w.ladder AND y.inherits = 'parent') AS is_fall) x)
+      SELECT b.partner_id, c.certificate_id, c.partner_user_id, c.certification, d.last_day + 1, b.ladder, b.tier, b.track, b.metric, b.op, b.need, b.have, a.have,
+        b.met AND NOT a.met, f.is_fall, f.to_tier,
         CASE WHEN f.is_fall THEN (
           SELECT array_agg(format('%s: %s -> %s', h.benefit, h.value, coalesce(l.value, 'none')) ORDER BY h.benefit) FROM prm.benefit h
-          LEFT JOIN prm.benefit l ON l.program_id = _certificate_impacts.program_id AND l.ladder = s.ladder AND l.tier = f.to_tier AND l.benefit = h.benefit
-          WHERE h.program_id = _certificate_impacts.program_id AND h.ladder = s.ladder AND h.tier = s.tier AND l.value IS DISTINCT FROM h.value) END AS benefits
-      FROM standing s
-      CROSS JOIN LATERAL (
-        SELECT CASE WHEN s.mode = 'all' THEN NOT s.is_pinned AND coalesce(bool_or(k.met) FILTER (WHERE k.tier = s.tier), false)
-            AND NOT coalesce(bool_or(k.met_after) FILTER (WHERE k.tier = s.tier), false) AND s.tier IS DISTINCT FROM s.entry_tier END AS is_fall,
-          coalesce((array_agg(k.tier ORDER BY k.rank DESC) FILTER (WHERE k.met_after AND k.rank < s.rank
-              AND k.rank >= coalesce((SELECT t.rank FROM prm.tier t WHERE t.program_id = _certificate_impacts.program_id AND t.ladder = s.ladder AND t.tier = s.entry_tier), k.rank)))[1],
-            CASE WHEN s.entry_tier IS DISTINCT FROM s.tier THEN s.entry_tier END) AS best
-        FROM tracked k WHERE k.partner_id = s.partner_id AND k.last_day = s.last_day AND k.ladder = s.ladder) j
-      CROSS JOIN LATERAL (SELECT j.is_fall, CASE WHEN j.is_fall THEN j.best END AS to_tier) f)
-    SELECT p.partner_id, p.certificate_id, p.partner_user_id, p.certification, p.last_day + 1, c.ladder, c.tier, c.track, c.metric, c.op, c.need, c.have, c.have_after,
-      c.met AND NOT c.met_after, j.is_fall, j.to_tier, j.benefits
-    FROM paper p
-    JOIN judged j ON j.partner_id = p.partner_id AND j.last_day = p.last_day
-    JOIN checked c ON c.partner_id = p.partner_id AND c.last_day = p.last_day AND c.ladder = j.ladder AND c.tier = j.tier
-    WHERE isfinite(p.last_day) AND (c.metric IN ('certified_people', 'training_coverage') OR c.metric = 'certified_people_' || p.certification);
+          LEFT JOIN prm.benefit l ON l.program_id = _certificate_impacts.program_id AND l.ladder = f.ladder AND l.tier = f.to_tier AND l.benefit = h.benefit AND l.valid @> (d.last_day + 1)
+          WHERE h.program_id = _certificate_impacts.program_id AND h.ladder = f.ladder AND h.tier = f.tier AND h.valid @> (d.last_day + 1) AND l.value IS DISTINCT FROM h.value) END
+      FROM (SELECT DISTINCT k.partner_id, k.last_day FROM unnest(the_counts) k WHERE k.turn = turn_no) d
+      JOIN unnest(the_checks) b ON b.partner_id = d.partner_id
+      JOIN unnest(the_metrics, the_certifications) AS n(metric, certification) ON n.metric = b.metric
+      JOIN unnest(the_checks_after) a ON a.partner_id = b.partner_id AND a.ladder = b.ladder AND a.tier = b.tier AND a.track = b.track AND a.metric = b.metric
+      JOIN fall f ON f.partner_id = b.partner_id AND f.ladder = b.ladder
+      CROSS JOIN LATERAL (SELECT x.certificate_id, x.partner_user_id, x.certification FROM prm.certificate x
+        JOIN prm.partner_user u ON u.program_id = _certificate_impacts.program_id AND u.partner_user_id = x.partner_user_id AND u.is_active
+        WHERE x.program_id = _certificate_impacts.program_id AND x.partner_id = d.partner_id AND x.valid_until = d.last_day AND (n.certification IS NULL OR x.certification = n.certification)) c;
+  END LOOP;
 END
 $prm$;
 COMMENT ON FUNCTION prm._certificate_impacts(bigint, bigint[]) IS 'What depends on the certificates of the partners (NULL: all) that end, see certificate_impact().';
@@ -109,4 +161,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.certificate_impact(bigint, bigint) IS
-'What depends on the certificates of a partner (NULL: of all) that end: for each the requirements of the tiers held that count it, whether they fail the day after, which tier falls to which, and the benefits that go. Other metrics are taken as they are now; renewals that are booked already count. On a ladder whose mode is not all, whether the tier falls is NULL. Error 42704 unknown partner.';
+'What depends on the certificates of a partner (NULL: of all) that end: for each the requirements of the tiers held that count it, whether they fail the day after, which tier falls to which, and the benefits that go. Other metrics are taken as they are now; renewals that are booked already count. Scores, growth markets, bought and inherited tiers and pins are judged as evaluate_tiers() does. Rows without ladder and tier are benefits that come with the certification itself. Error 42704 unknown partner.';

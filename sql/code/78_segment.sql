@@ -78,8 +78,8 @@ BEGIN
       CROSS JOIN LATERAL prm._metric_values(_segment_documents.program_id, r.ids, r.moment, the_metrics) v
       WHERE the_metrics IS DISTINCT FROM '{}' GROUP BY r.moment, v.partner_id),
     certified AS MATERIALIZED (
-      SELECT r.moment, v.partner_id, jsonb_object_agg(substr(v.metric, 18), v.value) AS people FROM rounds r
-      CROSS JOIN LATERAL prm._certification_metrics(_segment_documents.program_id, r.ids, r.moment, ARRAY(SELECT 'certified_people_' || c.name FROM unnest(the_certifications) AS c(name))) v
+      SELECT r.moment, v.partner_id, jsonb_object_agg(v.metric, v.value) AS people FROM rounds r
+      CROSS JOIN LATERAL prm._certified_people(_segment_documents.program_id, r.ids, r.moment, the_certifications) v
       WHERE the_certifications <> '{}' GROUP BY r.moment, v.partner_id)
     SELECT a.partner_id, a.moment, jsonb_strip_nulls(jsonb_build_object(
         'partner', jsonb_build_object('partner_id', p.partner_id, 'name', p.name, 'kind', CASE WHEN h.is_past THEN h.kind ELSE p.kind END, 'parent_id', CASE WHEN h.is_past THEN h.parent_id ELSE p.parent_id END,

@@ -8,7 +8,7 @@ CREATE TYPE prm.ipp_point AS (partner_id bigint, moment timestamptz, criterion t
 COMMENT ON TYPE prm.ipp_point IS 'What a criterion gives to a partner at a moment.';
 CREATE TYPE prm.ipp_validation_row AS (part text, partners bigint, score_from numeric, score_to numeric, mean_revenue numeric, survived bigint, survival numeric, auc_survival numeric, auc_revenue numeric);
 COMMENT ON TYPE prm.ipp_validation_row IS
-'A row of ipp_validate(): all, or a quartile of the scores (quartile 1 the lowest); how many partners, their lowest and highest score, their mean revenue within the horizon, how many and which share were partners still at its end; for all of them also how often a survivor scores above one who left, and a partner with revenue above the median above one without (AUC: 0.5 tells nothing, 1 everything; NULL where there are not both).';
+'A row of ipp_validate(): all, or a quartile of the scores (quartile 1 the lowest; equal scores are in one quartile, so one may be missing); how many partners, their lowest and highest score, their mean revenue within the horizon, how many and which share were partners still at its end; for all of them also how often a survivor scores above one who left, and a partner with revenue above the median above one without (AUC: 0.5 tells nothing, 1 everything; NULL where there are not both).';
 
 CREATE FUNCTION prm._ipp_version(program_id bigint, model text, version integer) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -109,7 +109,8 @@ BEGIN
     scored AS MATERIALIZED (
       SELECT p.partner_id, sum(p.points) AS score FROM prm._ipp_points(the_program, ipp_validate.model, the_version, the_ids, the_moments) p GROUP BY p.partner_id),
     outcome AS MATERIALIZED (
-      SELECT j.partner_id, s.score, ntile(4) OVER (ORDER BY s.score, j.partner_id) AS quartile, d.revenue, prm._is_live_partner(h.state) AS survived
+      -- Equal scores are in one quartile: that of their middle.
+      SELECT j.partner_id, s.score, least(4, 1 + floor((rank() OVER (ORDER BY s.score) - 1 + (count(*) OVER (PARTITION BY s.score) - 1) / 2.0) * 4 / count(*) OVER ()))::integer AS quartile, d.revenue, prm._is_live_partner(h.state) AS survived
       FROM joined j
       JOIN scored s ON s.partner_id = j.partner_id
       CROSS JOIN LATERAL (SELECT coalesce(sum(d.amount), 0) AS revenue FROM prm.deal d

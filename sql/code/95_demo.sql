@@ -44,7 +44,10 @@ BEGIN
     'channel@partner' || n || '.example', 'partner' || n || '.example',
     (_demo_partners.start_at - make_interval(days => (prm._draw(_demo_partners.seed, 'joined', n::text) * 700)::integer))::date,
     _demo_partners.start_at, 'P' || lpad(n::text, 4, '0'),
-    jsonb_build_object('quality', round((1 - (n - 0.5) / _demo_partners.partners)::numeric, 3))
+    jsonb_build_object('quality', round((1 - (n - 0.5) / _demo_partners.partners)::numeric, 3),
+      'sales_people', 1 + round((5 * (1 - (n - 0.5) / _demo_partners.partners) * (0.5 + prm._draw(_demo_partners.seed, 'sellers', n::text)))::numeric),
+      'technical_people', round((4 * (1 - (n - 0.5) / _demo_partners.partners) * (0.5 + prm._draw(_demo_partners.seed, 'technicians', n::text)))::numeric),
+      'customers', round((200 * prm._draw(_demo_partners.seed, 'customers', n::text))::numeric))
   FROM generate_series(1, _demo_partners.partners) n ORDER BY n;
   -- Every tenth partner is a hub, and the nine after it are its members where they are of the same region.
   UPDATE prm.partner p SET parent_id = h.partner_id
@@ -198,6 +201,33 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._demo_deals(bigint, bigint, integer, integer, timestamptz) IS 'One month of deals of demo(): new, renewed, won and lost.';
 
+CREATE FUNCTION prm._demo_funds(program_id bigint, seed bigint, until timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_fund bigint := (SELECT f.fund_id FROM prm.mdf_fund f WHERE f.program_id = _demo_funds.program_id AND f.name = 'Joint marketing');
+  the_requests bigint[];
+BEGIN
+  PERFORM prm._demo_clock(_demo_funds.until - interval '150 days');
+  PERFORM prm.grant_mdf(the_fund, 20000, 'budget of the year', _demo_funds.program_id);
+  SELECT array_agg(prm.request_mdf(the_fund, 'spring tour', 500 + 100 * floor(prm._draw(_demo_funds.seed, 'fund', p.external_ref) * 40)::numeric,
+      daterange((prm.now() AT TIME ZONE 'UTC')::date + 10, (prm.now() AT TIME ZONE 'UTC')::date + 20), p.partner_id, _demo_funds.program_id) ORDER BY p.external_ref)
+    INTO the_requests
+    FROM (SELECT i.* FROM prm.partner i WHERE i.program_id = _demo_funds.program_id AND i.state = 'active' ORDER BY i.external_ref LIMIT 5) p;
+  PERFORM prm.approve_mdf(r, NULL, _demo_funds.program_id) FROM unnest(the_requests[1:4]) r;
+  -- Two are paid, one waits to be paid, one was never claimed, one never decided.
+  PERFORM prm._demo_clock(_demo_funds.until - interval '120 days');
+  PERFORM prm.claim_mdf(r.request_id, 0.9 * r.expense, jsonb_build_object('invoice', 'F-' || r.place), _demo_funds.program_id)
+    FROM (SELECT i.request_id, i.expense, row_number() OVER (ORDER BY i.request_id) AS place FROM prm.mdf_request i
+      WHERE i.program_id = _demo_funds.program_id AND i.request_id = ANY (the_requests[1:3])) r ORDER BY r.request_id;
+  PERFORM prm._demo_clock(_demo_funds.until - interval '110 days');
+  PERFORM prm.reimburse_mdf(r, _demo_funds.program_id) FROM unnest(the_requests[1:2]) r;
+  PERFORM prm._demo_clock(_demo_funds.until);
+  PERFORM prm._work_mdf(_demo_funds.program_id, 100);
+END
+$prm$;
+COMMENT ON FUNCTION prm._demo_funds(bigint, bigint, timestamptz) IS 'A fund for the demonstration: requests for one campaign, some of them claimed and paid.';
+
 CREATE FUNCTION prm.demo(seed bigint DEFAULT 1, partners integer DEFAULT 60, deals integer DEFAULT 1500) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
@@ -237,6 +267,7 @@ BEGIN
     PERFORM prm._demo_deals(the_program, demo.seed, month_no, demo.deals * (month_no + 1) / the_months, the_month);
     PERFORM prm._demo_clock(the_month + interval '27 days');
     PERFORM count(*) FROM prm.evaluate_tiers(program_id => the_program);
+    PERFORM count(*) FROM prm.refresh_segments(program_id => the_program);
     IF month_no IN (11, 17, 20) THEN
       INSERT INTO prm.metric_value (program_id, partner_id, metric, observed_at, value)
       SELECT p.program_id, p.partner_id, m.metric, the_month + interval '26 days',
@@ -247,6 +278,8 @@ BEGIN
       PERFORM prm.refresh_health(program_id => the_program);
     END IF;
   END LOOP;
+
+  PERFORM prm._demo_funds(the_program, demo.seed, the_end);
 
   PERFORM set_config('prm.' || s.key, s.value, true) FROM jsonb_each_text(the_settings) s;
   RETURN the_program;

@@ -66,7 +66,7 @@ SET LOCAL prm.clock = '2026-01-10 12:00+00';
 INSERT INTO prm.certificate (certificate_id, partner_user_id, certification, issued_on) VALUES (31, 31, 'sales', '2026-01-01'), (32, 32, 'sales', '2026-01-10');
 SELECT is((SELECT tier FROM prm.partner WHERE program_id = :program AND partner_id = 3), 'gold', 'CRT-001: two valid certificates give the tier');
 SET LOCAL prm.clock = '2026-12-31 22:59+00';
-SELECT is((SELECT array_agg(m.value ORDER BY t.at) FROM unnest('{2026-12-31 22:59+00,2026-12-31 23:00+00}'::timestamptz[]) AS t(at) CROSS JOIN LATERAL prm._certification_metrics(:program, '{3}', t.at, '{certified_people_sales}') m),
+SELECT is((SELECT array_agg(m.value ORDER BY t.at) FROM unnest('{2026-12-31 22:59+00,2026-12-31 23:00+00}'::timestamptz[]) AS t(at) CROSS JOIN LATERAL prm._certified_people(:program, '{3}', t.at, '{sales}') m),
   '{2,1}', 'CRT-001: the metric, too, counts through the last day');
 SELECT is((SELECT outcome FROM prm.evaluate_tiers(3, dry_run => true)), 'keep', 'CRT-001: the certificate counts through its last day in Berlin');
 SET LOCAL prm.clock = '2026-12-31 23:00+00';
@@ -94,19 +94,37 @@ SET LOCAL prm.clock = '2026-12-01 12:00+00';
 SELECT is((SELECT count(*) FROM prm.v_certificate_impact WHERE program_id = :program AND partner_id = 3 AND tier_falls), 1::bigint, 'the view says the same');
 SELECT prm.renew_certificate(31) AS renewal31 \gset
 SELECT is((SELECT format('%s %s', have_after, tier_falls) FROM prm.certificate_impact(3) WHERE certificate_id = 31), '2 f', 'a renewal in time saves it');
+INSERT INTO prm.metric (metric, label, source, measure, certification) VALUES ('sales_people', 's', 'built_in', 'certified_people', 'sales');
+INSERT INTO prm.tier_requirement (tier, metric, threshold, weight) VALUES ('gold', 'sales_people', 2, 10);
+INSERT INTO prm.certificate (certificate_id, partner_user_id, certification, issued_on, valid_until) VALUES (33, 32, 'technical', '2026-11-01', '2028-11-01');
+SELECT results_eq($$ SELECT certificate_id, lapses_on, metric, have, have_after, tier_falls FROM prm.certificate_impact(3) WHERE certificate_id = 32 ORDER BY metric $$,
+  $$ VALUES (32::bigint, '2027-01-10'::date, 'certified_people', 2::numeric, 2::numeric, true), (32, '2027-01-10', 'sales_people', 2, 1, true) $$, 'a metric of one certification fails though people are certified otherwise');
+SELECT is((SELECT count(*) FROM prm.certificate_impact(3) WHERE certificate_id = 33 AND metric = 'sales_people'), 0::bigint, 'a certificate of another certification is none of its business');
+INSERT INTO prm.tier_track (tier, mode, mark) VALUES ('gold', 'score', 6);
+SELECT is((SELECT array_agg(DISTINCT tier_falls) FROM prm.certificate_impact(3) WHERE certificate_id = 32), '{f}', 'a track that is judged by a score: half of the sales people is still enough');
+UPDATE prm.tier_track SET mark = 7 WHERE program_id = :program;
+SELECT is((SELECT array_agg(DISTINCT tier_falls) FROM prm.certificate_impact(3) WHERE certificate_id = 32), '{t}', 'and here it is not');
+DELETE FROM prm.tier_track WHERE program_id = :program;
+DELETE FROM prm.tier_requirement WHERE program_id = :program AND metric = 'sales_people';
+INSERT INTO prm.benefit (certification, min_people, benefit, value) VALUES ('sales', 2, 'demo kit', 'large'), ('sales', 1, 'logo', 'yes');
+SELECT results_eq($$ SELECT lapses_on, need, have, have_after, benefits FROM prm.certificate_impact(3) WHERE ladder IS NULL AND certificate_id = 32 $$,
+  $$ VALUES ('2027-01-10'::date, 2::numeric, 2::numeric, 1::numeric, '{"demo kit: large -> none"}'::text[]) $$, 'a benefit that comes with certificates goes with them');
+DELETE FROM prm.benefit WHERE program_id = :program AND certification IS NOT NULL;
+DELETE FROM prm.certificate WHERE program_id = :program AND certificate_id = 33;
 SELECT throws_ok($$ SELECT prm.certificate_impact(99) $$, '42704', NULL, 'unknown partner');
 
 -- Coverage and metrics: distinct active people, through the last day.
 SELECT results_eq($$ SELECT partner_id, people, certified, coverage, next_lapse_on FROM prm.v_certification_coverage WHERE program_id = prm.current_program() AND certification = 'sales' ORDER BY 1 $$,
   $$ VALUES (1::bigint, 3::bigint, 2::bigint, 0.6667, '2027-11-10'::date), (2, 2, 1, 0.5, '2027-01-10'), (3, 2, 2, 1.0, '2027-01-10') $$, 'who covers what today, and when that lapses');
-SELECT results_eq($$ SELECT partner_id, metric, value FROM prm._certification_metrics(prm.current_program(), '{1,2}', prm.now(), '{certified_people,certified_people_technical,training_coverage,revenue_12m}') ORDER BY 1, 2 $$,
-  $$ VALUES (1::bigint, 'certified_people', 2::numeric), (1, 'certified_people_technical', 0), (1, 'training_coverage', 0.666667), (2, 'certified_people', 2), (2, 'certified_people_technical', 1), (2, 'training_coverage', 1) $$, 'as metrics');
-SELECT is((SELECT array_agg(m.value ORDER BY m.metric) FROM prm._certification_metrics(prm.current_program(), '{2}', '2026-12-01 12:00+00', '{certified_people,training_coverage}') m),
-  (SELECT ARRAY[v.value, 1.000000] FROM prm._metric_values(prm.current_program(), '{2}', '2026-12-01 12:00+00', '{certified_people}') v), 'the same number as the metric has');
+INSERT INTO prm.metric (metric, label, source, measure, certification) VALUES ('technical_people', 't', 'built_in', 'certified_people', 'technical'), ('coverage', 'c', 'built_in', 'training_coverage', NULL),
+  ('technical_coverage', 'c', 'built_in', 'training_coverage', 'technical');
+SELECT results_eq($$ SELECT partner_id, metric, value FROM prm._metric_values(prm.current_program(), '{1,2}', prm.now(), '{certified_people,technical_people,coverage,technical_coverage}') ORDER BY 1, 2 $$,
+  $$ VALUES (1::bigint, 'certified_people', 2::numeric), (1, 'coverage', 0.666667), (1, 'technical_coverage', 0), (1, 'technical_people', 0), (2, 'certified_people', 2), (2, 'coverage', 1), (2, 'technical_coverage', 0.5), (2, 'technical_people', 1) $$,
+  'as metrics, of one certification too');
+SELECT is((SELECT array_agg(format('%s %s', metric, value) ORDER BY metric) FROM prm._certified_people(:program, '{2}', prm.now(), '{sales,technical,ethics}')), '{"ethics 0","sales 1","technical 1"}', 'people by certification');
 UPDATE prm.partner_user SET is_active = false WHERE program_id = :program AND partner_user_id = 5;
-SELECT is((SELECT value FROM prm._certification_metrics(prm.current_program(), '{2}', prm.now(), '{certified_people}')), 1::numeric, 'who left does not count');
-INSERT INTO prm.partner (partner_id, name) VALUES (9, 'Ida');
-SELECT is((SELECT count(*) FROM prm._certification_metrics(prm.current_program(), '{9}', prm.now(), '{training_coverage}')), 0::bigint, 'without people nothing is known of coverage');
+SELECT is((SELECT value FROM prm._certified_people(:program, '{2}', prm.now(), '{sales}')), 0::numeric, 'who left does not count');
+SELECT throws_ok($$ INSERT INTO prm.metric (metric, label, source, measure, certification) VALUES ('odd', 'o', 'built_in', 'active_people', 'technical') $$, '23514', NULL, 'only where certificates are counted');
 
 -- A person who goes to another partner takes the certificates along.
 UPDATE prm.partner_user SET partner_id = 2 WHERE program_id = :program AND partner_user_id = 2;

@@ -165,6 +165,13 @@ SELECT pg_temp.refund(:s6, 800, '2027-01-04') AS r;
 SELECT is(pg_temp.post(:late), '2026 accrual -80, 2026 carry_out 20, 2026 expiry 60, 2027 carry_in -20', 'a refund that comes late: first of what expired');
 SELECT is((SELECT sum(amount) FROM prm.mdf_entry WHERE program_id = :program AND fund_id = :late AND period = '2026-01-01'), 0.00, 'nothing is left of the year');
 
+-- What came from the year before leaves less to accrue below the limit.
+SELECT pg_temp.at('2026-06-01 12:00+00');
+SELECT pg_temp.fund('Full', format('{"partner_id": %s, "accrual_rate": 0.1, "accrual_basis": "this_year", "carry_over": "all", "limit_amount": 100}', :cat)::jsonb) AS full \gset
+SELECT pg_temp.at('2027-01-05 12:00+00');
+SELECT pg_temp.sale(:cat, 'sell_in', 5000, '2027-01-04') AS s8 \gset
+SELECT is(pg_temp.post(:full), '2026 carry_out -40, 2027 carry_in 40, 2027 accrual 60', 'a year holds no more than its limit, wherever it came from');
+
 -- The share that a tier gives.
 INSERT INTO prm.tier (ladder, tier, rank, label) VALUES ('main', 'gold', 1, 'Gold'), ('main', 'odd', 2, 'Odd');
 INSERT INTO prm.benefit (ladder, tier, benefit, value, label) VALUES ('main', 'gold', 'mdf_share', '75 %', 'Share of marketing expenses'), ('main', 'odd', 'mdf_share', 'lots', 'Share of marketing expenses');
@@ -196,6 +203,14 @@ ALTER TABLE prm.mdf_entry DISABLE TRIGGER prm_append_only;
 DELETE FROM prm.mdf_entry WHERE program_id = :program AND request_id = :t1 AND kind = 'reimbursement';
 ALTER TABLE prm.mdf_entry ENABLE ALWAYS TRIGGER prm_append_only;
 SELECT is((SELECT string_agg(rule, ', ') FROM prm._audit_mdf(:program)), 'fund_request', 'and it is seen where they are not');
+
+-- Terms that are none.
+SELECT throws_ok(format('INSERT INTO prm.mdf_fund (name, %s) VALUES (''Odd terms'', %s)', c, v), e, NULL, format('no fund: %s = %s', c, v)) FROM (VALUES
+  ('currency', '''QQQ''', '22023'), ('granted', '0.001', '22023'), ('granted', '''NaN''', '22003'), ('granted', '-1', '23514'), ('limit_amount', '''Infinity''', '22003'), ('share', '''NaN''', '23514'), ('share', '0', '23514'), ('accrual_rate', '0.1', '23514'),
+  ('evidence', '''{""}''', '23514'), ('evidence', '''{NULL}''', '23514'), ('claim_days', '-1', '23514'), ('claim_days', '731', '23514'), ('year_start', '''infinity''', '23514'), ('carry_over', '''half''', '23514'),
+  ('carry_over', '''share''', '23514'), ('carry_cap', '1', '23514'), ('accrual_kind', '''nothing''', '23503'), ('legal_entity', '''nobody''', '23503')) AS x(c, v, e);
+SELECT throws_ok('INSERT INTO prm.mdf_fund (name) VALUES ('' '')', '23514', NULL, 'no fund without a name');
+SELECT throws_ok(format('SELECT prm.request_mdf(%s, ''x'', 1, ''[2027-06-01,2027-07-01)'', -1)', :tiers), '42704', NULL, 'no request of nobody');
 
 -- Defaults.
 INSERT INTO prm.mdf_fund (name) VALUES ('Bare') RETURNING fund_id AS bare \gset

@@ -96,6 +96,12 @@ INSERT INTO prm.certification (certification, label) VALUES ('sales', 'Sales'), 
 INSERT INTO prm.certificate (partner_user_id, certification, issued_on, valid_until) VALUES (1, 'sales', '2026-01-01', NULL), (1, 'technical', '2026-01-01', NULL), (2, 'sales', '2026-01-01', '2026-06-14'), (4, 'sales', '2026-01-01', NULL);
 SELECT is(pg_temp.metric(1, 'training_coverage'), 0.333333, 'one of three active people has a certificate that is valid');
 SELECT is((SELECT v.value FROM prm._metric_values(prm.current_program(), '{1}', '2026-06-14 23:59:59+00', '{training_coverage}') v), 0.666667, 'a day earlier two had');
+INSERT INTO prm.metric (metric, label, source) VALUES ('certified_people_technical', 'Technicians', 'built_in');
+INSERT INTO prm.metric (metric, label, source, measure, certification) VALUES ('sellers', 'Sellers', 'built_in', 'certified_people', 'sales'), ('staff', 'Staff', 'built_in', 'active_people', NULL);
+SELECT is(pg_temp.metric(1, 'certified_people_technical'), 1::numeric, 'of one certification, by the name of the metric');
+SELECT is((SELECT v.value FROM prm._metric_values(prm.current_program(), '{1}', '2026-06-14', '{sellers}') v), 2::numeric, 'or by its own column');
+SELECT is(pg_temp.metric(1, 'staff'), 3::numeric, 'who has left is no staff');
+SELECT throws_ok($$ UPDATE prm.metric SET certification = 'sales' WHERE program_id = prm.current_program() AND metric = 'win_rate' $$, '23514', NULL, 'only people have certificates');
 SELECT is(pg_temp.metric(2, 'training_coverage'), NULL::numeric, 'without people it is not known');
 
 -- ---- churn ----

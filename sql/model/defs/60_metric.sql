@@ -11,7 +11,12 @@ BEGIN
   IF NEW.source <> 'built_in' THEN
     NEW.measure := NULL;
     NEW.credit_type := NULL;
+    NEW.certification := NULL;
   ELSE
+    IF NEW.measure IS NULL AND starts_with(NEW.metric, 'certified_people_') THEN
+      NEW.measure := 'certified_people';
+      NEW.certification := substr(NEW.metric, 18);
+    END IF;
     IF NEW.measure IS NULL THEN
       -- Metrics that had their name before measures had one.
       NEW.measure := CASE NEW.metric WHEN 'revenue_12m' THEN 'revenue' WHEN 'deals_won_12m' THEN 'deals_won' WHEN 'nps' THEN 'customer_nps' WHEN 'logins_30d' THEN 'logins'
@@ -135,6 +140,7 @@ COMMENT ON COLUMN prm.metric.higher_is_better IS 'Whether more is better.';
 COMMENT ON COLUMN prm.metric.source IS 'built_in: computed from the model when asked. pushed: recorded with record_metric(). view: read from a relation of the user''s.';
 COMMENT ON COLUMN prm.metric.measure IS 'What a built-in metric counts: revenue, deals_won, win_rate, average_deal, cycle_days, open_pipeline, registrations_approved, registrations_refused, registration_approval, leads, lead_acceptance, return_rate, response_hours, certified_people, training_coverage, active_people, customer_nps, partner_nps, customer_churn, buyer_churn, logins, content_use, key_activities, active_days, breaches, payout_disputes. SELECT * FROM prm._measures() explains them.';
 COMMENT ON COLUMN prm.metric.credit_type IS 'For revenue and deals_won: the type of credit (sourced, influenced, managed ...) by which the partner''s share counts; empty: the partner''s own deals in full.';
+COMMENT ON COLUMN prm.metric.certification IS 'For certified_people and training_coverage: only people with this certification count; empty: with any. Where a built-in metric is called certified_people_X and names no measure, it is X.';
 COMMENT ON COLUMN prm.metric.relation IS 'For source view: the view or table, schema.name, with the columns partner_id and value, and if wished observed_at (its newest value up to the moment counts) and program_id. It belongs to the owner of the model and is read with the rights of whoever asks.';
 COMMENT ON COLUMN prm.metric.window_kind IS 'What a metric counts over. point: as it is at a moment. lifetime. rolling_N_days, _weeks, _months, _years: up to the moment, inclusive. month_to_date, quarter_to_date, half_to_date, year_to_date, last_month, last_quarter, last_half, last_year: calendar, from the programme''s fiscal year. For pushed metrics and views it only says what the sender counts.';
 COMMENT ON COLUMN prm.metric.any_day_window IS 'The metric is measured at the end of each day of this window, a window_kind of at most a year, and the best day counts (or the worst, see any_day_pick); empty: only the moment itself.';

@@ -21,6 +21,11 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('fund "%s" is in use', OLD.name),
       DETAIL = 'Its partner, currency and year_start stand in its entries and requests.', HINT = 'Make another fund.', SCHEMA = 'prm', TABLE = 'mdf_fund';
   END IF;
+  -- round_money() refuses an unknown currency.
+  IF NEW.granted <> prm.round_money(NEW.granted, NEW.currency) OR NEW.limit_amount <> prm.round_money(NEW.limit_amount, NEW.currency) OR NEW.carry_cap <> prm.round_money(NEW.carry_cap, NEW.currency) THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the amounts of fund "%s" are no amounts of %s', NEW.name, NEW.currency),
+      DETAIL = 'granted, limit_amount and carry_cap are in whole minor units of the currency.', HINT = 'Round them.', SCHEMA = 'prm', TABLE = 'mdf_fund';
+  END IF;
   IF NEW.share_benefit IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.benefit b WHERE b.program_id = NEW.program_id AND b.benefit = NEW.share_benefit) THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('benefit "%s" does not exist', NEW.share_benefit),
       DETAIL = 'share_benefit names the benefit of tiers that says what share the fund pays.', HINT = 'Add it to prm.benefit first.', SCHEMA = 'prm', TABLE = 'mdf_fund', COLUMN = 'share_benefit';
@@ -30,7 +35,7 @@ END
 $prm$;
 REVOKE ALL ON FUNCTION prm._mdf_fund_row() FROM PUBLIC;
 COMMENT ON FUNCTION prm._mdf_fund_row() IS
-'Trigger of mdf_fund: by default the programme''s currency and the fiscal year that runs. Errors: 55000 a fund in use changes its partner, currency or year, 42704 an unknown benefit.';
+'Trigger of mdf_fund: by default the programme''s currency and the fiscal year that runs. Errors: 55000 a fund in use changes its partner, currency or year, 42704 an unknown benefit, 22023 an unknown currency, or amounts that are none of it.';
 CREATE OR REPLACE TRIGGER prm_00_fund BEFORE INSERT OR UPDATE ON prm.mdf_fund FOR EACH ROW EXECUTE FUNCTION prm._mdf_fund_row();
 
 CREATE OR REPLACE FUNCTION prm._mdf_fund_terms() RETURNS trigger

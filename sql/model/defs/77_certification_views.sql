@@ -120,7 +120,7 @@ COMMENT ON COLUMN prm.v_certificate_impact.partner_user_id IS 'The person.';
 COMMENT ON COLUMN prm.v_certificate_impact.person IS 'Their name.';
 COMMENT ON COLUMN prm.v_certificate_impact.certification IS 'The certification.';
 COMMENT ON COLUMN prm.v_certificate_impact.lapses_on IS 'First day without it.';
-COMMENT ON COLUMN prm.v_certificate_impact.ladder IS 'The ladder.';
+COMMENT ON COLUMN prm.v_certificate_impact.ladder IS 'The ladder; empty where it is about a benefit that comes with the certification itself.';
 COMMENT ON COLUMN prm.v_certificate_impact.tier IS 'The tier that the partner holds.';
 COMMENT ON COLUMN prm.v_certificate_impact.track IS 'The track of the requirement.';
 COMMENT ON COLUMN prm.v_certificate_impact.metric IS 'The metric that counts it.';
@@ -129,6 +129,6 @@ COMMENT ON COLUMN prm.v_certificate_impact.need IS 'What it takes to keep the ti
 COMMENT ON COLUMN prm.v_certificate_impact.have IS 'What there is on its last day.';
 COMMENT ON COLUMN prm.v_certificate_impact.have_after IS 'What there is the day after.';
 COMMENT ON COLUMN prm.v_certificate_impact.requirement_fails IS 'Whether the requirement fails with it.';
-COMMENT ON COLUMN prm.v_certificate_impact.tier_falls IS 'Whether no track of the tier is met any more; empty on a ladder whose mode is not all.';
+COMMENT ON COLUMN prm.v_certificate_impact.tier_falls IS 'Whether the tier is not met any more with it.';
 COMMENT ON COLUMN prm.v_certificate_impact.to_tier IS 'The tier that is left.';
 COMMENT ON COLUMN prm.v_certificate_impact.benefits IS 'The benefits that change: name: value -> what is left.';

@@ -11,6 +11,7 @@ CREATE TABLE prm.metric (
   source text NOT NULL DEFAULT 'pushed',
   measure text,
   credit_type text,
+  certification text,
   relation text,
   window_kind text NOT NULL DEFAULT 'point',
   any_day_window text,
@@ -27,6 +28,7 @@ CREATE TABLE prm.metric (
   CONSTRAINT metric_measure_check CHECK ((measure IS NOT NULL) = (source = 'built_in')),
   CONSTRAINT metric_relation_check CHECK ((relation IS NOT NULL) = (source = 'view')),
   CONSTRAINT metric_credit_check CHECK (credit_type IS NULL OR measure IN ('revenue', 'deals_won')),
+  CONSTRAINT metric_certification_check CHECK (certification IS NULL OR measure IN ('certified_people', 'training_coverage')),
   CONSTRAINT metric_window_check CHECK (window_kind ~
     '^(point|lifetime|rolling_[1-9][0-9]{0,3}_days?|rolling_[1-9][0-9]{0,2}_(week|month)s?|rolling_[1-9][0-9]?_years?|(month|quarter|half|year)_to_date|last_(month|quarter|half|year))$'),
   -- A metric over days is measured once for each of them: at most a year of them.

@@ -405,6 +405,7 @@ CREATE TABLE prm.mdf_fund (
   posted_on date,
   CONSTRAINT mdf_fund_pkey PRIMARY KEY (program_id, fund_id),
   CONSTRAINT mdf_fund_name_key UNIQUE (program_id, name),
+  CONSTRAINT mdf_fund_name_check CHECK (btrim(name) <> ''),
   CONSTRAINT mdf_fund_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id),
   CONSTRAINT mdf_fund_kind_fkey FOREIGN KEY (program_id, accrual_kind) REFERENCES prm.earning_kind (program_id, kind),
   CONSTRAINT mdf_fund_entity_fkey FOREIGN KEY (program_id, legal_entity) REFERENCES prm.legal_entity (program_id, legal_entity),
@@ -414,6 +415,7 @@ CREATE TABLE prm.mdf_fund (
   CONSTRAINT mdf_fund_rate_check CHECK (accrual_rate >= 0 AND accrual_rate <= 1 AND share > 0 AND share <= 1),
   CONSTRAINT mdf_fund_basis_check CHECK (accrual_basis IN ('none', 'this_year', 'last_year', 'growth') AND (accrual_basis = 'none') = (accrual_rate = 0)),
   CONSTRAINT mdf_fund_days_check CHECK (claim_days >= 0 AND claim_days <= 730),
+  CONSTRAINT mdf_fund_evidence_check CHECK (array_position(evidence, NULL) IS NULL AND array_position(evidence, '') IS NULL),
   CONSTRAINT mdf_fund_year_check CHECK (year_start >= '1970-01-01' AND year_start <= '2999-12-31'),
   CONSTRAINT mdf_fund_carry_check CHECK (carry_over IN ('none', 'all', 'share') AND (carry_over = 'share') = (carry_share IS NOT NULL)
     AND carry_share > 0 AND carry_share <= 1 AND carry_cap >= 0 AND carry_cap < 'Infinity' AND (carry_over <> 'none' OR carry_cap IS NULL))

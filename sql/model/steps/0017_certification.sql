@@ -188,3 +188,6 @@ CREATE TABLE prm.exam_attempt (
 );
 CREATE INDEX exam_attempt_user_idx ON prm.exam_attempt (program_id, partner_user_id, exam, attempted_at);
 CREATE INDEX exam_attempt_partner_idx ON prm.exam_attempt (program_id, partner_id);
+
+-- A metric may count the certificates of one certification only.
+ALTER TABLE prm.metric ADD CONSTRAINT metric_certification_fkey FOREIGN KEY (program_id, certification) REFERENCES prm.certification (program_id, certification);
