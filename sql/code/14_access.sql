@@ -12,7 +12,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       WHEN c.relkind = 'v' THEN 'SELECT'
       WHEN _access_tables.profile = 'partner' THEN
         -- Leads, deals, registrations, disputes and requests are written column by column: see _apply_access().
-        CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' WHEN 'metric_entry' THEN 'SELECT, INSERT' ELSE 'SELECT' END
+        CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
         'benefit_grant', 'health_snapshot', 'metric_standing''health_model_version', 'segment_member', 'certificate_reminder', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
         'timer', 'lead_answer_history', 'review_round', 'statement', 'statement_line', 'statement_share', 'ledger_open', 'settlement_calendar', 'payout', 'payout_statement', 'billing_document', 'billing_document_statement', 'document_series', 'mdf_entry') THEN 'SELECT'
@@ -106,9 +106,10 @@ BEGIN
         WHERE a.attrelid = ('prm.' || quote_ident(target.relation))::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
           AND a.attname NOT IN ('lead_id', 'deal_id', 'registration_id', 'created_at', 'closed_at', 'protected', 'is_exclusive', 'submitted_at', 'approved_at');
       EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON prm.%2$I TO %3$I', the_columns, target.relation, target.role_name);
-    ELSIF target.profile = 'partner' AND target.relation IN ('dispute', 'payout_request', 'mdf_request', 'mdf_claim') THEN
+    ELSIF target.profile = 'partner' AND target.relation IN ('dispute', 'payout_request', 'mdf_request', 'mdf_claim', 'metric_entry') THEN
       -- What it may say; who and when is filled in, and the key too.
       EXECUTE format('GRANT INSERT (program_id, partner_id, %s) ON prm.%I TO %I', CASE target.relation WHEN 'dispute' THEN 'entry_id, reason' WHEN 'payout_request' THEN 'currency, reason'
+        WHEN 'metric_entry' THEN 'metric, observed_at, value'
         WHEN 'mdf_request' THEN 'fund_id, campaign, expense, activity' ELSE 'request_id, amount, evidence' END, target.relation, target.role_name);
     END IF;
   END LOOP;

@@ -275,7 +275,7 @@ DECLARE
   cause prm.ledger;
 BEGIN
   IF NOT EXISTS (SELECT 1 FROM prm.partner p WHERE p.program_id = the_program AND p.partner_id = post_adjustment.partner_id) THEN
-    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no partner %s', post_adjustment.partner_id),
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no partner %s', coalesce(post_adjustment.partner_id::text, 'NULL')),
       DETAIL = format('It was looked for in programme %s.', the_program), HINT = 'SELECT partner_id, name FROM prm.partner lists the partners.';
   END IF;
   IF coalesce(btrim(post_adjustment.reason), '') = '' THEN

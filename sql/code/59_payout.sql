@@ -430,6 +430,10 @@ DECLARE
   the_now timestamptz := prm.now();
   the_free boolean := NOT EXISTS (SELECT 1 FROM prm._standing_hold h WHERE h.program_id = the_program AND h.partner_id = partner_balance.partner_id);
 BEGIN
+  IF NOT EXISTS (SELECT 1 FROM prm.partner p WHERE p.program_id = the_program AND p.partner_id = partner_balance.partner_id) THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no partner %s', coalesce(partner_balance.partner_id::text, 'NULL')),
+      DETAIL = format('It was looked for in programme %s, among the partners that you may see.', the_program), HINT = 'SELECT partner_id, name FROM prm.partner lists the partners.';
+  END IF;
   -- Only what is open, and sums by statement: neither grows with what was settled entry by entry.
   RETURN QUERY
   SELECT x.currency, sum(x.pending), sum(x.held), sum(x.eligible), sum(x.on_statement), sum(x.paid), sum(x.debt), sum(x.draw_debt)
@@ -463,4 +467,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.partner_balance(bigint, bigint) IS
-'What a partner has and owes, a row per currency. pending + held + eligible + on_statement + paid - debt is all that it earned. Reads only open entries and one row per statement, so it stays fast however long the ledger is.';
+'What a partner has and owes, a row per currency. pending + held + eligible + on_statement + paid - debt is all that it earned. Reads only open entries and one row per statement, so it stays fast however long the ledger is. Errors: 42704 no such partner, or none that the caller may see.';

@@ -155,6 +155,8 @@ ALTER TABLE prm.settlement_profile ADD CONSTRAINT settlement_profile_minor_unit_
   CHECK ((pay_currency IS NULL OR prm.minor_units(pay_currency) IS NOT NULL) AND (currency IS NULL OR prm.minor_units(currency) IS NOT NULL));
 ALTER TABLE prm.draw_agreement DROP CONSTRAINT IF EXISTS draw_agreement_minor_unit_check;
 ALTER TABLE prm.draw_agreement ADD CONSTRAINT draw_agreement_minor_unit_check CHECK (amount = prm.round_money(amount, currency));
+ALTER TABLE prm.payout_request DROP CONSTRAINT IF EXISTS payout_request_minor_unit_check;
+ALTER TABLE prm.payout_request ADD CONSTRAINT payout_request_minor_unit_check CHECK (currency IS NULL OR prm.minor_units(currency) IS NOT NULL);
 ALTER TABLE prm.payout_fee_rule DROP CONSTRAINT IF EXISTS payout_fee_rule_minor_unit_check;
 ALTER TABLE prm.payout_fee_rule ADD CONSTRAINT payout_fee_rule_minor_unit_check CHECK (prm.minor_units(currency) IS NOT NULL);
 
