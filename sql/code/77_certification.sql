@@ -314,8 +314,15 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = for
 DECLARE
   the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(_work_certificates.program_id))::date;
   the_horizon integer;
+  the_awarded bigint;
   the_count bigint;
 BEGIN
+  -- What transactions that could not see each other did in the last days is looked at once more.
+  the_awarded := prm._award_certificates(_work_certificates.program_id, ARRAY(
+    SELECT a.partner_user_id FROM prm.exam_attempt a WHERE a.program_id = _work_certificates.program_id AND a.recorded_at > clock_timestamp() - interval '3 days'
+    UNION
+    SELECT c.partner_user_id FROM prm.course_completion c WHERE c.program_id = _work_certificates.program_id AND c.recorded_at > clock_timestamp() - interval '3 days'
+    ORDER BY 1));
   SELECT max(d.days) INTO the_horizon FROM prm.certification k CROSS JOIN LATERAL unnest(k.reminder_days) AS d(days)
     WHERE k.program_id = _work_certificates.program_id AND k.is_active;
   -- The row that says that it was done comes first: of two sessions one finds it there and writes no message.
@@ -346,8 +353,8 @@ BEGIN
     JOIN prm.partner_user u ON u.program_id = _work_certificates.program_id AND u.partner_user_id = c.partner_user_id
     WHERE w.is_sent ORDER BY w.certificate_id;
   GET DIAGNOSTICS the_count = ROW_COUNT;
-  RETURN the_count;
+  RETURN the_awarded + the_count;
 END
 $prm$;
 COMMENT ON FUNCTION prm._work_certificates(bigint) IS
-'The job certificates: writes a message certificate.expiring for each certificate whose end is as near as one of the reminder_days of its certification, once for each; of several that are due on one day the nearest. Nobody is told who holds a later certificate, was revoked or left. Returns how many messages.';
+'The job certificates: issues what concurrent steps hid from each other, and writes a message certificate.expiring for each certificate whose end is as near as one of the reminder_days of its certification, once for each; of several that are due on one day the nearest. Nobody is told who holds a later certificate, was revoked or left. Returns how many certificates and messages.';

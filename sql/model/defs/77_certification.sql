@@ -53,28 +53,56 @@ COMMENT ON FUNCTION prm._certificate_row() IS
 CREATE OR REPLACE TRIGGER prm_10_certificate BEFORE INSERT OR UPDATE ON prm.certificate
   FOR EACH ROW EXECUTE FUNCTION prm._certificate_row();
 
-CREATE OR REPLACE FUNCTION prm._training_row() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+CREATE OR REPLACE FUNCTION prm._person_partner(program_id bigint, partner_user_id bigint, table_name text) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_partner bigint;
 BEGIN
-  SELECT u.partner_id INTO the_partner FROM prm.partner_user u WHERE u.program_id = NEW.program_id AND u.partner_user_id = NEW.partner_user_id;
+  SELECT u.partner_id INTO the_partner FROM prm.partner_user u WHERE u.program_id = _person_partner.program_id AND u.partner_user_id = _person_partner.partner_user_id;
   IF NOT FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('person %s does not exist', coalesce(NEW.partner_user_id::text, 'NULL')),
-      DETAIL = format('Programme %s has no such row in prm.partner_user that you may see.', NEW.program_id), HINT = 'Add the person to prm.partner_user first.',
-      SCHEMA = 'prm', TABLE = TG_TABLE_NAME, COLUMN = 'partner_user_id';
+    RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('person %s does not exist', coalesce(_person_partner.partner_user_id::text, 'NULL')),
+      DETAIL = format('Programme %s has no such row in prm.partner_user that you may see.', _person_partner.program_id), HINT = 'Add the person to prm.partner_user first.',
+      SCHEMA = 'prm', TABLE = _person_partner.table_name, COLUMN = 'partner_user_id';
   END IF;
-  NEW.partner_id := the_partner;
-  IF TG_TABLE_NAME = 'track_enrolment' THEN
-    -- What is reported late was assigned by the day it was due.
-    NEW.assigned_on := coalesce(NEW.assigned_on, least((prm.now() AT TIME ZONE prm._program_time_zone(NEW.program_id))::date, NEW.due_on));
-  ELSIF TG_TABLE_NAME = 'exam_attempt' THEN
-    -- An attempt is judged by the mark of its time, whatever it is raised to later.
-    IF NEW.pass_mark IS NULL THEN
-      SELECT e.pass_mark INTO NEW.pass_mark FROM prm.exam e WHERE e.program_id = NEW.program_id AND e.exam = NEW.exam;
-    END IF;
-    IF NEW.pass_mark IS NULL THEN
+  RETURN the_partner;
+END
+$prm$;
+COMMENT ON FUNCTION prm._person_partner(bigint, bigint, text) IS 'The partner of a person. Error 23503 where there is no such person.';
+
+CREATE OR REPLACE FUNCTION prm._completion_row() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  NEW.partner_id := prm._person_partner(NEW.program_id, NEW.partner_user_id, 'course_completion');
+  RETURN NEW;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._completion_row() FROM PUBLIC;
+COMMENT ON FUNCTION prm._completion_row() IS 'Trigger of course_completion: fills the partner of the person. Error 23503 unknown person.';
+
+CREATE OR REPLACE FUNCTION prm._track_enrolment_row() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  NEW.partner_id := prm._person_partner(NEW.program_id, NEW.partner_user_id, 'track_enrolment');
+  -- What is reported late was assigned by the day it was due.
+  NEW.assigned_on := coalesce(NEW.assigned_on, least((prm.now() AT TIME ZONE prm._program_time_zone(NEW.program_id))::date, NEW.due_on));
+  RETURN NEW;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._track_enrolment_row() FROM PUBLIC;
+COMMENT ON FUNCTION prm._track_enrolment_row() IS 'Trigger of track_enrolment: fills the partner of the person, and today where no day is given. Error 23503 unknown person.';
+
+CREATE OR REPLACE FUNCTION prm._attempt_row() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  NEW.partner_id := prm._person_partner(NEW.program_id, NEW.partner_user_id, 'exam_attempt');
+  -- An attempt is judged by the mark of its time, whatever it is raised to later.
+  IF NEW.pass_mark IS NULL THEN
+    SELECT e.pass_mark INTO NEW.pass_mark FROM prm.exam e WHERE e.program_id = NEW.program_id AND e.exam = NEW.exam;
+    IF NOT FOUND THEN
       RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('exam "%s" does not exist', NEW.exam),
         DETAIL = format('Programme %s has no such exam.', NEW.program_id), HINT = 'SELECT exam FROM prm.exam lists them.',
         SCHEMA = 'prm', TABLE = 'exam_attempt', COLUMN = 'exam';
@@ -83,11 +111,11 @@ BEGIN
   RETURN NEW;
 END
 $prm$;
-REVOKE ALL ON FUNCTION prm._training_row() FROM PUBLIC;
-COMMENT ON FUNCTION prm._training_row() IS 'Trigger of track_enrolment, course_completion and exam_attempt: fills the partner of the person, and the pass mark in force. Error 23503 unknown person or exam.';
-CREATE OR REPLACE TRIGGER prm_10_person BEFORE INSERT OR UPDATE ON prm.track_enrolment FOR EACH ROW EXECUTE FUNCTION prm._training_row();
-CREATE OR REPLACE TRIGGER prm_10_person BEFORE INSERT OR UPDATE ON prm.course_completion FOR EACH ROW EXECUTE FUNCTION prm._training_row();
-CREATE OR REPLACE TRIGGER prm_10_person BEFORE INSERT OR UPDATE ON prm.exam_attempt FOR EACH ROW EXECUTE FUNCTION prm._training_row();
+REVOKE ALL ON FUNCTION prm._attempt_row() FROM PUBLIC;
+COMMENT ON FUNCTION prm._attempt_row() IS 'Trigger of exam_attempt: fills the partner of the person, and the pass mark in force. Error 23503 unknown person or exam.';
+CREATE OR REPLACE TRIGGER prm_10_person BEFORE INSERT OR UPDATE ON prm.track_enrolment FOR EACH ROW EXECUTE FUNCTION prm._track_enrolment_row();
+CREATE OR REPLACE TRIGGER prm_10_person BEFORE INSERT OR UPDATE ON prm.course_completion FOR EACH ROW EXECUTE FUNCTION prm._completion_row();
+CREATE OR REPLACE TRIGGER prm_10_person BEFORE INSERT OR UPDATE ON prm.exam_attempt FOR EACH ROW EXECUTE FUNCTION prm._attempt_row();
 
 CREATE OR REPLACE FUNCTION prm._steps_done() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
@@ -97,6 +125,8 @@ DECLARE
 BEGIN
   FOR batch IN SELECT n.program_id AS number, array_agg(DISTINCT n.partner_user_id ORDER BY n.partner_user_id) AS people FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
   LOOP
+    -- Two sessions that do the last two steps of a person at once would not see each other's, and nobody would award: the second waits.
+    PERFORM 1 FROM prm.partner_user u WHERE u.program_id = batch.number AND u.partner_user_id = ANY (batch.people) ORDER BY u.partner_user_id FOR NO KEY UPDATE;
     PERFORM prm._award_certificates(batch.number, batch.people);
   END LOOP;
   RETURN NULL;

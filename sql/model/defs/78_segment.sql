@@ -88,7 +88,9 @@ BEGIN
         WHERE n.program_id = _write_segment_members.program_id AND n.segment = c.segment AND n.partner_id = c.partner_id AND lower(n.valid) > the_now))),
       _write_segment_members.source, _write_segment_members.reason, _write_segment_members.actor
     FROM unnest(_write_segment_members.segments, _write_segment_members.partner_ids, _write_segment_members.joins) AS c(segment, partner_id, is_join)
-    WHERE c.is_join ORDER BY c.segment, c.partner_id;
+    WHERE c.is_join ORDER BY c.segment, c.partner_id
+    -- Whoever may not see what another session wrote is told to try again (40001).
+    ON CONFLICT DO NOTHING;
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._write_segment_members(bigint, text[], bigint[], boolean[], text, text, timestamptz, text) FROM PUBLIC;
