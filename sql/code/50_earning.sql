@@ -8,7 +8,7 @@ $prm$ SELECT ('strict ' || regexp_replace(_condition.condition, '^\s*strict\s+',
 COMMENT ON FUNCTION prm._condition(text) IS 'A rule''s condition, made ready: always strict, so that an absent field satisfies nothing.';
 
 CREATE FUNCTION prm._check_comparison(condition text, parts text[], numeric_names text, numeric_paths text, example text, table_name text, column_name text) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_source text := regexp_replace(_check_comparison.condition, '^\s*strict\s+', '');

@@ -11,7 +11,7 @@ COMMENT ON TYPE prm.segment_explanation IS
 'A row of explain_segment(), one for each condition of a segment: whether the partner is in it, whether it would be by the criteria now, by what and since when it is, the condition, whether that holds (NULL: it cannot be decided), what was found for the fields it names, and a word on it.';
 
 CREATE FUNCTION prm._check_criteria(criteria text) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_fields constant text[] := ARRAY['partner_id', 'name', 'kind', 'parent_id', 'state', 'tier', 'country', 'region', 'postal_code', 'latitude', 'longitude', 'email', 'domain', 'joined_on', 'days_joined', 'attributes'];
