@@ -177,6 +177,7 @@ typedef struct PrmPlan
 #define PRM_PART_PAYEE 32
 #define PRM_PART_METRICS 64
 #define PRM_PART_LEVEL 128
+#define PRM_PART_BENEFITS 256
 
 typedef struct PrmRuleBook
 {
@@ -252,6 +253,7 @@ typedef struct PrmCredit
 	int chain_length;
 	PrmPartnerThen **chain; /* [0] the seller, then its parents */
 	Jsonb **metrics;		/* of each of the chain, for conditions; NULL where no rule wants them */
+	Jsonb **benefits;		/* the same: what each was entitled to just before the event */
 } PrmCredit;
 
 /* A rule beside one credit at one level of one plan. */

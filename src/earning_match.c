@@ -67,7 +67,7 @@ make_document(const Match *match)
 	JsonbIteratorToken token;
 	JsonbValue value;
 
-	if ((wanted & (PRM_PART_PARTNER | PRM_PART_PAYEE | PRM_PART_METRICS | PRM_PART_LEVEL)) == 0)
+	if ((wanted & (PRM_PART_PARTNER | PRM_PART_PAYEE | PRM_PART_METRICS | PRM_PART_BENEFITS | PRM_PART_LEVEL)) == 0)
 		return match->event->document;
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	iterator = JsonbIteratorInit(&match->event->document->root);
@@ -80,6 +80,8 @@ make_document(const Match *match)
 		push_part(&state, "payee", match->payee->document);
 	if (wanted & PRM_PART_METRICS)
 		push_part(&state, "metrics", match->credit->metrics[match->position]);
+	if (wanted & PRM_PART_BENEFITS)
+		push_part(&state, "benefits", match->credit->benefits[match->position]);
 	value.type = jbvString;
 	value.val.string.val = "level";
 	value.val.string.len = strlen("level");

@@ -64,6 +64,7 @@ static SPIPlanPtr history_plan = NULL;
 static SPIPlanPtr enrolments_plan = NULL;
 static SPIPlanPtr joined_plan = NULL;
 static SPIPlanPtr metrics_plan = NULL;
+static SPIPlanPtr benefits_plan = NULL;
 
 static const char *const history_query =
 	"SELECT h.partner_id, lower(h.valid), upper(h.valid), h.kind, h.tier, h.region, h.parent_id,"
@@ -87,6 +88,16 @@ static const char *const metrics_query =
 	"SELECT i.place, (SELECT jsonb_object_agg(m.metric, v.value) FROM prm.metric m CROSS JOIN LATERAL (SELECT t.value"
 	"   FROM prm.metric_value t WHERE t.program_id = $1 AND t.partner_id = i.partner_id AND t.metric = m.metric"
 	"   AND t.observed_at <= i.at ORDER BY t.observed_at DESC LIMIT 1) v WHERE m.program_id = $1)"
+	" FROM unnest($2, $3) WITH ORDINALITY AS i(partner_id, at, place)";
+
+/* Grants that began at the moment of the event do not count yet: it is paid by what was held just before it. */
+static const char *const benefits_query =
+	"SELECT i.place, (SELECT jsonb_object_agg(w.benefit, CASE WHEN w.measure IS NULL THEN to_jsonb(w.value) ELSE to_jsonb(w.measure) END)"
+	"   FROM (SELECT DISTINCT ON (g.benefit) g.benefit, g.value, m.measure FROM prm.benefit_grant g"
+	"     CROSS JOIN LATERAL (SELECT CASE WHEN g.kind IN ('discount', 'mdf_share', 'lead_priority') THEN g.value::numeric END AS measure) m"
+	"     WHERE g.program_id = $1 AND g.partner_id = i.partner_id AND coalesce(lower(g.valid), '-infinity') < i.at"
+	"       AND coalesce(upper(g.valid), 'infinity') >= i.at"
+	"     ORDER BY g.benefit, m.measure DESC NULLS LAST, g.ladder IS NULL, g.ladder <> 'main', g.ladder, g.certification) w)"
 	" FROM unnest($2, $3) WITH ORDINALITY AS i(partner_id, at, place)";
 
 /* ---- history ---------------------------------------------------------------------------------------------------------- */
@@ -409,9 +420,9 @@ read_joined(PrmEarningRun *run, Facts *facts)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* The latest values of everybody in the chains, as of the event. */
-static void
-read_metrics(PrmEarningRun *run, const List *credits)
+/* A document of everybody in the chains, as of the event: its metrics or its benefits. */
+static Jsonb **
+read_documents(PrmEarningRun *run, const List *credits, SPIPlanPtr *plan, const char *query)
 {
 	static const Oid types[3] = {INT8OID, INT8ARRAYOID, TIMESTAMPTZARRAYOID};
 	int64 *partners;
@@ -431,7 +442,6 @@ read_metrics(PrmEarningRun *run, const List *credits)
 	{
 		PrmCredit *credit = lfirst(cell);
 
-		credit->metrics = found + count;
 		for (int i = 0; i < credit->chain_length; i++, count++)
 		{
 			partners[count] = credit->chain[i]->partner_id;
@@ -442,10 +452,36 @@ read_metrics(PrmEarningRun *run, const List *credits)
 	values[1] = prm_fact_ids(partners, count);
 	values[2] =
 		PointerGetDatum(construct_array(moments, count, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	prm_fact_read(run, prm_earning_plan(&metrics_plan, metrics_query, 3, types), values);
+	prm_fact_read(run, prm_earning_plan(plan, query, 3, types), values);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		found[prm_fact_id(i, 1) - 1] = prm_fact_document(i, 2);
 	SPI_freetuptable(SPI_tuptable);
+	return found;
+}
+
+/* Metrics and benefits of everybody in the chains, where some condition names them. */
+static void
+read_standing(PrmEarningRun *run, const List *credits)
+{
+	Jsonb **metrics = NULL;
+	Jsonb **benefits = NULL;
+	int count = 0;
+	ListCell *cell;
+
+	if (run->book->wants_metrics)
+		metrics = read_documents(run, credits, &metrics_plan, metrics_query);
+	if (run->book->parts & PRM_PART_BENEFITS)
+		benefits = read_documents(run, credits, &benefits_plan, benefits_query);
+	foreach (cell, credits)
+	{
+		PrmCredit *credit = lfirst(cell);
+
+		if (metrics != NULL)
+			credit->metrics = metrics + count;
+		if (benefits != NULL)
+			credit->benefits = benefits + count;
+		count += credit->chain_length;
+	}
 }
 
 /* ---- all of it -------------------------------------------------------------------------------------------------------- */
@@ -471,6 +507,5 @@ prm_earning_partners(PrmEarningRun *run, const List *events)
 	read_enrolments(run, facts);
 	if (run->book->wants_joined)
 		read_joined(run, facts);
-	if (run->book->wants_metrics)
-		read_metrics(run, credits);
+	read_standing(run, credits);
 }

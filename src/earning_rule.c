@@ -61,7 +61,7 @@ static const char *const overrides[] = {"",		  "percent_of_sale", "percent_of_be
 static const char *const cap_scopes[] = {"", "partner", "customer", "programme", "plan", "event", NULL};
 static const char *const picks[] = {"most_specific", "highest_paying", "all", NULL};
 static const char *const entry_kinds[] = {"commission", "bonus", "royalty", "fee", NULL};
-static const char *const parts[] = {"event", "deal", "customer", "product", "partner", "payee", "metrics", "level", NULL};
+static const char *const parts[] = {"event", "deal", "customer", "product", "partner", "payee", "metrics", "level", "benefits", NULL};
 
 const char *
 prm_measure_name(PrmMeasure measure)

@@ -54,13 +54,13 @@ CREATE FUNCTION prm._check_condition(condition text) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
 BEGIN
-  RETURN prm._check_comparison(_check_condition.condition, ARRAY['event', 'deal', 'customer', 'product', 'partner', 'payee', 'metrics', 'level'],
+  RETURN prm._check_comparison(_check_condition.condition, ARRAY['event', 'deal', 'customer', 'product', 'partner', 'payee', 'metrics', 'level', 'benefits'],
     'amount|commissionable_amount|list_amount|cost|quantity|list_price', 'level|metrics"\."([^"\\]|\\.)*', '$.customer.country == "US" && $.event.amount >= 1000',
     'commission_rule', 'condition');
 END
 $prm$;
 COMMENT ON FUNCTION prm._check_condition(text) IS
-'For a CHECK constraint: true for a condition that a rule may have, a jsonpath comparison over event, deal, customer, product, partner (the credited one), payee, metrics (of the payee) and level. Errors: 22P02 no jsonpath; 22023 unknown part, variable, date conversion, number against quoted text, no comparison.';
+'For a CHECK constraint: true for a condition that a rule may have, a jsonpath comparison over event, deal, customer, product, partner (the credited one), payee, metrics and benefits (of the payee) and level. Errors: 22P02 no jsonpath; 22023 unknown part, variable, date conversion, number against quoted text, no comparison.';
 
 CREATE TYPE prm.earning_outcome AS (
   earning_event_id bigint,

@@ -35,6 +35,9 @@ BEGIN
         SELECT coalesce(sum(l.amount), 0) AS debt FROM prm.ledger l
         WHERE l.program_id = _post_draws.program_id AND l.partner_id = a.partner_id AND l.kind IN ('draw', 'payout') AND l.kind = 'draw' AND l.component = 'recoverable' AND l.currency = a.currency) b
       WHERE a.program_id = _post_draws.program_id AND a.valid @> _post_draws.period_end AND a.partner_id <> ALL ((_post_draws.held).partners || (_post_draws.held).banned)
+        -- Whoever has left draws no more, even where its agreement has no end; a forced close is its last.
+        AND (_post_draws.forced OR NOT EXISTS (SELECT 1 FROM prm.partner p JOIN prm.machine_state k ON k.program_id = p.program_id AND k.machine = 'partner' AND k.state = p.state
+          WHERE p.program_id = a.program_id AND p.partner_id = a.partner_id AND k.is_final))
     ) d
     CROSS JOIN LATERAL (SELECT prm._payee_of(_post_draws.program_id, d.partner_id, d.currency, _post_draws.period_end) AS payee_id) y
     CROSS JOIN LATERAL prm._settlement_terms(_post_draws.program_id, ARRAY[y.payee_id], ARRAY[d.currency]) t

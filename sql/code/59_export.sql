@@ -180,7 +180,7 @@ BEGIN
     INTO the_text WHERE EXISTS (SELECT 1 FROM block);
   IF the_text IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('batch %s has nothing to be paid', coalesce(payout_batch_xml.batch_id::text, 'NULL')),
-      DETAIL = 'None of its payouts is pending' || coalesce(format(' by method "%s"', the_options ->> 'method'), '') || '.', HINT = 'SELECT DISTINCT batch_id FROM prm.payout WHERE state = ''pending''.';
+      DETAIL = 'None of its payouts is pending' || coalesce(' by method "' || (the_options ->> 'method') || '"', '') || '.', HINT = 'SELECT DISTINCT batch_id FROM prm.payout WHERE state = ''pending''.';
   END IF;
   RETURN the_text::xml;
 END

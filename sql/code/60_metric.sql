@@ -101,7 +101,7 @@ BEGIN
     GROUP BY 1, 2, 3, 4, 5, 6, 7
   LOOP
     IF the_ids IS NULL AND batch.family <> 'deal' THEN
-      SELECT coalesce(array_agg(p.partner_id ORDER BY p.partner_id), '{}') INTO the_ids FROM prm.partner p WHERE p.program_id = _metric_values.program_id;
+      the_ids := ARRAY(SELECT p.partner_id FROM prm.partner p WHERE p.program_id = _metric_values.program_id ORDER BY p.partner_id);
     END IF;
     the_span := prm._metric_window(_metric_values.program_id, batch.window_kind, _metric_values.moment);
     CASE batch.family

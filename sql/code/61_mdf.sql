@@ -45,6 +45,42 @@ $prm$;
 COMMENT ON FUNCTION prm._mdf_carry(text, numeric, numeric, numeric, numeric, text, text) IS
 'What of an amount that is left at the end of a period goes to the next, where carried went already: all, a share or nothing, at most carry_cap in sum.';
 
+CREATE FUNCTION prm._mdf_percent(value text, benefit text, fund text) RETURNS numeric
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_percent numeric;
+BEGIN
+  IF _mdf_percent.value ~ '^ *[0-9]{1,3}([.][0-9]{1,6})? *%? *$' THEN
+    the_percent := rtrim(_mdf_percent.value, ' %')::numeric;
+  END IF;
+  IF the_percent > 0 AND the_percent <= 100 THEN
+    RETURN trim_scale(the_percent / 100);
+  END IF;
+  RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('benefit "%s" is no percentage: "%s"', _mdf_percent.benefit, _mdf_percent.value),
+    DETAIL = format('Fund "%s" takes it as one, above 0 and up to 100.', _mdf_percent.fund), HINT = 'Give the tier''s benefit a value such as 50.';
+END
+$prm$;
+COMMENT ON FUNCTION prm._mdf_percent(text, text, text) IS 'The value of a benefit as a share: 50 and 50 % are 0.5. Error 22023 where it is none.';
+
+CREATE FUNCTION prm._mdf_tier_accrual(program_id bigint, fund_id bigint, date_from timestamptz, date_to timestamptz) RETURNS numeric
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+  -- At the rate that each partner's tier gave it when it sold.
+  SELECT coalesce(sum(x.amount * coalesce(prm._mdf_percent(x.value, x.benefit, x.fund), x.rate)), 0)
+  FROM (
+    SELECT f.accrual_benefit AS benefit, f.name AS fund, f.accrual_rate AS rate, g.value, sum(i.amount - coalesce(t.refunded, 0)) AS amount
+    FROM prm.mdf_fund f
+    JOIN prm.earning_event i ON i.program_id = f.program_id AND i.kind = f.accrual_kind AND i.currency = f.currency AND (f.partner_id IS NULL OR i.partner_id = f.partner_id)
+      AND i.occurred_at >= _mdf_tier_accrual.date_from AND i.occurred_at < _mdf_tier_accrual.date_to
+    LEFT JOIN prm.refund_total t ON t.program_id = i.program_id AND t.earning_event_id = i.earning_event_id
+    LEFT JOIN LATERAL (SELECT b.value FROM prm.benefit_grant b
+      WHERE b.program_id = i.program_id AND b.partner_id = i.partner_id AND b.benefit = f.accrual_benefit AND b.valid @> i.occurred_at
+      ORDER BY b.ladder <> 'main', b.ladder LIMIT 1) g ON true
+    WHERE f.program_id = _mdf_tier_accrual.program_id AND f.fund_id = _mdf_tier_accrual.fund_id
+    GROUP BY f.accrual_benefit, f.name, f.accrual_rate, g.value) x
+$prm$;
+COMMENT ON FUNCTION prm._mdf_tier_accrual(bigint, bigint, timestamptz, timestamptz) IS 'What a fund with an accrual_benefit accrues in a span, not rounded: sales at the rate of the tier that the partner held then, else at accrual_rate.';
+
 CREATE FUNCTION prm._mdf_due(program_id bigint, fund_id bigint, on_date date) RETURNS SETOF prm.mdf_posting
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
@@ -91,20 +127,25 @@ BEGIN
       END IF;
       -- Sales that come late still count in the year before this one, less what was refunded of them.
       IF fund.accrual_basis <> 'none' AND the_year >= the_last - 1 THEN
-        SELECT coalesce(sum(s.amount) FILTER (WHERE s.occurred_at >= the_start::timestamp AT TIME ZONE the_zone), 0) AS this_year,
-            coalesce(sum(s.amount) FILTER (WHERE s.occurred_at < the_start::timestamp AT TIME ZONE the_zone), 0) AS last_year
-          INTO sale
-          FROM (SELECT i.occurred_at, i.amount - coalesce(t.refunded, 0) AS amount FROM prm.earning_event i
-            LEFT JOIN prm.refund_total t ON t.program_id = i.program_id AND t.earning_event_id = i.earning_event_id
-            WHERE i.program_id = the_program AND i.kind = fund.accrual_kind AND i.currency = fund.currency AND (fund.partner_id IS NULL OR i.partner_id = fund.partner_id)
-              AND i.occurred_at >= (prm._mdf_period(fund.year_start, the_year - CASE fund.accrual_basis WHEN 'this_year' THEN 0 ELSE 1 END))::timestamp AT TIME ZONE the_zone
-              AND i.occurred_at < (prm._mdf_period(fund.year_start, the_year + CASE fund.accrual_basis WHEN 'last_year' THEN 0 ELSE 1 END))::timestamp AT TIME ZONE the_zone) s;
-        the_accrual := prm.round_money(fund.accrual_rate * greatest(CASE fund.accrual_basis WHEN 'this_year' THEN sale.this_year WHEN 'last_year' THEN sale.last_year
-          ELSE sale.this_year - sale.last_year END, 0), fund.currency, the_rounding);
+        IF fund.accrual_benefit IS NOT NULL THEN
+          the_accrual := prm.round_money(greatest(prm._mdf_tier_accrual(the_program, fund.fund_id, the_start::timestamp AT TIME ZONE the_zone,
+            prm._mdf_period(fund.year_start, the_year + 1)::timestamp AT TIME ZONE the_zone), 0), fund.currency, the_rounding);
+        ELSE
+          SELECT coalesce(sum(s.amount) FILTER (WHERE s.occurred_at >= the_start::timestamp AT TIME ZONE the_zone), 0) AS this_year,
+              coalesce(sum(s.amount) FILTER (WHERE s.occurred_at < the_start::timestamp AT TIME ZONE the_zone), 0) AS last_year
+            INTO sale
+            FROM (SELECT i.occurred_at, i.amount - coalesce(t.refunded, 0) AS amount FROM prm.earning_event i
+              LEFT JOIN prm.refund_total t ON t.program_id = i.program_id AND t.earning_event_id = i.earning_event_id
+              WHERE i.program_id = the_program AND i.kind = fund.accrual_kind AND i.currency = fund.currency AND (fund.partner_id IS NULL OR i.partner_id = fund.partner_id)
+                AND i.occurred_at >= (prm._mdf_period(fund.year_start, the_year - CASE fund.accrual_basis WHEN 'this_year' THEN 0 ELSE 1 END))::timestamp AT TIME ZONE the_zone
+                AND i.occurred_at < (prm._mdf_period(fund.year_start, the_year + CASE fund.accrual_basis WHEN 'last_year' THEN 0 ELSE 1 END))::timestamp AT TIME ZONE the_zone) s;
+          the_accrual := prm.round_money(fund.accrual_rate * greatest(CASE fund.accrual_basis WHEN 'this_year' THEN sale.this_year WHEN 'last_year' THEN sale.last_year
+            ELSE sale.this_year - sale.last_year END, 0), fund.currency, the_rounding);
+        END IF;
         the_accrual := greatest(least(the_accrual, the_room - the_grant - posted.carried_in - the_in), 0);
         IF the_accrual <> posted.accrued THEN
           RETURN NEXT ROW(fund.fund_id, fund.name, the_start, 'accrual', the_accrual - posted.accrued, fund.currency,
-            format('%s%% of %s, %s', trim_scale(fund.accrual_rate * 100), fund.accrual_kind, replace(fund.accrual_basis, '_', ' ')))::prm.mdf_posting;
+            format('%s of %s, %s', coalesce('"' || fund.accrual_benefit || '"', trim_scale(fund.accrual_rate * 100) || '%'), fund.accrual_kind, replace(fund.accrual_basis, '_', ' ')))::prm.mdf_posting;
           the_left := the_left + the_accrual - posted.accrued;
         END IF;
       END IF;

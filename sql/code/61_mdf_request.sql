@@ -15,7 +15,7 @@ BEGIN
       DETAIL = format('It was looked for in programme %s.', _lock_fund.program_id), HINT = 'SELECT request_id, campaign, state FROM prm.mdf_request lists them.';
   END IF;
   PERFORM prm._post_mdf(_lock_fund.program_id, request.fund_id);
-  SELECT r.* INTO request FROM prm.mdf_request r WHERE r.program_id = _lock_fund.program_id AND r.request_id = _lock_fund.request_id FOR UPDATE;
+  SELECT r.* INTO request FROM prm.mdf_request r WHERE r.program_id = _lock_fund.program_id AND r.request_id = _lock_fund.request_id FOR NO KEY UPDATE;
   IF NOT request.state = ANY (_lock_fund.states) THEN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('fund request %s is %s', request.request_id, request.state),
       DETAIL = format('That is possible while it is %s.', array_to_string(_lock_fund.states, ' or ')),
@@ -32,24 +32,13 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   fund prm.mdf_fund;
   the_value text;
-  the_percent numeric;
 BEGIN
   SELECT f.* INTO fund FROM prm.mdf_fund f WHERE f.program_id = _mdf_share.program_id AND f.fund_id = _mdf_share.fund_id;
   IF fund.share_benefit IS NULL THEN
     RETURN fund.share;
   END IF;
   the_value := prm.entitlement(_mdf_share.partner_id, fund.share_benefit, _mdf_share.program_id);
-  IF the_value IS NULL THEN
-    RETURN fund.share;
-  END IF;
-  IF the_value ~ '^ *[0-9]{1,3}([.][0-9]{1,6})? *%? *$' THEN
-    the_percent := rtrim(the_value, ' %')::numeric;
-  END IF;
-  IF the_percent > 0 AND the_percent <= 100 THEN
-    RETURN trim_scale(the_percent / 100);
-  END IF;
-  RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('benefit "%s" is no share: "%s"', fund.share_benefit, the_value),
-    DETAIL = format('Fund "%s" pays partner %s the percentage that this benefit says.', fund.name, _mdf_share.partner_id), HINT = 'Give the tier''s benefit a value above 0 and up to 100, such as 50.';
+  RETURN coalesce(prm._mdf_percent(the_value, fund.share_benefit, fund.name), fund.share);
 END
 $prm$;
 COMMENT ON FUNCTION prm._mdf_share(bigint, bigint, bigint) IS

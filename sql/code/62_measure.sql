@@ -1,6 +1,7 @@
 
 -- Measures: what the built-in metrics count, each for many partners in one pass. A family of measures that come from the same rows
--- is one function; _metric_values() chooses it, names are the metrics and measures what each of them is.
+-- is one function; _metric_values() chooses it, names are the metrics and measures what each of them is. An array that is compared with
+-- each row is written (SELECT x): PL/pgSQL keeps its arrays unfolded, and would fold them for every row.
 
 CREATE TYPE prm.measure_kind AS (measure text, is_windowed boolean, default_window text, meaning text);
 COMMENT ON TYPE prm.measure_kind IS 'A measure that metrics can have: whether it is counted over a window, the window it has where a metric names none, and what it means.';
@@ -40,6 +41,7 @@ CREATE FUNCTION prm._measure_deals(program_id bigint, partner_ids bigint[], name
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
+  the_ids bigint[] := _measure_deals.partner_ids;
   the_won text[] := prm._won_states(_measure_deals.program_id);
   the_currency text := prm._program_currency(_measure_deals.program_id);
   the_after timestamptz := (_measure_deals.span).after;
@@ -60,33 +62,19 @@ BEGIN
       WHERE i.program_id = _measure_deals.program_id;
     RETURN;
   END IF;
-  IF _measure_deals.partner_ids IS NULL THEN
-    -- Everybody's deals: no list of partners to compare each deal with.
-    RETURN QUERY
-      SELECT i.partner_id, n.metric, f.value, _measure_deals.moment
-      FROM prm.partner i
-      LEFT JOIN (
-        SELECT d.partner_id, count(*) AS closed, count(*) FILTER (WHERE d.state = ANY (the_won)) AS won,
-          sum(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS revenue,
-          avg(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS average
-        FROM prm.deal d
-        WHERE d.program_id = _measure_deals.program_id AND d.closed_at > the_after AND d.closed_at <= the_until
-        GROUP BY d.partner_id) s ON s.partner_id = i.partner_id
-      CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
-      CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'revenue' THEN coalesce(s.revenue, 0) WHEN 'deals_won' THEN coalesce(s.won, 0)::numeric
-        WHEN 'win_rate' THEN round(s.won::numeric / s.closed, 6) WHEN 'average_deal' THEN round(s.average, 6) END AS value) f
-      WHERE i.program_id = _measure_deals.program_id AND f.value IS NOT NULL;
-    RETURN;
+  IF the_ids IS NULL THEN
+    the_ids := ARRAY(SELECT p.partner_id FROM prm.partner p WHERE p.program_id = _measure_deals.program_id ORDER BY p.partner_id);
   END IF;
-  -- Partner by partner: grouping a busy partner's deals, and asking each of them twice whether it is won, cost as much as reading them.
+  -- Partner by partner from the covering index, be it one or all of them: grouping the deals, and asking each of them twice whether it is won,
+  -- cost as much as reading them.
   IF 'win_rate' = ANY (_measure_deals.measures) THEN
     RETURN QUERY
       SELECT i.partner_id, n.metric, f.value, _measure_deals.moment
-      FROM unnest(_measure_deals.partner_ids) AS i(partner_id)
+      FROM unnest(the_ids) AS i(partner_id)
       CROSS JOIN LATERAL (
-        SELECT count(*) AS closed, count(*) FILTER (WHERE d.state = ANY (the_won)) AS won,
-          sum(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS revenue,
-          avg(d.amount) FILTER (WHERE d.state = ANY (the_won) AND d.currency = the_currency) AS average
+        SELECT count(*) AS closed, count(*) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[])) AS won,
+          sum(d.amount) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[]) AND d.currency = the_currency) AS revenue,
+          avg(d.amount) FILTER (WHERE d.state = ANY ((SELECT the_won)::text[]) AND d.currency = the_currency) AS average
         FROM prm.deal d
         WHERE d.program_id = _measure_deals.program_id AND d.partner_id = i.partner_id AND d.closed_at > the_after AND d.closed_at <= the_until) s
       CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
@@ -97,12 +85,12 @@ BEGIN
   END IF;
   RETURN QUERY
     SELECT i.partner_id, n.metric, f.value, _measure_deals.moment
-    FROM unnest(_measure_deals.partner_ids) AS i(partner_id)
+    FROM unnest(the_ids) AS i(partner_id)
     CROSS JOIN LATERAL (
       SELECT count(*) AS won, sum(d.amount) FILTER (WHERE d.currency = the_currency) AS revenue, avg(d.amount) FILTER (WHERE d.currency = the_currency) AS average
       FROM prm.deal d
       WHERE d.program_id = _measure_deals.program_id AND d.partner_id = i.partner_id AND d.closed_at > the_after AND d.closed_at <= the_until
-        AND d.state = ANY (the_won)) s
+        AND d.state = ANY ((SELECT the_won)::text[])) s
     CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
     CROSS JOIN LATERAL (SELECT CASE n.measure WHEN 'revenue' THEN coalesce(s.revenue, 0) WHEN 'deals_won' THEN s.won::numeric WHEN 'average_deal' THEN round(s.average, 6) END AS value) f
     WHERE f.value IS NOT NULL;
@@ -130,13 +118,13 @@ BEGIN
         FROM prm.deal_partner x
         JOIN prm.deal d ON d.program_id = _measure_credits.program_id AND d.deal_id = x.deal_id
         WHERE x.program_id = _measure_credits.program_id AND x.partner_id = ANY (_measure_credits.partner_ids) AND x.credit_type = _measure_credits.credit_type
-          AND d.closed_at > the_after AND d.closed_at <= the_until AND d.state = ANY (the_won)
+          AND d.closed_at > the_after AND d.closed_at <= the_until AND d.state = ANY ((SELECT the_won)::text[])
         UNION ALL
         -- Whose deal it is sourced it, unless somebody is named.
         SELECT d.partner_id, d.amount, 100, d.currency
         FROM prm.deal d
         WHERE _measure_credits.credit_type = 'sourced' AND d.program_id = _measure_credits.program_id AND d.partner_id = ANY (_measure_credits.partner_ids)
-          AND d.closed_at > the_after AND d.closed_at <= the_until AND d.state = ANY (the_won)
+          AND d.closed_at > the_after AND d.closed_at <= the_until AND d.state = ANY ((SELECT the_won)::text[])
           AND NOT EXISTS (SELECT 1 FROM prm.deal_partner x
             WHERE x.program_id = _measure_credits.program_id AND x.deal_id = d.deal_id AND x.credit_type = 'sourced')) c
       GROUP BY c.partner_id) s ON s.partner_id = i.partner_id
@@ -157,7 +145,7 @@ BEGIN
     FROM (
       SELECT d.partner_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM d.closed_at - d.created_at)::float8 / 86400) AS days
       FROM prm.deal d
-      WHERE d.program_id = _measure_cycle.program_id AND d.partner_id = ANY (_measure_cycle.partner_ids) AND d.state = ANY (the_won)
+      WHERE d.program_id = _measure_cycle.program_id AND d.partner_id = ANY (_measure_cycle.partner_ids) AND d.state = ANY ((SELECT the_won)::text[])
         AND d.closed_at > (_measure_cycle.span).after AND d.closed_at <= (_measure_cycle.span).until AND d.created_at <= d.closed_at
       GROUP BY d.partner_id) s
     CROSS JOIN unnest(_measure_cycle.names) AS n(metric);
@@ -382,7 +370,7 @@ BEGIN
         SELECT d.partner_id, bool_or(d.closed_at > the_after) AS bought
         FROM prm.deal d
         WHERE d.program_id = _measure_buyers.program_id AND d.partner_id = ANY (_measure_buyers.partner_ids) AND d.customer_id IS NOT NULL
-          AND d.closed_at > the_after - (the_until - the_after) AND d.closed_at <= the_until AND d.state = ANY (the_won)
+          AND d.closed_at > the_after - (the_until - the_after) AND d.closed_at <= the_until AND d.state = ANY ((SELECT the_won)::text[])
         GROUP BY d.partner_id, d.customer_id
         HAVING bool_or(d.closed_at <= the_after)) c
       GROUP BY c.partner_id) s

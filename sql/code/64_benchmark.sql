@@ -39,7 +39,7 @@ BEGIN
       FROM prm._metric_values(_benchmark.program_id, NULL, _benchmark.moment, _benchmark.metrics) v
       JOIN prm.metric m ON m.program_id = _benchmark.program_id AND m.metric = v.metric
       JOIN prm.partner p ON p.program_id = _benchmark.program_id AND p.partner_id = v.partner_id
-      WHERE NOT p.state = ANY (the_final)),
+      WHERE NOT p.state = ANY ((SELECT the_final)::text[])),
     member AS MATERIALIZED (
       SELECT b.partner_id, b.segment, row_number() OVER (PARTITION BY b.partner_id ORDER BY b.segment IS DISTINCT FROM _benchmark.segment, s.position, b.segment) AS choice
       FROM prm.segment_member b JOIN prm.segment s ON s.program_id = _benchmark.program_id AND s.segment = b.segment

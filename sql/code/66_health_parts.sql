@@ -219,28 +219,32 @@ BEGIN
       -- What customers give has aged already, each at its own time.
       LEFT JOIN LATERAL (
         SELECT power(0.5::float8, greatest(extract(epoch FROM _health_parts.moment - k.observed_at)::float8, 0) / k.half_life)::numeric AS factor
-        WHERE k.half_life IS NOT NULL AND (k.given IS NULL OR k.how = 'percentile')) f ON true)
-    SELECT a.partner_id, a.model, a.metric, a.group_name, a.group_weight, a.weight, a.value, n.normalized,
-      CASE WHEN n.is_known AND (coalesce(a.value, n.normalized) < a.knock_out_below OR coalesce(a.value, n.normalized) > a.knock_out_above) THEN a.knock_out_cap END,
-      CASE WHEN NOT n.is_known THEN
+        WHERE k.half_life IS NOT NULL AND (k.given IS NULL OR k.how = 'percentile')) f ON true
+      -- A fence: without it each use of the score below would reckon it again.
+      OFFSET 0),
+    settled AS (
+      SELECT a.partner_id, a.model, a.kind, a.version, a.metric, a.group_name, a.aspect, a.group_weight, a.weight, a.points, a.how, a.missing, a.knock_out_below, a.knock_out_above,
+        a.knock_out_cap, a.good_from, a.average_from, a.note, a.is_old, a.observed_at, a.value, a.choice, a.factor,
+        CASE WHEN a.how = 'per_unit' THEN a.value IS NOT NULL AND NOT a.is_old ELSE a.score IS NOT NULL END AS is_known,
+        CASE WHEN a.how = 'per_unit' THEN NULL WHEN a.score IS NOT NULL THEN CASE WHEN a.factor IS NULL THEN a.score ELSE a.score * a.factor END
+             ELSE CASE a.missing WHEN 'zero' THEN 0::numeric WHEN 'neutral' THEN 50::numeric END END AS normalized
+      FROM aged a OFFSET 0)
+    SELECT a.partner_id, a.model, a.metric, a.group_name, a.group_weight, a.weight, a.value, a.normalized,
+      CASE WHEN a.is_known AND (coalesce(a.value, a.normalized) < a.knock_out_below OR coalesce(a.value, a.normalized) > a.knock_out_above) THEN a.knock_out_cap END,
+      CASE WHEN NOT a.is_known THEN
              concat_ws(': ', CASE WHEN a.is_old THEN 'too old' WHEN a.choice IS NOT NULL THEN 'no such choice' WHEN a.value IS NOT NULL THEN 'in no range' ELSE 'no value' END,
                CASE a.missing WHEN 'zero' THEN 'counts as 0' WHEN 'neutral' THEN 'counts as 50' ELSE 'left out' END)
-           WHEN coalesce(a.value, n.normalized) < a.knock_out_below THEN 'knock-out: below ' || trim_scale(a.knock_out_below)
-           WHEN coalesce(a.value, n.normalized) > a.knock_out_above THEN 'knock-out: above ' || trim_scale(a.knock_out_above)
+           WHEN coalesce(a.value, a.normalized) < a.knock_out_below THEN 'knock-out: below ' || trim_scale(a.knock_out_below)
+           WHEN coalesce(a.value, a.normalized) > a.knock_out_above THEN 'knock-out: above ' || trim_scale(a.knock_out_above)
            WHEN a.factor < 1 THEN 'decayed to ' || round(a.factor * 100, 1) || ' % of its score since ' || to_char(a.observed_at AT TIME ZONE the_zone, 'YYYY-MM-DD')
            ELSE a.note END,
       a.version, a.kind, a.aspect,
-      CASE WHEN a.kind = 'additive' THEN CASE WHEN a.how = 'per_unit' THEN coalesce(a.points, 0) * CASE WHEN n.is_known THEN a.value ELSE 0 END
-                                              ELSE coalesce(a.points, 0) * coalesce(n.normalized, 0) / 100 END END,
-      a.choice, n.is_known,
-      CASE WHEN a.kind = 'rules' THEN CASE WHEN n.normalized < a.average_from THEN 'poor' WHEN n.normalized < a.good_from THEN 'average'
-                                           WHEN n.normalized IS NOT NULL THEN 'good' END END
-    FROM aged a
-    CROSS JOIN LATERAL (
-      SELECT k.is_known,
-        CASE WHEN k.is_known THEN a.score * coalesce(a.factor, 1) WHEN a.how = 'per_unit' THEN NULL
-             ELSE CASE a.missing WHEN 'zero' THEN 0::numeric WHEN 'neutral' THEN 50::numeric END END AS normalized
-      FROM (SELECT CASE WHEN a.how = 'per_unit' THEN a.value IS NOT NULL AND NOT a.is_old ELSE a.score IS NOT NULL END AS is_known) k) n;
+      CASE WHEN a.kind = 'additive' THEN CASE WHEN a.how = 'per_unit' THEN coalesce(a.points, 0) * CASE WHEN a.is_known THEN a.value ELSE 0 END
+                                              ELSE coalesce(a.points, 0) * coalesce(a.normalized, 0) / 100 END END,
+      a.choice, a.is_known,
+      CASE WHEN a.kind = 'rules' THEN CASE WHEN a.normalized < a.average_from THEN 'poor' WHEN a.normalized < a.good_from THEN 'average'
+                                           WHEN a.normalized IS NOT NULL THEN 'good' END END
+    FROM settled a;
 END
 $prm$;
 COMMENT ON FUNCTION prm._health_parts(bigint, bigint[], timestamptz, jsonb) IS

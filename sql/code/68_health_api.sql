@@ -9,11 +9,13 @@ DECLARE
   the_partner bigint := prm._partner_argument(the_program, health.partner_id);
 BEGIN
   RETURN QUERY
-    SELECT h.score, h.band, h.coverage, h.score - e.latest, e.slope, h.performance, h.relationship, h.model, h.version
+    SELECT h.score, h.band, h.coverage, trim_scale(h.score - e.latest), e.slope, h.performance, h.relationship, h.model, h.version
     FROM prm._health_scores(the_program, ARRAY[the_partner], prm.now()) h
     CROSS JOIN LATERAL (
       SELECT max(x.score) FILTER (WHERE x.place = 1) AS latest,
-        round(regr_slope(x.score::float8, extract(epoch FROM x.taken_at)::float8 / 2592000)::numeric, 4) AS slope
+        -- Within a day there is no slope, only noise.
+        CASE WHEN max(x.taken_at) - min(x.taken_at) >= interval '1 day'
+             THEN round(regr_slope(x.score::float8, extract(epoch FROM x.taken_at)::float8 / 2592000)::numeric, 4) END AS slope
       FROM (SELECT 0 AS place, h.score, prm.now() AS taken_at
             UNION ALL
             SELECT row_number() OVER (ORDER BY s.taken_at DESC), s.score, s.taken_at FROM (
@@ -152,13 +154,13 @@ BEGIN
   RETURN QUERY
     WITH shot AS (
       SELECT s.taken_at, s.model, s.version, s.score, s.band, s.coverage, s.parts, lag(s.score) OVER w AS before, lag(s.parts) OVER w AS parts_before,
-        regr_slope(s.score::float8, extract(epoch FROM s.taken_at)::float8 / 2592000) OVER (PARTITION BY s.model ORDER BY s.taken_at ROWS 5 PRECEDING) AS slope
+        CASE WHEN s.taken_at - min(s.taken_at) OVER v >= interval '1 day' THEN regr_slope(s.score::float8, extract(epoch FROM s.taken_at)::float8 / 2592000) OVER v END AS slope
       FROM prm.health_snapshot s
       WHERE s.program_id = the_program AND s.partner_id = the_partner AND s.taken_at <= prm.now()
-      WINDOW w AS (PARTITION BY s.model ORDER BY s.taken_at)),
+      WINDOW w AS (PARTITION BY s.model ORDER BY s.taken_at), v AS (PARTITION BY s.model ORDER BY s.taken_at ROWS 5 PRECEDING)),
     latest AS (SELECT s.taken_at, s.model, s.version, s.score, s.band, s.coverage, s.parts, s.before, s.parts_before, s.slope
                FROM shot s ORDER BY s.taken_at DESC, s.model LIMIT health_trend.points)
-    SELECT l.taken_at, l.model, l.version, l.score, l.band, l.coverage, l.score - l.before, round(l.slope::numeric, 4), r.metric, r.effect
+    SELECT l.taken_at, l.model, l.version, l.score, l.band, l.coverage, trim_scale(l.score - l.before), round(l.slope::numeric, 4), r.metric, r.effect
     FROM latest l
     LEFT JOIN LATERAL (
       SELECT coalesce(a.key, b.key) AS metric, coalesce(a.value::numeric, 0) - coalesce(b.value::numeric, 0) AS effect

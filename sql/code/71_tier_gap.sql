@@ -21,8 +21,15 @@ DECLARE
   the_met boolean;
   the_low integer;
   the_high integer;
+  the_measure text;
 BEGIN
-  IF _metric_lapse.metric IN ('revenue_12m', 'deals_won_12m', 'win_rate', 'average_deal') THEN
+  -- Measures over 12 months and people have ways of their own; what is not built in does not lapse by itself.
+  SELECT CASE WHEN m.any_day_window IS NULL AND m.credit_type IS NULL AND m.certification IS NULL AND m.window_kind IN ('rolling_12_months', 'point') THEN m.measure ELSE 'other' END INTO the_measure
+    FROM prm.metric m WHERE m.program_id = _metric_lapse.program_id AND m.metric = _metric_lapse.metric AND m.source = 'built_in' AND m.measure <> 'open_pipeline';
+  IF the_measure IS NULL THEN
+    RETURN NULL;
+  END IF;
+  IF the_measure IN ('revenue', 'deals_won', 'win_rate', 'average_deal') THEN
     -- For each day on which deals leave the window: what is left of the measure once they are gone.
     WITH leaving AS (
       SELECT CASE WHEN (c.closed + interval '1 year') - interval '1 year' < c.closed THEN (c.closed + interval '1 year')::date + 1
@@ -39,13 +46,13 @@ BEGIN
         coalesce(sum(l.revenue) OVER later, 0) AS revenue, coalesce(sum(l.priced) OVER later, 0) AS priced
       FROM leaving l WINDOW later AS (ORDER BY l.leaves DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
     valued AS (
-      SELECT r.leaves, CASE _metric_lapse.metric WHEN 'revenue_12m' THEN r.revenue WHEN 'deals_won_12m' THEN r.won
+      SELECT r.leaves, CASE the_measure WHEN 'revenue' THEN r.revenue WHEN 'deals_won' THEN r.won
           WHEN 'win_rate' THEN round(r.won / nullif(r.closed, 0), 6) ELSE round(r.revenue / nullif(r.priced, 0), 6) END AS value
       FROM remaining r)
     SELECT min(v.leaves) INTO the_day FROM valued v
       WHERE NOT coalesce(CASE _metric_lapse.op WHEN '>=' THEN v.value >= _metric_lapse.need ELSE v.value <= _metric_lapse.need END, false);
     RETURN the_day;
-  ELSIF _metric_lapse.metric = 'certified_people' THEN
+  ELSIF the_measure = 'certified_people' THEN
     WITH person AS (
       SELECT max(coalesce(c.valid_until, 'infinity')) AS until
       FROM prm.partner_user u JOIN prm.certificate c ON c.program_id = _metric_lapse.program_id AND c.partner_user_id = u.partner_user_id
@@ -57,7 +64,7 @@ BEGIN
         AND NOT CASE _metric_lapse.op WHEN '>=' THEN (SELECT count(*) FROM person q WHERE q.until > p.until) >= _metric_lapse.need
                                       ELSE (SELECT count(*) FROM person q WHERE q.until > p.until) <= _metric_lapse.need END;
     RETURN the_day;
-  ELSIF _metric_lapse.metric IN ('return_rate', 'response_hours') THEN
+  ELSIF the_measure IN ('return_rate', 'response_hours') THEN
     -- A rate and a median may get worse and better again as leads leave: day by day, as it will be at the end of each.
     FOR the_day IN
       SELECT DISTINCT ((h.at AT TIME ZONE the_zone) + interval '1 year')::date + o.n AS leaves
@@ -76,8 +83,7 @@ BEGIN
         RETURN the_day;
       END IF;
     END LOOP;
-  ELSIF _metric_lapse.metric <> 'open_pipeline' AND EXISTS (SELECT 1 FROM prm.metric m
-      WHERE m.program_id = _metric_lapse.program_id AND m.metric = _metric_lapse.metric AND m.source = 'built_in') THEN
+  ELSE
     -- Of the others only the future can tell: by halves, since what lapses stays so while nothing new comes.
     the_low := 0;
     the_high := 400;
@@ -174,12 +180,12 @@ BEGIN
     SELECT c.track, c.metric, c.have, c.need,
       CASE WHEN c.met THEN 0 WHEN c.op = '>=' THEN c.need - coalesce(c.have, 0) ELSE c.have - c.need END,
       c.met, CASE WHEN c.met THEN prm._metric_lapse(the_program, the_partner, c.metric, c.op, c.raw_need) END,
-      CASE WHEN c.mode = 'score' THEN c.points END, CASE WHEN c.mode = 'score' THEN c.weight END, c.alternative_group
+      CASE WHEN c.mode = 'score' THEN trim_scale(round(c.points, 10)) END, CASE WHEN c.mode = 'score' THEN c.weight END, c.alternative_group
     FROM unnest(the_checks) c
     UNION ALL
-    SELECT s.track, 'score', s.score, s.mark, greatest(s.mark - s.score, 0), s.met,
-      CASE WHEN s.met THEN prm._score_lapse(the_program, the_partner, the_ladder, the_target, s.track, the_asked) END, s.score, NULL, NULL
-    FROM prm._track_states(the_checks) s WHERE s.mode = 'score'
+    SELECT s.track, 'score', n.score, s.mark, greatest(s.mark - n.score, 0), s.met,
+      CASE WHEN s.met THEN prm._score_lapse(the_program, the_partner, the_ladder, the_target, s.track, the_asked) END, n.score, NULL, NULL
+    FROM prm._track_states(the_checks) s CROSS JOIN LATERAL (SELECT trim_scale(round(s.score, 10)) AS score) n WHERE s.mode = 'score'
     ORDER BY 1, 6, 2;
 END
 $prm$;

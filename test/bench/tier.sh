@@ -47,7 +47,7 @@ SET max_parallel_workers_per_gather = 0;
 SET jit = off;
 CREATE TEMP TABLE result (round int, kind text, cost numeric);
 DO \$\$
-DECLARE began timestamptz; kinds text[]; k text;
+DECLARE began timestamptz; k text; the_program bigint := prm.current_program(); the_now timestamptz := prm.now();
 BEGIN
   FOR r IN 0 .. $rounds LOOP
     FOREACH k IN ARRAY CASE WHEN r % 2 = 0 THEN ARRAY['floor', 'tiers', 'bare'] ELSE ARRAY['bare', 'tiers', 'floor'] END LOOP
@@ -56,7 +56,7 @@ BEGIN
         PERFORM d.partner_id, sum(d.amount) FROM prm.deal d GROUP BY d.partner_id;
       ELSIF k = 'floor' THEN
         PERFORM d.partner_id, sum(d.amount) FROM prm.deal d
-          WHERE d.program_id = prm.current_program() AND d.state = 'won' AND d.currency = 'EUR' AND d.closed_at > prm.now() - interval '1 year' AND d.closed_at <= prm.now()
+          WHERE d.program_id = the_program AND d.state = 'won' AND d.currency = 'EUR' AND d.closed_at > the_now - interval '1 year' AND d.closed_at <= the_now
           GROUP BY d.partner_id;
       ELSE
         PERFORM * FROM prm.evaluate_tiers();

@@ -66,6 +66,15 @@ holds(const PrmRange *range, double value)
 		   (value < range->high || (value == range->high && range->high_inside));
 }
 
+static bool
+overlap(const PrmRange *a, const PrmRange *b)
+{
+	double low = a->low > b->low ? a->low : b->low;
+	double high = a->high < b->high ? a->high : b->high;
+
+	return low < high || (low == high && holds(a, low) && holds(b, low));
+}
+
 static void
 check_text(const uint8_t *data, size_t size)
 {
@@ -119,7 +128,17 @@ check_ranges(Input input, bool as_steps)
 	normalizer.range = range;
 	normalizer.count = as_steps ? count + 1 : count;
 	if ((as_steps ? prm_steps_to_ranges(range, count, ties_low) : prm_ranges_sort(range, count)) > 0)
+	{
+		bool meet = false;
+
+		for (int i = 0; i < count; i++)
+		{
+			for (int j = 0; j < i; j++)
+				meet |= as_steps ? given[i].low == given[j].low : overlap(&given[i], &given[j]);
+		}
+		PROMISE(meet);
 		return;
+	}
 	while (input.size > 0)
 	{
 		double value = number_of(&input);

@@ -67,6 +67,8 @@ SELECT results_eq($$ SELECT taken_at::date, version, score, change, reason, reas
 SELECT is((SELECT count(*) FROM prm.health_trend(1, 2)), 2::bigint, 'the last two');
 SELECT is((SELECT change FROM prm.health_trend(1, 1)), 25::numeric, 'the change of the first one shown is known as well');
 SELECT throws_ok($$ SELECT prm.health_trend(1, 0) $$, '22023', NULL, 'no points');
+SELECT is((SELECT slope FROM prm.health_trend(1) WHERE version = 1), NULL, 'one snapshot has no slope');
+SELECT is((SELECT slope FROM prm.health_trend(1, 1)), (SELECT round(regr_slope(y, x)::numeric, 4) FROM (VALUES (0.0, 70.0), (31 / 30.0, 60), (59 / 30.0, 85)) AS v(x, y)), 'the slope of the last snapshot, over those before');
 SET LOCAL prm.clock = '2026-03-31 12:00:00+00';
 SELECT results_eq($$ SELECT trend, slope FROM prm.health(1) $$,
   $$ SELECT 0::numeric, round(regr_slope(y, x)::numeric, 4) FROM (VALUES (0.0, 70.0), (31 / 30.0, 60), (59 / 30.0, 85), (89 / 30.0, 85)) AS v(x, y) $$, 'the slope, in points per 30 days, over the snapshots and now');
@@ -80,6 +82,10 @@ SET LOCAL prm.clock = '2026-04-30 12:00:00+00';
 SELECT prm.refresh_health();
 SELECT is((SELECT model FROM prm._health_scores(prm.current_program(), '{2}', '2026-03-15')), 'm', 'a past score is by the kind that the partner had, and the model of that time');
 SELECT is((SELECT model FROM prm.health(2)), 'hubs', 'the present one by its kind now');
+SET LOCAL prm.clock = '2026-05-30 12:00:00+00';
+UPDATE prm.partner SET kind = 'hub' WHERE program_id = prm.current_program() AND partner_id = 1;
+SET LOCAL prm.clock = '2026-05-31 12:00:00+00';
+SELECT results_eq($$ SELECT model FROM prm._health_scores(prm.current_program(), '{1,2}', '2026-05-15') ORDER BY partner_id $$, $$ SELECT unnest('{m,hubs}'::text[]) $$, 'with both models in force, the kind of that time chooses');
 
 -- ---- backtest -------------------------------------------------------------------------------------------------------
 DO $$ BEGIN

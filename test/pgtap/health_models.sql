@@ -121,6 +121,14 @@ INSERT INTO prm.health_metric (model, metric, group_name, how) VALUES ('m', 'a',
 INSERT INTO prm.health_band (model, band, lower, rank) VALUES ('m', 'poor', 0, 1), ('m', 'average', 50, 2), ('m', 'good', 75, 3);
 SELECT pg_temp.partner(400 + i, 'reseller', 'a=' || CASE WHEN i <= 5 THEN 80 WHEN i <= 8 THEN 70 ELSE 10 END) FROM generate_series(1, 10) i;
 SELECT pg_temp.partner(411, 'reseller', '');
+-- Who was rejected is in no portfolio, and takes no place among the others.
+CREATE FUNCTION pg_temp.rejected(the_partner bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('prm.reason', 'no fit', true);
+  UPDATE prm.partner SET state = 'rejected' WHERE program_id = prm.current_program() AND partner_id = the_partner;
+END $$;
+SELECT pg_temp.partner(412, 'reseller', 'a=1');
+SELECT pg_temp.rejected(412);
 SELECT results_eq($$ SELECT portfolio, partners, scored, score, bands FROM prm.health_portfolio('program', '{"good": 100, "average": 60, "poor": 40}') $$,
   $$ VALUES ('all', 11::bigint, 10::bigint, 76::numeric, '{"good": 5, "poor": 2, "average": 3, "unknown": 1}'::jsonb) $$, 'HS-010 portfolio of 5 good, 3 average, 2 poor');
 SELECT results_eq($$ SELECT portfolio, score, lowest FROM prm.health_portfolio() $$, $$ VALUES ('all', 63::numeric, 10::numeric) $$, 'or the mean of the scores');
@@ -217,7 +225,8 @@ INSERT INTO prm.metric (metric, label, higher_is_better) VALUES ('a', 'a', true)
 INSERT INTO prm.health_model (model, label) VALUES ('m', 'm');
 INSERT INTO prm.health_metric (model, metric, group_name, how) VALUES ('m', 'a', 'all', 'percentile');
 SELECT pg_temp.partner(700 + i, CASE WHEN i <= 5 THEN 'reseller' ELSE 'hub' END, 'a=' || (ARRAY[10, 20, 20, 30, 50, 1000, 2000])[i], 'breaches=' || i) FROM generate_series(1, 7) i;
-SELECT pg_temp.partner(708, 'reseller', 'a=5');
+SELECT pg_temp.partner(708, 'reseller', 'a=5'), pg_temp.partner(709, 'reseller', 'a=15');
+SELECT pg_temp.rejected(709);
 SELECT results_eq($$ SELECT round((prm.health(700 + i)).score, 4) FROM generate_series(1, 8) i $$, $$ SELECT unnest('{14.2857,35.7143,35.7143,57.1429,71.4286,85.7143,100,0}'::numeric[]) $$, 'percentile within the programme');
 UPDATE prm.health_metric SET options = '{"within": "kind"}' WHERE program_id = prm.current_program();
 SELECT results_eq($$ SELECT round((prm.health(700 + i)).score, 4) FROM generate_series(1, 8) i $$, $$ SELECT unnest('{20,50,50,80,100,0,100,0}'::numeric[]) $$, 'percentile within the kind');

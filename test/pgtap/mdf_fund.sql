@@ -10,8 +10,8 @@ CREATE FUNCTION pg_temp.entries(the_fund bigint) RETURNS text LANGUAGE sql AS $$
 CREATE FUNCTION pg_temp.post(the_fund bigint, the_dry boolean DEFAULT false) RETURNS text LANGUAGE sql AS $$
   SELECT coalesce(string_agg(concat_ws(' ', to_char(p.period, 'YYYY'), p.kind, trim_scale(p.amount)), ', '), 'nothing') FROM prm.post_mdf(the_fund, the_dry) p $$;
 CREATE FUNCTION pg_temp.fund(the_name text, the_terms jsonb) RETURNS bigint LANGUAGE sql AS $$
-  INSERT INTO prm.mdf_fund (name, partner_id, currency, granted, is_renewed, accrual_rate, accrual_basis, accrual_kind, limit_amount, share, share_benefit, claim_days, evidence, year_start, carry_over, carry_share, carry_cap)
-  SELECT the_name, f.partner_id, coalesce(f.currency, 'USD'), coalesce(f.granted, 0), coalesce(f.is_renewed, false), coalesce(f.accrual_rate, 0), coalesce(f.accrual_basis, 'none'), coalesce(f.accrual_kind, 'sell_in'),
+  INSERT INTO prm.mdf_fund (name, partner_id, currency, granted, is_renewed, accrual_rate, accrual_basis, accrual_kind, accrual_benefit, limit_amount, share, share_benefit, claim_days, evidence, year_start, carry_over, carry_share, carry_cap)
+  SELECT the_name, f.partner_id, coalesce(f.currency, 'USD'), coalesce(f.granted, 0), coalesce(f.is_renewed, false), coalesce(f.accrual_rate, 0), coalesce(f.accrual_basis, 'none'), coalesce(f.accrual_kind, 'sell_in'), f.accrual_benefit,
     f.limit_amount, coalesce(f.share, 0.5), f.share_benefit, coalesce(f.claim_days, 60), coalesce(f.evidence, '{}'), coalesce(f.year_start, '2026-01-01'), coalesce(f.carry_over, 'none'), f.carry_share, f.carry_cap
   FROM jsonb_populate_record(NULL::prm.mdf_fund, the_terms) f RETURNING fund_id $$;
 CREATE FUNCTION pg_temp.explained(the_request bigint) RETURNS text LANGUAGE sql AS $$
@@ -187,6 +187,23 @@ DELETE FROM prm.benefit WHERE program_id = :program AND tier = 'gold';
 SELECT throws_ok(format('SELECT prm.claim_mdf(%s, 100, ''{"invoice": "F-9", "photo": " "}'')', :t1), '23514', NULL, 'the evidence that the fund asks for');
 SELECT is(prm.claim_mdf(:t1, 80, '{"invoice": "F-9", "photo": "p.jpg"}'), 'claimed', 'given');
 SELECT is(prm.reimburse_mdf(:t1), 60.00, 'the share of the approval holds, whatever the tier is by then');
+
+-- The rate that a tier gives, as it was held at the sale.
+INSERT INTO prm.benefit (ladder, tier, benefit, value, label) VALUES ('main', 'gold', 'mdf_percent', '3', 'Marketing funds');
+SELECT pg_temp.partner('Dan') AS dan \gset
+SELECT pg_temp.at('2027-02-01 00:00+00');
+SELECT prm.pin_tier(:dan, 'gold', NULL, 'test') AS gold;
+SELECT pg_temp.at('2027-03-01 00:00+00');
+SELECT prm.pin_tier(:dan, 'odd', NULL, 'test') AS odd;
+SELECT pg_temp.sale(:dan, 'sell_in', 1000, '2027-01-20') AS d1, pg_temp.sale(:dan, 'sell_in', 2000, '2027-02-10') AS d2, pg_temp.sale(:dan, 'sell_in', 4000, '2027-02-28') AS d3 \gset
+SELECT pg_temp.refund(:d2, 500, '2027-02-20') AS r;
+SELECT pg_temp.fund('By tier', format('{"partner_id": %s, "accrual_benefit": "mdf_percent", "accrual_basis": "this_year", "accrual_rate": 0.01, "year_start": "2027-01-01"}', :dan)::jsonb) AS bytier \gset
+SELECT is(pg_temp.entries(:bytier), '2027 accrual 175', '1 % of 1000, and 3 % of 1500 and 4000');
+SELECT is((SELECT string_agg(DISTINCT e.reason, '; ' ORDER BY e.reason) FROM prm.mdf_entry e WHERE e.program_id = :program AND e.kind = 'accrual' AND e.fund_id IN (:bytier, :acc)), '"mdf_percent" of sell_in, this year; 2% of sell_in, this year', 'what it comes from');
+SELECT is(pg_temp.post(:bytier), 'nothing', 'once');
+SELECT throws_ok('SELECT pg_temp.fund(''Bad'', ''{"accrual_benefit": "mdf_percent", "accrual_basis": "growth"}'')', '23514', NULL, 'growth has one rate');
+SELECT throws_ok('SELECT pg_temp.fund(''Bad'', ''{"accrual_benefit": "none", "accrual_basis": "this_year"}'')', '42704', NULL, 'a benefit that nobody knows');
+SELECT pg_temp.at('2027-01-05 12:00+00');
 
 -- As it was known.
 SELECT fund_id AS then_fund, clock_timestamp() AS then FROM prm.mdf_fund WHERE fund_id = :tiers \gset

@@ -64,10 +64,10 @@ SELECT is(pg_temp.metric(1, 'open_pipeline'), 77::numeric, 'and what is open now
 
 -- ---- registrations ----
 SELECT pg_temp.at('2025-06-01');
-INSERT INTO prm.registration (registration_id, partner_id, customer_id, product_family) SELECT i, 1, i, 'f' FROM generate_series(1, 5) i;
+INSERT INTO prm.registration (registration_id, partner_id, customer_id, product_family) SELECT i, 1, i, 'f' FROM generate_series(1, 6) i;
 DO $$ BEGIN
-  PERFORM prm.fire('registration', i, 'submit') FROM generate_series(1, 5) i;
-  PERFORM prm.fire('registration', 1, 'approve');
+  PERFORM prm.fire('registration', i, 'submit') FROM generate_series(1, 6) i;
+  PERFORM prm.fire('registration', 1, 'approve'), prm.fire('registration', 6, 'reject', 'no');
   PERFORM pg_temp.at('2026-03-01');
   PERFORM prm.fire('registration', 2, 'approve'), prm.fire('registration', 3, 'approve'), prm.fire('registration', 4, 'reject', 'no');
   PERFORM pg_temp.at('2026-03-02');
@@ -75,7 +75,7 @@ DO $$ BEGIN
   PERFORM pg_temp.at('2026-06-15');
 END $$;
 SELECT is(pg_temp.metric(1, 'registrations_approved_12m'), 2::numeric, 'approved in the window, also when closed since');
-SELECT is(pg_temp.metric(1, 'registrations_refused_12m'), 1::numeric, 'refused; who waits is neither');
+SELECT is(pg_temp.metric(1, 'registrations_refused_12m'), 1::numeric, 'refused in the window; who waits is neither');
 INSERT INTO prm.metric (metric, label, source, measure, window_kind) VALUES ('approval', 'Approval', 'built_in', 'registration_approval', 'rolling_12_months'), ('leads', 'Leads', 'built_in', 'leads', 'rolling_12_months');
 SELECT is(pg_temp.metric(1, 'approval'), 0.666667, 'two of three decided');
 SELECT is(pg_temp.metric(2, 'approval'), NULL::numeric, 'nothing decided: not known');

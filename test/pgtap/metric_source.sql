@@ -94,12 +94,14 @@ CREATE ROLE prm_test_metric_partner;
 CREATE ROLE prm_test_metric_rival;
 CREATE ROLE prm_test_metric_analyst;
 CREATE ROLE prm_test_metric_admin;
+CREATE ROLE prm_test_metric_app;
 INSERT INTO prm.partner_login (role_name, partner_id) VALUES ('prm_test_metric_partner', 1), ('prm_test_metric_rival', 2);
 DO $$ BEGIN
   PERFORM prm.grant_access('prm_test_metric_partner', 'partner');
   PERFORM prm.grant_access('prm_test_metric_rival', 'partner');
   PERFORM prm.grant_access('prm_test_metric_analyst', 'analyst');
   PERFORM prm.grant_access('prm_test_metric_admin', 'admin');
+  PERFORM prm.grant_access('prm_test_metric_app', 'app');
   PERFORM prm.refresh_metrics();
 END $$;
 GRANT USAGE ON SCHEMA "Reports of sales" TO prm_test_metric_admin, prm_test_metric_analyst;
@@ -120,6 +122,12 @@ SELECT is((SELECT count(DISTINCT partner_id) FROM prm.metric_standing), 1::bigin
 SELECT results_eq($$ SELECT partner_id, value, program_peers, program_percentile FROM prm.benchmark('revenue_12m') $$, $$ VALUES (1::bigint, 0::numeric, 3::bigint, NULL::numeric) $$, 'of benchmark() too; among three it is not told where it stands');
 SELECT is_empty($$ SELECT * FROM prm.benchmark('breaches_12m') $$, 'nothing of what it may not see');
 SELECT throws_ok($$ UPDATE prm.metric SET partner_enters = true $$, '42501', NULL, 'definitions are the vendor''s');
+RESET ROLE;
+SET LOCAL ROLE prm_test_metric_app;
+SET LOCAL prm.partner_id = '2';
+SELECT results_eq($$ SELECT DISTINCT partner_id FROM prm.benchmark('revenue_12m') $$, $$ VALUES (2::bigint) $$, 'an application reads as the partner for whom it acts');
+SELECT throws_ok($$ SELECT prm.record_metric(2, 'nps', 100, '2026-05-02') $$, '42501', NULL, 'and enters as it');
+SET LOCAL prm.partner_id = '';
 RESET ROLE;
 SELECT results_eq($$ SELECT value, entered_by FROM prm.metric_entry WHERE program_id = prm.current_program() $$, $$ VALUES (3::numeric, 'prm_test_metric_partner') $$, 'who entered what is kept');
 SELECT is((SELECT value FROM prm.metric_value WHERE program_id = prm.current_program() AND partner_id = 1 AND metric = 'cac_efficiency'), 3::numeric, 'and became a value of the metric');

@@ -252,6 +252,8 @@ SELECT is((SELECT string_agg(format('%s %s %s', kind, amount, partner_id = :new)
 SELECT pg_temp.at('2025-01-12 12:00+00');
 SELECT is((SELECT count(*) FROM prm.force_payout(:new, 'again') WHERE amount > 0), 0::bigint, 'once in a period');
 SELECT is(pg_temp.month('2025-01-01'), 'settled Other 500 USD 2025-01-01', 'the close of the month does not post it again');
+SELECT prm.fire('partner', :other, 'reject', 'gone') AS state \gset
+SELECT is(pg_temp.month('2025-02-01'), 'settled New 2000 USD 2025-02-01', 'whoever has left draws no more, though the agreement was forgotten');
 SELECT is(pg_temp.sound(), NULL, 'the books are sound');
 
 SELECT * FROM finish();

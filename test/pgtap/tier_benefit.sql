@@ -67,6 +67,26 @@ SELECT lives_ok($$ INSERT INTO prm.registration (partner_id, product_family) VAL
 DELETE FROM prm.benefit WHERE program_id = prm.current_program() AND kind = 'product_access';
 SELECT lives_ok($$ INSERT INTO prm.registration (partner_id, product_family) VALUES (2, 'appliance') $$, 'without such a benefit all are open');
 
+-- Commission rules see the benefits of the payee as they were just before the event.
+DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('benefits and rules'); PERFORM pg_temp.metrics('m'); END $$;
+INSERT INTO prm.certification (certification, label) VALUES ('security', 'Security');
+INSERT INTO prm.tier (tier, rank, label) VALUES ('gold', 1, 'Gold');
+INSERT INTO prm.tier_requirement (tier, metric, threshold) VALUES ('gold', 'deals_won_12m', 1);
+INSERT INTO prm.benefit (tier, benefit, kind, value) VALUES ('gold', 'discount', 'discount', '20');
+INSERT INTO prm.benefit (certification, benefit, kind, value) VALUES ('security', 'desk', 'support_level', 'phone'), ('security', 'discount', 'discount', '9');
+INSERT INTO prm.commission_plan (plan_id, name, currency, pick) VALUES (88001, 'By benefit', 'EUR', 'all');
+INSERT INTO prm.commission_rule (plan_id, label, component, schedule, condition) VALUES (88001, 'number', 'a', '1%', '$.benefits.discount >= 20'), (88001, 'small number', 'b', '2%', '$.benefits.discount < 20'),
+  (88001, 'text', 'c', '4%', '$.benefits.desk == "phone"'), (88001, 'absent', 'd', '8%', '$.benefits.nothing != "x"');
+INSERT INTO prm.partner (partner_id, name) VALUES (1, 'one');
+INSERT INTO prm.plan_enrolment (plan_id, partner_id, valid) VALUES (88001, 1, '(,)');
+INSERT INTO prm.partner_user (partner_user_id, partner_id, name) VALUES (1, 1, 'Ada');
+DO $$ BEGIN PERFORM pg_temp.win(1, 100); PERFORM pg_temp.at('2026-03-03 12:00+01'); END $$;
+INSERT INTO prm.certificate (partner_user_id, certification, issued_on) VALUES (1, 'security', '2026-03-01');
+DO $$ BEGIN PERFORM pg_temp.at('2026-03-04 12:00+01'); PERFORM pg_temp.win(1, 100); END $$;
+SELECT results_eq($$ SELECT earned_on, string_agg(component || ' ' || amount, ', ' ORDER BY component) FROM prm.ledger WHERE program_id = prm.current_program() GROUP BY 1 ORDER BY 1 $$,
+  $$ VALUES ('2026-03-04'::date, 'a 1.00, c 4.00') $$, 'the win that gives the tier is not paid by its benefits; the next one is, by the best of them and by what a certificate gives');
+SELECT throws_ok($$ INSERT INTO prm.commission_rule (plan_id, schedule, condition) VALUES (88001, '1%', '$.benefit.discount > 5') $$, '22023', NULL, 'a part that does not exist is refused');
+
 -- Tier plans.
 DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('plans'); PERFORM pg_temp.metrics('people', 'cases', 'days', 'sales'); END $$;
 INSERT INTO prm.tier (tier, rank, label) VALUES ('silver', 1, 'Silver'), ('gold', 2, 'Gold'), ('none', 3, 'None');

@@ -9,19 +9,19 @@ SELECT no_plan();
 DO $$ BEGIN PERFORM pg_temp.programme('tiers 9'); PERFORM pg_temp.metrics('score_a', 'score_b'); END $$;
 INSERT INTO prm.tier (tier, rank, label) VALUES ('designated', 1, 'Designated');
 INSERT INTO prm.tier_policy (mode, mark, review, grace) VALUES ('score', 70, '0', '0');
-INSERT INTO prm.tier_requirement (tier, metric, threshold, weight, floor) VALUES ('designated', 'score_a', 50, 50, 0), ('designated', 'score_b', 50, 50, 0);
-INSERT INTO prm.partner (partner_id, name) SELECT i, 'partner ' || i FROM generate_series(1, 6) i;
+INSERT INTO prm.tier_requirement (tier, metric, threshold, weight, floor) VALUES ('designated', 'score_a', 85, 85, 0), ('designated', 'score_b', 15, 15, 0);
+INSERT INTO prm.partner (partner_id, name) SELECT i, 'partner ' || i FROM generate_series(1, 7) i;
 DO $$ BEGIN
   PERFORM prm.record_metric(p, 'score_a', a), prm.record_metric(p, 'score_b', b)
-    FROM (VALUES (1, 69, 20), (2, 85, 0), (3, 64.9, 5), (4, 20, 50), (6, 49.9999, 20.0001)) x(p, a, b);
+    FROM (VALUES (1, 69, 1), (2, 85, 0), (3, 64.9, 5), (4, 60, 50), (6, 69.0001, 0.9999), (7, 50, 100)) x(p, a, b);
   PERFORM prm.record_metric(5, 'score_a', 100);
 END $$;
-SELECT results_eq($$ SELECT partner_id, qualified FROM prm.evaluate_tiers() $$, $$ VALUES (1::bigint, 'designated'), (2, NULL), (3, NULL), (4, 'designated'), (5, NULL), (6, 'designated') $$,
+SELECT results_eq($$ SELECT partner_id, qualified FROM prm.evaluate_tiers() $$, $$ VALUES (1::bigint, 'designated'), (2, NULL), (3, NULL), (4, 'designated'), (5, NULL), (6, 'designated'), (7, NULL) $$,
   'TIR-009 the mark is met at 70; a metric at its floor, or unknown, breaks it; more than the threshold gives no more points');
-SELECT is((SELECT reason FROM prm.tier_history WHERE program_id = prm.current_program() AND partner_id = 4), 'score 70 >= 70 (score_a 20, score_b 50)', 'with the score');
-SELECT is((SELECT reason FROM prm.tier_history WHERE program_id = prm.current_program() AND partner_id = 6), 'score 70 >= 70 (score_a 49.9999, score_b 20.0001)', 'exactly');
+SELECT is((SELECT reason FROM prm.tier_history WHERE program_id = prm.current_program() AND partner_id = 4), 'score 75 >= 70 (score_a 60, score_b 50)', 'with the score');
+SELECT is((SELECT reason FROM prm.tier_history WHERE program_id = prm.current_program() AND partner_id = 6), 'score 70 >= 70 (score_a 69.0001, score_b 0.9999)', 'exactly');
 SELECT results_eq($$ SELECT track, metric, have, need, missing, met, points, weight FROM prm.tier_gap(3) $$,
-  $$ VALUES ('standard', 'score', 55::numeric, 70::numeric, 15::numeric, false, 55::numeric, NULL::numeric), ('standard', 'score_b', 5, 50, 45, false, 5, 50), ('standard', 'score_a', 64.9, 50, 0, true, 50, 50) $$,
+  $$ VALUES ('standard', 'score', 69.9::numeric, 70::numeric, 0.1::numeric, false, 69.9::numeric, NULL::numeric), ('standard', 'score_a', 64.9, 85, 20.1, false, 64.9, 85), ('standard', 'score_b', 5, 15, 10, false, 5, 15) $$,
   'the gap shows the points of each metric and of the whole');
 
 -- TIR-011: alternatives, partial credit, the better counts.
@@ -166,7 +166,7 @@ INSERT INTO prm.certification (certification, label, valid_months) VALUES ('sale
 INSERT INTO prm.tier (tier, rank, label) VALUES ('base', 1, 'Base'), ('gold', 2, 'Gold');
 INSERT INTO prm.tier_policy (entry_tier, review, grace, plans) VALUES ('base', '0', '30 days', 'at_risk');
 INSERT INTO prm.tier_requirement (tier, metric, threshold) VALUES ('gold', 'certified_people', 2);
-INSERT INTO prm.outbox_rule (source, event, event_type, fields) VALUES ('tier', 'at_risk', 'tier.at_risk', '{partner_id,reason}');
+INSERT INTO prm.outbox_rule (source, event, event_type, fields) VALUES ('tier', 'at_risk', 'tier.at_risk', '{partner_id,reason}'), ('tier', NULL, 'tier.changed', '{partner_id}');
 INSERT INTO prm.partner (partner_id, name) VALUES (1, 'one');
 INSERT INTO prm.partner_user (partner_user_id, partner_id, name) VALUES (1, 1, 'Ada'), (2, 1, 'Ben');
 INSERT INTO prm.certificate (partner_user_id, certification, issued_on, valid_until) VALUES (1, 'sales', '2025-03-04', '2026-03-03'), (2, 'sales', '2026-03-01', '2027-02-28');
@@ -175,6 +175,7 @@ DO $$ BEGIN PERFORM pg_temp.at('2026-03-04 00:00+01'); END $$;
 SELECT is(pg_temp.outcome(1), 'at_risk 2026-04-03', 'CRT-001 the day one expires the tier is at risk and the grace begins');
 SELECT results_eq($$ SELECT standing, at_risk_on, grace_on, review_on FROM prm.enrolment WHERE program_id = prm.current_program() $$, $$ VALUES ('at_risk', '2026-03-04'::date, '2026-03-05'::date, '2026-04-03'::date) $$, 'CRT-001 with its dates');
 SELECT results_eq($$ SELECT payload ->> 'reason' FROM prm.outbox WHERE program_id = prm.current_program() AND event_type = 'tier.at_risk' $$, $$ VALUES ('certified_people 1, needed >= 2') $$, 'nobody loses a tier quietly: a rule that names at_risk is told');
+SELECT is((SELECT count(*) FROM prm.outbox WHERE program_id = prm.current_program() AND event_type = 'tier.changed'), 1::bigint, 'a rule for changes is told of the promotion alone');
 SELECT results_eq($$ SELECT task, due_on, purpose, task_state FROM prm.v_tier_plan WHERE program_id = prm.current_program() $$, $$ SELECT 'Keep Gold: ' || m.label || ' 1 of 2', '2026-04-03'::date, 'keep', 'open' FROM prm.metric m WHERE m.program_id = prm.current_program() AND m.metric = 'certified_people' $$,
   'and has a plan with what is to be done by when');
 DO $$ BEGIN PERFORM pg_temp.at('2026-03-20 00:00+01'); END $$;
@@ -244,6 +245,18 @@ SELECT throws_ok($$ SELECT prm.set_tier_cap(1, 'member', NULL, '', '{"ladder": "
 SELECT throws_ok($$ SELECT prm.set_tier_cap(1, 'member', '2026-01-01', 'x', '{"ladder": "club"}') $$, '22023', 'a cap must end in the future', 'an end that is past');
 SELECT throws_ok($$ SELECT * FROM prm.evaluate_tiers(options => '{"partners": ["x"]}') $$, '22023', 'an option of evaluate_tiers has another type', 'partners are numbers');
 SELECT results_eq($$ SELECT partner_id FROM prm.evaluate_tiers(options => '{"partners": [2], "ladder": "club2"}', dry_run => true) $$, $$ VALUES (2::bigint) $$, 'some partners of one ladder');
+
+-- When it lapses, whatever the window: days by halves agree with what is counted from the deals.
+DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('tiers lapse'); END $$;
+INSERT INTO prm.metric (metric, label, source, measure, window_kind) VALUES ('sold_90d', 'Sold', 'built_in', 'revenue', 'rolling_90_days'), ('sold_year', 'Sold this year', 'built_in', 'revenue', 'year_to_date');
+INSERT INTO prm.tier (tier, rank, label) VALUES ('quick', 1, 'Quick'), ('score', 2, 'Score');
+INSERT INTO prm.tier_track (tier, mark) VALUES ('score', 60);
+INSERT INTO prm.tier_requirement (tier, metric, threshold, weight) VALUES ('quick', 'sold_90d', 100, 1), ('quick', 'sold_year', 100, 1), ('quick', 'revenue_12m', 100, 1), ('score', 'sold_90d', 200, 50), ('score', 'revenue_12m', 200, 50);
+INSERT INTO prm.partner (partner_id, name) VALUES (1, 'one');
+DO $$ BEGIN PERFORM pg_temp.win(1, 150); PERFORM pg_temp.at('2026-03-12 12:00+01'); PERFORM pg_temp.win(1, 120); END $$;
+SELECT results_eq($$ SELECT metric, met, lapses_on FROM prm.tier_gap(1, 'quick') $$, $$ VALUES ('revenue_12m', true, '2027-03-12'::date), ('sold_90d', true, '2026-06-10'), ('sold_year', true, '2027-01-01') $$,
+  'a rolling window by its days, a year to date at new year, 12 months by the deals');
+SELECT results_eq($$ SELECT metric, have, lapses_on FROM prm.tier_gap(1, 'score') WHERE metric = 'score' $$, $$ VALUES ('score', 100::numeric, '2026-06-10'::date) $$, 'and a score, when too much of it has gone: 30 + 50 at the end of May, 50 after the 10th of June');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -41,10 +41,14 @@ BEGIN
     -- Each alone finds what all at once do.
     INSERT INTO fault SELECT r, 'alone', f.partner_id FROM found f CROSS JOIN LATERAL prm.evaluate_tiers(f.partner_id, dry_run => true) e
       WHERE f.round = r AND f.the_order = 'DESC' AND (e.qualified, e.outcome) IS DISTINCT FROM (f.qualified, f.outcome);
-    -- The gap agrees: a tier is met when one of its tracks is.
-    INSERT INTO fault SELECT r, 'gap', f.partner_id FROM found f JOIN prm.tier t ON t.program_id = prm.current_program() AND t.tier = f.qualified
-      WHERE f.round = r AND f.the_order = 'DESC' AND NOT EXISTS (SELECT 1 FROM prm.tier_gap(f.partner_id, f.qualified) g
-        GROUP BY g.track HAVING bool_and(g.met) FILTER (WHERE g.metric = 'score') OR bool_and(g.met) FILTER (WHERE g.alternative_group IS NULL) IS NOT FALSE);
+    -- The gap agrees: the highest tier with a track that is met is the one that an evaluation finds.
+    INSERT INTO fault SELECT r, 'gap', f.partner_id FROM found f
+      WHERE f.round = r AND f.the_order = 'DESC' AND f.partner_id <= 12 AND f.qualified IS DISTINCT FROM (
+        SELECT t.tier FROM prm.tier t WHERE t.program_id = prm.current_program() AND EXISTS (
+          SELECT 1 FROM (SELECT g.track, coalesce(g.alternative_group, g.metric) AS item, bool_or(g.met) AS met, bool_or(g.metric = 'score') AS is_score
+                         FROM prm.tier_gap(f.partner_id, t.tier) g GROUP BY 1, 2) i
+          GROUP BY i.track HAVING CASE WHEN bool_or(i.is_score) THEN bool_or(i.met) FILTER (WHERE i.is_score) ELSE bool_and(i.met) END)
+        ORDER BY t.rank DESC LIMIT 1);
     -- What one finds the other makes true, once.
     PERFORM pg_temp.evaluate();
     SELECT count(*) INTO h FROM prm.tier_history x WHERE x.program_id = prm.current_program();

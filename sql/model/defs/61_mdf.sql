@@ -8,6 +8,8 @@ ALTER TABLE prm.mdf_entry ENABLE ALWAYS TRIGGER prm_append_only;
 CREATE OR REPLACE FUNCTION prm._mdf_fund_row() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
+DECLARE
+  the_unknown text;
 BEGIN
   IF TG_OP = 'INSERT' THEN
     NEW.currency := coalesce(NEW.currency, prm._program_currency(NEW.program_id));
@@ -26,9 +28,11 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the amounts of fund "%s" are no amounts of %s', NEW.name, NEW.currency),
       DETAIL = 'granted, limit_amount and carry_cap are in whole minor units of the currency.', HINT = 'Round them.', SCHEMA = 'prm', TABLE = 'mdf_fund';
   END IF;
-  IF NEW.share_benefit IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.benefit b WHERE b.program_id = NEW.program_id AND b.benefit = NEW.share_benefit) THEN
-    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('benefit "%s" does not exist', NEW.share_benefit),
-      DETAIL = 'share_benefit names the benefit of tiers that says what share the fund pays.', HINT = 'Add it to prm.benefit first.', SCHEMA = 'prm', TABLE = 'mdf_fund', COLUMN = 'share_benefit';
+  SELECT b INTO the_unknown FROM unnest(ARRAY[NEW.share_benefit, NEW.accrual_benefit]) b
+    WHERE b IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.benefit k WHERE k.program_id = NEW.program_id AND k.benefit = b) LIMIT 1;
+  IF the_unknown IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('benefit "%s" does not exist', the_unknown),
+      DETAIL = 'share_benefit and accrual_benefit name benefits of tiers.', HINT = 'Add it to prm.benefit first.', SCHEMA = 'prm', TABLE = 'mdf_fund';
   END IF;
   RETURN NEW;
 END
@@ -48,7 +52,7 @@ END
 $prm$;
 REVOKE ALL ON FUNCTION prm._mdf_fund_terms() FROM PUBLIC;
 COMMENT ON FUNCTION prm._mdf_fund_terms() IS 'Trigger of mdf_fund: what its terms grant and accrue is posted at once.';
-CREATE OR REPLACE TRIGGER prm_20_terms AFTER INSERT OR UPDATE OF granted, is_renewed, accrual_rate, accrual_basis, accrual_kind, limit_amount ON prm.mdf_fund
+CREATE OR REPLACE TRIGGER prm_20_terms AFTER INSERT OR UPDATE OF granted, is_renewed, accrual_rate, accrual_basis, accrual_kind, accrual_benefit, limit_amount ON prm.mdf_fund
   FOR EACH ROW EXECUTE FUNCTION prm._mdf_fund_terms();
 
 CREATE OR REPLACE FUNCTION prm._mdf_request_row() RETURNS trigger
@@ -162,7 +166,7 @@ BEGIN
   -- First the fund, then its requests, as everybody does.
   UPDATE prm.mdf_fund f SET decisions = f.decisions + 1
     WHERE f.program_id = NEW.program_id AND f.fund_id = (SELECT r.fund_id FROM prm.mdf_request r WHERE r.program_id = NEW.program_id AND r.request_id = NEW.request_id);
-  SELECT r.* INTO request FROM prm.mdf_request r WHERE r.program_id = NEW.program_id AND r.request_id = NEW.request_id FOR UPDATE;
+  SELECT r.* INTO request FROM prm.mdf_request r WHERE r.program_id = NEW.program_id AND r.request_id = NEW.request_id FOR NO KEY UPDATE;
   IF request.partner_id <> NEW.partner_id THEN
     RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = format('fund request %s is another partner''s', NEW.request_id), DETAIL = 'A partner claims what it asked for.',
       HINT = 'SELECT request_id FROM prm.mdf_request lists yours.', SCHEMA = 'prm', TABLE = 'mdf_claim';
@@ -280,6 +284,7 @@ COMMENT ON COLUMN prm.mdf_fund.is_renewed IS 'Whether granted is granted again a
 COMMENT ON COLUMN prm.mdf_fund.accrual_rate IS 'Share of the basis that it accrues, 0.01 = 1 percent.';
 COMMENT ON COLUMN prm.mdf_fund.accrual_basis IS 'The partner''s events of accrual_kind in the fund''s currency, less what was refunded of them: none, this_year, last_year, growth (this year above the last). Where the fund is for anybody, the events of all.';
 COMMENT ON COLUMN prm.mdf_fund.accrual_kind IS 'Kind of the events: sell_in for purchases, sell_out for sales ...';
+COMMENT ON COLUMN prm.mdf_fund.accrual_benefit IS 'Benefit of tiers whose value in percent is the rate in place of accrual_rate, as the partner had it when it sold; with accrual_basis this_year.';
 COMMENT ON COLUMN prm.mdf_fund.limit_amount IS 'What is granted, accrued and carried into a year comes to at most; NULL: no limit. A lower limit takes back what accrued, not what was given.';
 COMMENT ON COLUMN prm.mdf_fund.share IS 'Share of the expense that is paid, above 0 up to 1.';
 COMMENT ON COLUMN prm.mdf_fund.share_benefit IS 'Benefit of tiers whose value in percent is the share in place of it, for partners whose tier has it when the request is approved; NULL: share for all.';

@@ -207,7 +207,7 @@ CREATE OR REPLACE VIEW prm.v_deal_points WITH (security_invoker = true) AS
   JOIN LATERAL (
     SELECT x.partner_id, x.credit_type, d.amount * x.weight / 100 AS amount FROM prm.deal_partner x WHERE x.program_id = d.program_id AND x.deal_id = d.deal_id
     UNION ALL
-    SELECT d.partner_id, 'sourced', d.amount
+    SELECT d.partner_id, 'sourced' AS credit_type, d.amount
     WHERE d.partner_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.deal_partner x WHERE x.program_id = d.program_id AND x.deal_id = d.deal_id)) c ON true
   JOIN prm.partner p ON p.program_id = d.program_id AND p.partner_id = c.partner_id
   LEFT JOIN prm.customer u ON u.program_id = d.program_id AND u.customer_id = d.customer_id

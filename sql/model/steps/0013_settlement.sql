@@ -391,6 +391,7 @@ CREATE TABLE prm.mdf_fund (
   accrual_rate numeric NOT NULL DEFAULT 0,
   accrual_basis text NOT NULL DEFAULT 'none',
   accrual_kind text NOT NULL DEFAULT 'sell_in',
+  accrual_benefit text,
   limit_amount numeric,
   share numeric NOT NULL DEFAULT 0.5,
   share_benefit text,
@@ -413,7 +414,8 @@ CREATE TABLE prm.mdf_fund (
   CONSTRAINT mdf_fund_amount_check CHECK (granted >= 0 AND granted < 'Infinity' AND limit_amount >= 0 AND limit_amount < 'Infinity'),
   CONSTRAINT mdf_fund_limit_check CHECK (granted <= limit_amount),
   CONSTRAINT mdf_fund_rate_check CHECK (accrual_rate >= 0 AND accrual_rate <= 1 AND share > 0 AND share <= 1),
-  CONSTRAINT mdf_fund_basis_check CHECK (accrual_basis IN ('none', 'this_year', 'last_year', 'growth') AND (accrual_basis = 'none') = (accrual_rate = 0)),
+  CONSTRAINT mdf_fund_basis_check CHECK (accrual_basis IN ('none', 'this_year', 'last_year', 'growth') AND (accrual_basis = 'none') = (accrual_rate = 0 AND accrual_benefit IS NULL)
+    AND (accrual_benefit IS NULL OR accrual_basis = 'this_year')),
   CONSTRAINT mdf_fund_days_check CHECK (claim_days >= 0 AND claim_days <= 730),
   CONSTRAINT mdf_fund_evidence_check CHECK (array_position(evidence, NULL) IS NULL AND array_position(evidence, '') IS NULL),
   CONSTRAINT mdf_fund_year_check CHECK (year_start >= '1970-01-01' AND year_start <= '2999-12-31'),
