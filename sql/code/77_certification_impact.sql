@@ -42,7 +42,7 @@ $prm$;
 COMMENT ON FUNCTION prm._certificate_counts(bigint, bigint[], text[]) IS 'How many people of the partners hold the certifications (NULL: any) on each last day of one of their certificates, and on the day after.';
 
 CREATE FUNCTION prm._certificate_impacts(program_id bigint, partner_ids bigint[]) RETURNS SETOF prm.certificate_impact_row
-LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan AS $prm$
+LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan SET enable_nestloop = off AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone text := prm._program_time_zone(_certificate_impacts.program_id);
@@ -65,6 +65,7 @@ DECLARE
   the_ladders text[];
   the_tiers text[];
 BEGIN
+  -- Arrays say nothing of their length, so loops over loops would be taken for cheap; what is looked up by key here is small.
   -- The metrics that count certificates, and of which certification.
   SELECT array_agg(m.metric), array_agg(m.certification), array_agg(m.measure) INTO the_metrics, the_certifications, the_kinds FROM prm.metric m
     WHERE m.program_id = _certificate_impacts.program_id AND m.measure IN ('certified_people', 'training_coverage') AND m.any_day_window IS NULL
