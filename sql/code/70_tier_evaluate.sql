@@ -50,7 +50,7 @@ COMMENT ON FUNCTION prm._may_rise(bigint, bigint[], text) IS
 'Those of a few partners whom an evaluation would promote or let recover; with them perhaps some that are pinned or do not recover after all. NULL for none: most wins lift nobody, and this costs less than the findings.';
 
 CREATE FUNCTION prm._apply_tiers(program_id bigint, findings prm.tier_finding[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off SET enable_nestloop = on AS $prm$
 #variable_conflict use_column
 DECLARE
   the_now timestamptz := prm.now();
@@ -58,6 +58,10 @@ DECLARE
   the_moved bigint[];
   the_messages bigint[];
 BEGIN
+  -- Without statistics every table seems to hold one row of the programme, and a loop over two of them grows with the square.
+  IF cardinality(_apply_tiers.findings) > 200 THEN
+    PERFORM set_config('enable_nestloop', 'off', true);
+  END IF;
   INSERT INTO prm.enrolment (program_id, partner_id, ladder, valid)
     SELECT _apply_tiers.program_id, f.partner_id, f.ladder, tstzrange(the_now, NULL)
     FROM unnest(_apply_tiers.findings) f ORDER BY f.partner_id, f.ladder

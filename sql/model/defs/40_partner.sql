@@ -96,7 +96,7 @@ COMMENT ON FUNCTION prm._partner_remember(bigint, bigint[]) IS
 'Brings partner_history up to date with the present rows of the partners: closes the open row at prm.now() and opens the next, or changes it in place where it began at that moment. Called by the triggers of prm.partner.';
 
 CREATE OR REPLACE FUNCTION prm._partner_inserted() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = on AS $prm$
 #variable_conflict use_column
 DECLARE
   batch record;
@@ -107,6 +107,8 @@ BEGIN
       bool_or(n.tier IS NOT NULL) AS has_tiers
     FROM new_rows n GROUP BY n.program_id ORDER BY n.program_id
   LOOP
+    -- Without statistics every table seems to hold one row of the programme, and a loop over two of them grows with the square.
+    PERFORM set_config('enable_nestloop', CASE WHEN cardinality(batch.ids) > 200 THEN 'off' ELSE 'on' END, true);
     IF batch.has_parents THEN
       PERFORM prm._partner_check_parents(batch.number, batch.ids);
     END IF;
@@ -138,7 +140,7 @@ COMMENT ON FUNCTION prm._partner_inserted() IS
 'Statement trigger of prm.partner: checks parents and tiers, opens the history, and enrols the new partners in each ladder. Errors: 23514 a partner above itself, 42704 unknown tier.';
 
 CREATE OR REPLACE FUNCTION prm._partner_updated() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = on AS $prm$
 #variable_conflict use_column
 DECLARE
   batch record;
@@ -154,6 +156,8 @@ BEGIN
           SELECT o.program_id, o.partner_id, o.kind, o.parent_id, o.country, o.region, o.tier, o.attributes FROM old_rows o) c
     GROUP BY c.program_id ORDER BY c.program_id
   LOOP
+    -- As in _partner_inserted().
+    PERFORM set_config('enable_nestloop', CASE WHEN cardinality(batch.ids) > 200 THEN 'off' ELSE 'on' END, true);
     SELECT array_agg(c.partner_id) INTO the_moved
       FROM (SELECT n.partner_id, n.parent_id FROM new_rows n WHERE n.program_id = batch.number AND n.parent_id IS NOT NULL
             EXCEPT
