@@ -345,13 +345,16 @@ COMMENT ON TYPE prm.tier_check IS
 'A requirement as it stands for a partner: what it has and needs, after growth markets and keep_threshold; raw_need is in the metric''s own unit, is_low tells of a broken floor; internal.';
 
 CREATE FUNCTION prm._tier_checks(program_id bigint, partner_ids bigint[], ladders text[], tiers text[], asked prm.tier_asked[], measured prm.metric_row[]) RETURNS SETOF prm.tier_check
-LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan AS $prm$
+LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off SET enable_nestloop = on SET plan_cache_mode = force_custom_plan AS $prm$
 #variable_conflict use_column
 DECLARE
   the_places prm.tier_place[];
 BEGIN
   IF cardinality(_tier_checks.partner_ids) <= 20 THEN
     PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+  ELSE
+    -- Whatever the statistics say of the enrolments: no loop over them for each partner.
+    PERFORM set_config('enable_nestloop', 'off', true);
   END IF;
   the_places := ARRAY(SELECT k FROM prm._tier_places(_tier_checks.program_id, _tier_checks.partner_ids) k);
   RETURN QUERY
