@@ -23,8 +23,10 @@
 /* What a check hook hands to its assign hook: from 16 on it must come from the settings' own memory. */
 #if PG_VERSION_NUM >= 160000
 #define PRM_GUC_MALLOC(size) guc_malloc(LOG, size)
+#define PRM_GUC_FREE(memory) guc_free(memory)
 #else
 #define PRM_GUC_MALLOC(size) malloc(size)
+#define PRM_GUC_FREE(memory) free(memory)
 #endif
 
 /* 18 dropped the last parameter of ExecutorRun. */

@@ -6,8 +6,10 @@
  */
 #include "prm.h"
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/guc.h"
 
 PRM_MODULE_MAGIC;
@@ -69,9 +71,37 @@ typedef struct ClockValue
 	TimestampTz time;
 } ClockValue;
 
+#define CLOCK_LENGTH 48
+
+/* The setting's text when it is kept: in UTC, in a form that is read without the tables of time zones. */
+static void
+write_clock(TimestampTz time, char *text)
+{
+	struct pg_tm day;
+	fsec_t fraction;
+
+	if (timestamp2tm(time, NULL, &day, &fraction, NULL, NULL) != 0)
+		elog(ERROR, "a moment cannot be taken apart");
+	snprintf(text, CLOCK_LENGTH, "%04d-%02d-%02d %02d:%02d:%02d.%06d+00", day.tm_year, day.tm_mon, day.tm_mday, day.tm_hour, day.tm_min,
+			 day.tm_sec, (int) fraction);
+}
+
+static bool
+read_clock(const char *text, TimestampTz *time)
+{
+	struct pg_tm day = {0};
+	int fraction;
+	int zone = 0;
+
+	return sscanf(text, "%d-%d-%d %d:%d:%d.%6d+00", &day.tm_year, &day.tm_mon, &day.tm_mday, &day.tm_hour, &day.tm_min, &day.tm_sec,
+				  &fraction) == 7 &&
+		   tm2timestamp(&day, fraction, &zone, time) == 0;
+}
+
 /*
- * A moment is read as timestamptz, in the session's time zone. Outside a transaction (the server's start) catalogs cannot
- * be asked, so only an empty value is accepted there.
+ * A moment is read as timestamptz, in the session's time zone, and kept in UTC. Outside a transaction (the server's start)
+ * catalogs cannot be asked, so only an empty value is accepted there. A parallel worker is given the text that was kept: it
+ * restores one setting after the other, and while it does, the tables of time zones and the style of dates are not there.
  */
 static bool
 check_clock(char **newval, void **extra, GucSource source)
@@ -85,12 +115,35 @@ check_clock(char **newval, void **extra, GucSource source)
 			GUC_check_errdetail("It can only be set inside a session.");
 			return false;
 		}
-		value.time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(*newval),
-															 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-		if (TIMESTAMP_NOT_FINITE(value.time))
+		if (InitializingParallelWorker)
 		{
-			GUC_check_errdetail("It must be a finite moment.");
-			return false;
+			if (!read_clock(*newval, &value.time))
+				return false;
+		}
+		else
+		{
+			char text[CLOCK_LENGTH];
+			char *kept;
+
+			value.time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(*newval),
+																 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+			if (TIMESTAMP_NOT_FINITE(value.time))
+			{
+				GUC_check_errdetail("It must be a finite moment.");
+				return false;
+			}
+			write_clock(value.time, text);
+			if (text[0] == '-' || strncmp(text, "0000", 4) == 0)
+			{
+				GUC_check_errdetail("It must be a moment after the beginning of the year 1.");
+				return false;
+			}
+			kept = PRM_GUC_MALLOC(strlen(text) + 1);
+			if (kept == NULL)
+				return false;
+			strcpy(kept, text);
+			PRM_GUC_FREE(*newval);
+			*newval = kept;
 		}
 		value.given = true;
 	}

@@ -74,14 +74,16 @@ BEGIN
       SELECT h.partner_id, h.model, h.version, h.kind, h.metric, h.aspect, h.group_name, h.group_weight, h.weight, h.normalized, h.cap, h.points, h.known, h.class
       FROM prm._health_parts(_health_scores.program_id, the_ids, _health_scores.moment, the_definitions) h),
     grouped AS MATERIALIZED (
-      SELECT h.partner_id, h.model, h.version, h.kind, h.aspect, h.group_name, max(h.group_weight) AS group_weight, prm.weighted_score(h.normalized, h.weight) AS score,
+      SELECT h.partner_id, h.model, h.version, h.kind, h.aspect, h.group_name, max(h.group_weight) AS group_weight,
+        -- In one order: floating point sums of the same numbers in another differ in the last digit.
+        prm.weighted_score(h.normalized, h.weight ORDER BY h.metric) AS score,
         sum(h.weight) FILTER (WHERE h.normalized IS NOT NULL) AS counted, coalesce(sum(h.weight) FILTER (WHERE h.known), 0) / sum(h.weight) AS present,
         min(h.cap) AS cap, min(h.normalized) AS worst, sum(h.points) AS points,
         count(*) FILTER (WHERE h.class = 'poor') AS poor, count(*) FILTER (WHERE h.class = 'average') AS average, count(*) FILTER (WHERE h.class = 'good') AS good
       FROM part h GROUP BY h.partner_id, h.model, h.version, h.kind, h.aspect, h.group_name),
     -- Once for the whole, and once for each aspect.
     judged AS (
-      SELECT g.partner_id, g.model, max(g.version) AS version, g.aspect, prm.weighted_score(g.score, g.group_weight) AS score,
+      SELECT g.partner_id, g.model, max(g.version) AS version, g.aspect, prm.weighted_score(g.score, g.group_weight ORDER BY g.group_name, g.aspect) AS score,
         round(sum(g.group_weight * g.present) / sum(g.group_weight), 6) AS coverage, min(g.cap) AS cap, min(g.worst) AS worst, sum(g.points) AS points,
         sum(g.poor) AS poor, sum(g.average) AS average, sum(g.good) AS good, sum(g.group_weight) FILTER (WHERE g.counted > 0) AS total
       FROM grouped g GROUP BY GROUPING SETS ((g.partner_id, g.model), (g.partner_id, g.model, g.aspect))),
@@ -113,12 +115,12 @@ BEGIN
       FROM own o JOIN model m ON m.model = o.model AND m.rollup IS NOT NULL
       JOIN member b ON b.hub = o.partner_id JOIN own y ON y.partner_id = b.partner_id WHERE y.score IS NOT NULL),
     weighed AS (
-      SELECT c.partner_id, c.model, c.rollup, c.rollup_own, c.score, c.is_own, greatest(v.value, 0) AS revenue,
+      SELECT c.partner_id, c.whose, c.model, c.rollup, c.rollup_own, c.score, c.is_own, greatest(v.value, 0) AS revenue,
         count(*) FILTER (WHERE NOT c.is_own) OVER (PARTITION BY c.partner_id) AS members
       FROM candidate c LEFT JOIN revenue v ON v.partner_id = c.whose),
     rolled AS MATERIALIZED (
       SELECT w.partner_id, CASE w.rollup WHEN 'minimum' THEN min(w.score)
-          WHEN 'revenue_weighted' THEN coalesce(prm.weighted_score(w.score, w.revenue), prm.weighted_score(w.score, 1)) ELSE prm.weighted_score(w.score, 1) END AS score,
+          WHEN 'revenue_weighted' THEN coalesce(prm.weighted_score(w.score, w.revenue ORDER BY w.whose), prm.weighted_score(w.score, 1 ORDER BY w.whose)) ELSE prm.weighted_score(w.score, 1 ORDER BY w.whose) END AS score,
         CASE w.rollup WHEN 'minimum' THEN 'lowest of ' WHEN 'revenue_weighted' THEN 'mean by revenue of ' ELSE 'mean of ' END || w.members || ' member(s)'
           || CASE WHEN bool_or(w.is_own) THEN ' and its own' ELSE '' END AS note
       FROM weighed w WHERE w.members > 0 AND (w.rollup_own OR NOT w.is_own) GROUP BY w.partner_id, w.rollup, w.members),

@@ -87,7 +87,7 @@ BEGIN
     WITH whole AS MATERIALIZED (
       SELECT h.score, h.coverage, h.parts, h.performance, h.relationship FROM prm._health_scores(the_program, ARRAY[the_partner], prm.now(), true) h),
     grouped AS MATERIALIZED (
-      SELECT h.aspect, h.group_name, max(h.group_weight) AS weight, prm.weighted_score(h.normalized, h.weight) AS score,
+      SELECT h.aspect, h.group_name, max(h.group_weight) AS weight, prm.weighted_score(h.normalized, h.weight ORDER BY h.metric) AS score,
         coalesce(sum(h.weight) FILTER (WHERE h.known), 0) / sum(h.weight) AS present, sum((w.parts ->> h.metric)::numeric) AS contribution
       FROM prm._health_parts(the_program, ARRAY[the_partner], prm.now()) h CROSS JOIN whole w
       GROUP BY h.aspect, h.group_name)

@@ -37,7 +37,7 @@ DO $$ BEGIN
   PERFORM pg_temp.close_deal(5, 1, 7000, '2026-01-01', '2026-03-02', 'lost', 'EUR', NULL, '[{"partner_id": 1, "credit_type": "influenced", "weight": 100}]');
   PERFORM pg_temp.close_deal(6, 1, 40, '2025-01-02', '2025-06-01');
 END $$;
-SELECT pg_temp.at('2026-06-15');
+SELECT pg_temp.at('2026-06-15 00:00:00+00');
 SELECT is(pg_temp.metric(1, 'revenue_12m'), 1900::numeric, 'its own deals, in full, whoever is credited');
 SELECT is(pg_temp.metric(1, 'revenue_sourced_12m'), 1299.97, 'its deal without credits, and a third of the shared one; not what is in dollars, lost or a year ago');
 SELECT is(pg_temp.metric(2, 'revenue_sourced_12m'), 1100.03, 'its share of a deal of another, and its own deal that somebody only influenced');
@@ -72,7 +72,7 @@ DO $$ BEGIN
   PERFORM prm.fire('registration', 2, 'approve'), prm.fire('registration', 3, 'approve'), prm.fire('registration', 4, 'reject', 'no');
   PERFORM pg_temp.at('2026-03-02');
   PERFORM prm.fire('registration', 2, 'close');
-  PERFORM pg_temp.at('2026-06-15');
+  PERFORM pg_temp.at('2026-06-15 00:00:00+00');
 END $$;
 SELECT is(pg_temp.metric(1, 'registrations_approved_12m'), 2::numeric, 'approved in the window, also when closed since');
 SELECT is(pg_temp.metric(1, 'registrations_refused_12m'), 1::numeric, 'refused in the window; who waits is neither');
@@ -140,7 +140,7 @@ SELECT lives_ok($$ SELECT prm.dispute(1, 'too little') $$, 'an entry is disputed
 SELECT is(pg_temp.metric(1, 'payout_disputes_12m'), 1::numeric, 'which is counted');
 SELECT pg_temp.at('2027-06-15 00:00:01+00');
 SELECT is(pg_temp.metric(1, 'payout_disputes_12m'), 0::numeric, 'for a year');
-SELECT pg_temp.at('2026-06-15');
+SELECT pg_temp.at('2026-06-15 00:00:00+00');
 
 -- ---- every measure at once, for one and for all ----
 INSERT INTO prm.metric (metric, label, source, measure, window_kind) SELECT 'm_' || k.measure, k.measure, 'built_in', k.measure, k.default_window FROM prm._measures() k;
