@@ -138,10 +138,10 @@ check_clock(char **newval, void **extra, GucSource source)
 				GUC_check_errdetail("It must be a moment after the beginning of the year 1.");
 				return false;
 			}
-			kept = PRM_GUC_MALLOC(strlen(text) + 1);
+			kept = PRM_GUC_MALLOC(CLOCK_LENGTH);
 			if (kept == NULL)
 				return false;
-			strcpy(kept, text);
+			strlcpy(kept, text, CLOCK_LENGTH);
 			PRM_GUC_FREE(*newval);
 			*newval = kept;
 		}

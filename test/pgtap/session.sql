@@ -1,7 +1,7 @@
 -- Who acts, when, in which programme; and who may do what.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(56);
+SELECT plan(58);
 
 -- The programme in force.
 SELECT throws_ok('SELECT prm.current_program()', '55000', 'there is no programme yet', 'no programme: a clear error');
@@ -40,6 +40,8 @@ SELECT is((SELECT count(*) FROM prm.program), 2::bigint, 'no row is left of the 
 SELECT is(prm.now(), now(), 'by default the time of the transaction');
 SET LOCAL prm.clock = '2026-03-01 12:00+00';
 SELECT is(prm.now(), '2026-03-01 12:00+00'::timestamptz, 'the owner may move it');
+SELECT is(current_setting('prm.clock'), '2026-03-01 12:00:00.000000+00', 'it is kept in UTC, which a parallel worker can read before it has a time zone');
+SELECT throws_ok($$SET LOCAL prm.clock = '0044-03-15 BC'$$, '22023', NULL, 'a moment before the year 1 is refused');
 SELECT throws_ok($$SET LOCAL prm.clock = 'never'$$, '22007', NULL, 'nonsense is refused when it is set');
 SELECT throws_ok($$SET LOCAL prm.clock = 'infinity'$$, '22023', NULL, 'so is infinity');
 SET LOCAL prm.clock = '';
