@@ -14,7 +14,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
         -- Leads, deals, registrations, disputes and requests are written column by column: see _apply_access().
         CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
-        'benefit_grant', 'health_snapshot', 'metric_standing''health_model_version', 'segment_member', 'certificate_reminder', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
+        'benefit_grant', 'health_snapshot', 'metric_standing', 'health_model_version', 'segment_member', 'certificate_reminder', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
         'timer', 'lead_answer_history', 'review_round', 'statement', 'statement_line', 'statement_share', 'ledger_open', 'settlement_calendar', 'payout', 'payout_statement', 'billing_document', 'billing_document_statement', 'document_series', 'mdf_entry') THEN 'SELECT'
       WHEN c.relname IN ('review_decision', 'ledger_hold', 'dispute', 'payout_request', 'mdf_request', 'mdf_claim', 'survey_response', 'point_entry', 'badge_award', 'usage_event', 'certificate_revocation', 'metric_entry') THEN 'SELECT, INSERT'
       WHEN c.relname = 'risk_event' THEN 'SELECT, INSERT, UPDATE'

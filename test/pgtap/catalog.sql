@@ -180,5 +180,9 @@ SELECT is_empty($$ SELECT c.castsource::regtype, c.casttarget::regtype FROM pg_c
 SELECT is_empty($$ SELECT o.oid::regoperator FROM pg_operator o WHERE o.oprnamespace = 'prm'::regnamespace AND coalesce(btrim(obj_description(o.oid, 'pg_operator')), '') = '' $$,
   'every operator has a comment');
 
+-- A name that a list of rights misspells leaves its relation with the rights of all others.
+SELECT is_empty($$ SELECT m[1] FROM pg_proc p CROSS JOIN LATERAL regexp_matches(regexp_replace(p.prosrc, '--[^\n]*', '', 'g'), '''((?:[^'']|'''')*)''', 'g') AS m
+  WHERE p.oid = 'prm._access_tables'::regproc AND m[1] !~ '^(SELECT|INSERT|UPDATE|DELETE|prm$|partner_id$|analyst$|admin$|manager$|app$|[rvp]$)'
+    AND to_regclass('prm.' || quote_ident(replace(m[1], '''''', ''''))) IS NULL $$, 'every relation that a profile has rights on by name exists');
 SELECT * FROM finish();
 ROLLBACK;
