@@ -44,12 +44,12 @@ DECLARE
   the_unknown text;
 BEGIN
   IF jsonb_typeof(coalesce(_known_options.options, '{}')) <> 'object' THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('options of %s() are no object', _known_options.verb),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the options of %s are no object', _known_options.verb),
       DETAIL = format('They are %s.', _known_options.options), HINT = format('Give a JSON object; the keys are %s.', array_to_string(_known_options.known, ', '));
   END IF;
   SELECT k.name INTO the_unknown FROM jsonb_object_keys(_known_options.options) AS k(name) WHERE NOT k.name = ANY (_known_options.known) ORDER BY k.name LIMIT 1;
   IF the_unknown IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s() has no option "%s"', _known_options.verb, the_unknown),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s has no option "%s"', _known_options.verb, the_unknown),
       DETAIL = format('The options are %s.', array_to_string(_known_options.known, ', ')), HINT = 'Correct the name or leave it out.';
   END IF;
 END
@@ -87,6 +87,10 @@ DECLARE
   the_won text[];
   the_wave bigint;
 BEGIN
+  IF NOT isfinite(the_start) OR the_start + the_setting.open_days <= (prm.now() AT TIME ZONE the_zone)::date THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a wave that is over asks nobody',
+      DETAIL = format('It would be open from %s for %s days.', the_start, the_setting.open_days), HINT = 'Give a day from which it is open today or later, or leave it out for today.';
+  END IF;
   INSERT INTO prm.survey_wave (program_id, survey, starts_on, ends_on) VALUES (the_program, the_setting.survey, the_start, the_start + the_setting.open_days)
     ON CONFLICT (program_id, survey, starts_on) DO NOTHING RETURNING survey_wave_id INTO the_wave;
   IF the_wave IS NULL THEN
@@ -135,11 +139,11 @@ DECLARE
   the_program bigint := prm._check_program(nps_response.program_id);
   the_partner bigint := nps_response.partner_id;
   the_setting prm.survey_setting := prm._survey_argument(the_program, nps_response.survey);
-  the_ask bigint := nullif(nps_response.options ->> 'survey_ask_id', '')::bigint;
+  the_ask bigint := prm._option_value('nps_response', nps_response.options, 'survey_ask_id', 'whole number')::bigint;
   the_wave bigint;
-  the_user bigint := nullif(nps_response.options ->> 'partner_user_id', '')::bigint;
-  the_customer bigint := nullif(nps_response.options ->> 'customer_id', '')::bigint;
-  the_moment timestamptz := coalesce((nps_response.options ->> 'answered_at')::timestamptz, prm.now());
+  the_user bigint := prm._option_value('nps_response', nps_response.options, 'partner_user_id', 'whole number')::bigint;
+  the_customer bigint := prm._option_value('nps_response', nps_response.options, 'customer_id', 'whole number')::bigint;
+  the_moment timestamptz := prm._not_to_come(coalesce(prm._option_value('nps_response', nps_response.options, 'answered_at', 'moment')::timestamptz, prm.now()), 'an answer');
   the_id bigint;
   asked record;
   known record;
