@@ -314,5 +314,17 @@ SELECT is((SELECT array_agg(w.line ORDER BY w.line COLLATE "C") FROM (SELECT rep
   'tier expert of ladder cloud: track "standard" is never met: it asks for metric "projcets", which does not exist',
   'tier expert of ladder cloud: track "standard" is never met: it goes by score, and no mark says how much is enough'], 'definitions that can never work');
 
+-- With its programme everything goes, also what is in use.
+SELECT prm.create_program('Over', 'blank') AS over \gset
+SELECT set_config('prm.program_id', :'over', true);
+INSERT INTO prm.ladder (ladder, label) VALUES ('club', 'Club');
+INSERT INTO prm.tier (ladder, tier, rank, label) VALUES ('club', 'member', 1, 'Member');
+INSERT INTO prm.metric (metric, label) VALUES ('visits', 'Visits');
+INSERT INTO prm.tier_requirement (ladder, tier, metric, threshold) VALUES ('club', 'member', 'visits', 1);
+INSERT INTO prm.partner (name) VALUES ('Zoe') RETURNING partner_id AS zoe \gset
+SELECT prm.record_metric(:zoe, 'visits', 3), prm.nps_response(:zoe, 9);
+SELECT is((SELECT outcome FROM prm.evaluate_tiers(options => '{"ladder": "club"}')), 'promote', 'a ladder, a metric and a survey in use');
+SELECT lives_ok(format('DELETE FROM prm.program WHERE program_id = %s', :over), 'go with the programme');
+
 SELECT * FROM finish();
 ROLLBACK;

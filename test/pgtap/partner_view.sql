@@ -52,6 +52,21 @@ SELECT is((SELECT string_agg(format('%s %s', benefit, is_used), ', ' ORDER BY be
   'course , discount_percent f, early_access f, funds f, hotline f, leads t', 'another partner''s use is its own');
 SELECT is((SELECT string_agg(DISTINCT partner, ',') FROM prm.v_entitlement WHERE program_id = :program AND partner_id = :ann), 'Partner 1', 'entitlements name the partner');
 
+-- What happened to tiers, streaks and drops of usage.
+SELECT prm.pin_tier(:bob, 'gold', NULL, 'strategic') AS pinned \gset
+SELECT prm.pin_tier(:bob, NULL, NULL, 'over') AS unpinned \gset
+SELECT set_config('prm.clock', '2026-06-16 12:00+00', true);
+SELECT prm.pin_tier(:bob, 'registered', NULL, 'a mistake') AS pinned \gset
+SELECT is((SELECT string_agg(format('%s %s %s', direction, to_tier, reason), ', ' ORDER BY tier_history_id) FROM prm.v_tier_history WHERE program_id = :program AND partner_id = :bob AND outcome LIKE 'pin%'),
+  'up gold strategic, down registered a mistake', 'tiers go up and down, with the reason');
+SELECT is((SELECT string_agg(DISTINCT direction, ',') FROM prm.v_tier_history WHERE program_id = :program AND partner_id = :eve), 'up', 'the first tiers are a way up');
+INSERT INTO prm.streak_rule (streak, label, activity) VALUES ('calls', 'Calls every day', 'hotline');
+INSERT INTO prm.streak (partner_id, streak, days, longest, freezes, state, through_on) VALUES (:ann, 'calls', 3, 7, 1, 'active', '2026-06-15');
+SELECT is((SELECT format('%s %s %s %s', partner, label, days, longest) FROM prm.v_streak WHERE program_id = :program), 'Partner 1 Calls every day 3 7', 'a streak');
+INSERT INTO prm.usage_drop (partner_id, detected_on, before, after, reasons, suggestion, recovered_on) VALUES (:ann, '2026-06-01', 20, 5, '{quiet}', 'call', '2026-06-11') RETURNING usage_drop_id AS drop \gset
+INSERT INTO prm.task (title, cause_key, created_by, state, done_by, done_at) VALUES ('Win back', 'drop/' || :'drop', 'jobs', 'done', 'Kim', '2026-06-02');
+SELECT is((SELECT format('%s %s %s %s %s %s', partner, drop_percent, task_state, done_by, days_to_recover, is_open) FROM prm.v_usage_drop WHERE program_id = :program), 'Partner 1 75.00 done Kim 10 f', 'a drop, who saw to it, and that it helped');
+
 -- A row for each thing.
 CREATE FUNCTION pg_temp.twice(the_view text, the_key text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE the_count bigint;
@@ -64,12 +79,13 @@ SELECT is(pg_temp.twice(v.name, v.key), 0::bigint, format('%s has one row for ea
   ('v_partner', 'partner_id'), ('v_partner_metric', 'partner_id, metric'), ('v_health', 'partner_id, model'), ('v_tier', 'ladder, tier'), ('v_tier_standing', 'partner_id, ladder'),
   ('v_tier_mismatch', 'partner_id, ladder'), ('v_entitlement', 'partner_id, benefit'), ('v_benefit_use', 'partner_id, benefit'), ('v_certificate', 'certificate_id'),
   ('v_certification_coverage', 'partner_id, certification'), ('v_certificate_impact', 'certificate_id, ladder, track, metric'), ('v_segment', 'segment'), ('v_segment_member', 'segment, partner_id'),
-  ('v_ipp_score', 'partner_id, model'), ('v_survey_due', 'survey_ask_id'), ('v_adoption', 'partner_id'), ('v_activation', 'partner_id'), ('v_points', 'partner_id')) AS v(name, key);
+  ('v_ipp_score', 'partner_id, model'), ('v_survey_due', 'survey_ask_id'), ('v_adoption', 'partner_id'), ('v_activation', 'partner_id'), ('v_points', 'partner_id'),
+  ('v_tier_history', 'tier_history_id'), ('v_usage_drop', 'usage_drop_id'), ('v_streak', 'partner_id, streak')) AS v(name, key);
 SELECT is_empty($$ SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
   WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind = 'v' AND c.relname LIKE 'v\_%' AND t.typnamespace <> 'pg_catalog'::regnamespace $$, 'all columns have core types');
 SELECT is_empty($$ SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind = 'v' AND c.relname IN
     ('v_partner_metric', 'v_health', 'v_tier_standing', 'v_tier_mismatch', 'v_tier_plan', 'v_tier_approval', 'v_entitlement', 'v_benefit_use', 'v_certificate', 'v_certificate_impact',
-     'v_certification_coverage', 'v_training', 'v_segment_member', 'v_ipp_score', 'v_survey_due', 'v_adoption', 'v_activation', 'v_badge', 'v_points', 'v_mission')
+     'v_certification_coverage', 'v_training', 'v_segment_member', 'v_ipp_score', 'v_survey_due', 'v_adoption', 'v_activation', 'v_badge', 'v_points', 'v_mission', 'v_tier_history', 'v_usage_drop', 'v_streak')
   AND (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname IN ('program_id', 'partner_id', 'partner')) < 3 $$, 'whatever is about a partner has program_id, partner_id and the name of the partner');
 
 -- How often the function behind a view is called for one programme.

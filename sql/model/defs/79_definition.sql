@@ -5,6 +5,8 @@ CREATE OR REPLACE FUNCTION prm._definition_in_use() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
+  -- The name stands in the column that is called like the table.
+  the_name text := to_jsonb(OLD) ->> TG_TABLE_NAME;
   the_users text;
   the_advice text := 'Change or delete what uses it first.';
 BEGIN
@@ -14,28 +16,28 @@ BEGIN
   END IF;
   CASE TG_TABLE_NAME
     WHEN 'metric' THEN
-      IF TG_OP = 'UPDATE' AND NEW.metric = OLD.metric AND NEW.program_id = OLD.program_id THEN
+      IF TG_OP = 'UPDATE' AND to_jsonb(NEW) ->> TG_TABLE_NAME = the_name AND NEW.program_id = OLD.program_id THEN
         RETURN NEW;
       END IF;
       SELECT string_agg(u.what, ', ' ORDER BY u.what) INTO the_users FROM (
-        SELECT format('tier %s of ladder %s', r.tier, r.ladder) AS what FROM prm.tier_requirement r WHERE r.program_id = OLD.program_id AND r.metric = OLD.metric
-        UNION SELECT format('segment %s', s.segment) FROM prm.segment s WHERE s.program_id = OLD.program_id AND OLD.metric = ANY (prm._criteria_names(ARRAY[s.criteria], 'metrics'))
+        SELECT format('tier %s of ladder %s', r.tier, r.ladder) AS what FROM prm.tier_requirement r WHERE r.program_id = OLD.program_id AND r.metric = the_name
+        UNION SELECT format('segment %s', s.segment) FROM prm.segment s WHERE s.program_id = OLD.program_id AND the_name = ANY (prm._criteria_names(ARRAY[s.criteria], 'metrics'))
         UNION SELECT format('criterion %s of the ideal partner profile %s', c.criterion, c.model) FROM prm.ipp_criterion c
-          WHERE c.program_id = OLD.program_id AND OLD.metric = ANY (prm._criteria_names(ARRAY[c.criteria], 'metrics'))) u;
+          WHERE c.program_id = OLD.program_id AND the_name = ANY (prm._criteria_names(ARRAY[c.criteria], 'metrics'))) u;
       IF the_users IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('metric "%s" is in use', OLD.metric), DETAIL = format('It is asked for by %s.', the_users), HINT = the_advice, SCHEMA = 'prm', TABLE = 'metric';
+        RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('metric "%s" is in use', the_name), DETAIL = format('It is asked for by %s.', the_users), HINT = the_advice, SCHEMA = 'prm', TABLE = 'metric';
       END IF;
     WHEN 'ladder' THEN
-      SELECT format('%s partners hold its tiers.', count(*)) INTO the_users FROM prm.enrolment e WHERE e.program_id = OLD.program_id AND e.ladder = OLD.ladder AND e.tier IS NOT NULL HAVING count(*) > 0;
+      SELECT format('%s partners hold its tiers.', count(*)) INTO the_users FROM prm.enrolment e WHERE e.program_id = OLD.program_id AND e.ladder = the_name AND e.tier IS NOT NULL HAVING count(*) > 0;
       IF the_users IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('ladder "%s" is in use', OLD.ladder), DETAIL = the_users,
+        RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('ladder "%s" is in use', the_name), DETAIL = the_users,
           HINT = 'Delete its requirements and let prm.evaluate_tiers() take the tiers back first; their benefits end with them.', SCHEMA = 'prm', TABLE = 'ladder';
       END IF;
     WHEN 'survey' THEN
-      SELECT format('%s answers were given.', count(*)) INTO the_users FROM prm.survey_response r WHERE r.program_id = OLD.program_id AND r.survey = OLD.survey HAVING count(*) > 0;
+      SELECT format('%s answers were given.', count(*)) INTO the_users FROM prm.survey_response r WHERE r.program_id = OLD.program_id AND r.survey = the_name HAVING count(*) > 0;
       IF the_users IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('survey "%s" has answers', OLD.survey), DETAIL = the_users,
-          HINT = format('UPDATE prm.survey SET is_active = false WHERE survey = %L ends it and keeps them.', OLD.survey), SCHEMA = 'prm', TABLE = 'survey';
+        RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('survey "%s" has answers', the_name), DETAIL = the_users,
+          HINT = format('UPDATE prm.survey SET is_active = false WHERE survey = %L ends it and keeps them.', the_name), SCHEMA = 'prm', TABLE = 'survey';
       END IF;
   END CASE;
   RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
