@@ -23,6 +23,12 @@ lane_servers() {        # starts those of the other lanes, once
   PGHOST=$host
 }
 
+# On the server that PGHOST names.
+database_with_prm() {   # NAME
+  $PSQL -d postgres -c "DROP DATABASE IF EXISTS $1" -c "CREATE DATABASE $1" 2>/dev/null
+  $PSQL -d "$1" -c "CREATE EXTENSION prm" -c "SELECT prm.install()" >/dev/null || { failed "no database with prm installed"; return 1; }
+}
+
 # Whichever lane is free takes the next item. What a function finds out it leaves in files: it runs in a shell of its own, and
 # the caller counts afterwards, in the order of the items.
 in_lanes() {            # FUNCTION ITEM...
@@ -99,14 +105,18 @@ CASES
 
 # --- pg_regress and isolation ----------------------------------------------------------------------------------------
 
-# One database per test: a programme that one test makes is not in another's way.
+# One database per test: a programme that one test makes is not in another's way. Those of pg_regress are empty but for the
+# extension; those of isolation are copies of one where the model is installed already, which is what takes longest.
 regress_job() {         # "KIND NAME"
-  local kind=${1% *} name=${1#* } out=$PRM_WORK/out/${1/ /-} program=$PG_TEST/regress/pg_regress input=$SOURCE
-  if [ "$kind" = isolation ]; then program=$PG_TEST/isolation/pg_isolation_regress input=$SOURCE/test/isolation; fi
+  local kind=${1% *} name=${1#* } out=$PRM_WORK/out/${1/ /-} program=$PG_TEST/regress/pg_regress input=$SOURCE how=--load-extension=prm
+  if [ "$kind" = isolation ]; then
+    program=$PG_TEST/isolation/pg_isolation_regress input=$SOURCE/test/isolation how=--use-existing
+    $PSQL -d postgres -c "CREATE DATABASE isolation_$name TEMPLATE isolation"
+  fi
   mkdir -p "$out/expected" "$out/specs"
   [ "$(id -u)" != 0 ] || chown -R "$PRM_USER:" "$out"
   if (cd "$SOURCE" && as_user env PGHOST="$PGHOST" PGPORT=5432 PGUSER=postgres PG_ABS_SRCDIR="$SOURCE" PRM_DATA="${PRM_DATA:-}" \
-        "$program" --bindir="$PG_BIN" --inputdir="$input" --outputdir="$out" --dbname="${kind}_$name" --load-extension=prm "$name" \
+        "$program" --bindir="$PG_BIN" --inputdir="$input" --outputdir="$out" --dbname="${kind}_$name" "$how" "$name" \
         >"$out/run.log" 2>&1); then
     touch "$out/passed"
   fi
@@ -129,11 +139,15 @@ suite_regress() {
   in_lanes regress_job "${list[@]}"
   count_regress "${list[@]}"
 }
-# Alone and in order: what the sessions of a spec do to each other is a matter of time.
+# That other sessions are at work in other lanes changes no outcome: isolationtester asks the server who waits for whom.
 suite_isolation() {
-  local list PRM_LANES=1
+  local list lane
   mapfile -t list < <(names "$SOURCE/test/isolation/specs" .spec | sed 's/^/isolation /')
   [ ${#list[@]} -gt 0 ] || { say "   no specs"; return; }
+  lane_servers
+  for ((lane = 1; lane <= PRM_LANES; lane++)); do
+    PGHOST=$(socket_of "$(lane_home $lane)") database_with_prm isolation || return
+  done
   in_lanes regress_job "${list[@]}"
   count_regress "${list[@]}"
 }
@@ -156,11 +170,12 @@ count_tap() {           # NAME STATUS LOG
   fi
 }
 
+# Without a status the lane itself broke off, which no log tells.
+ended() { [ -s "$1.status" ] || { echo "ERROR: this file was not run to its end" >>"$1.log"; echo 1 >"$1.status"; }; }
+
 pgtap_available() { [ -f "$("$PG_CONFIG" --sharedir)/extension/pgtap.control" ] && command -v pg_prove >/dev/null; }
 pgtap_database() {      # of one server
-  $PSQL -d postgres -c "DROP DATABASE IF EXISTS pgtap" -c "CREATE DATABASE pgtap" 2>/dev/null
-  $PSQL -d pgtap -c "CREATE EXTENSION prm" -c "SELECT prm.install()" -c "CREATE EXTENSION pgtap SCHEMA public" >/dev/null ||
-    { failed "no database with prm installed"; return 1; }
+  database_with_prm pgtap && $PSQL -d pgtap -c "CREATE EXTENSION pgtap SCHEMA public"
 }
 pgtap_databases() {     # of every lane
   local lane
@@ -196,8 +211,7 @@ run_pgtap() {           # "SETTING NAME"...
   in_lanes pgtap_job "$@"
   for item in "$@"; do
     log=$PRM_WORK/out/pgtap-${item/ /-}
-    # Without a status the lane itself broke off, which no log tells.
-    [ -s "$log.status" ] || { echo "ERROR: this file was not run to its end" >>"$log.log"; echo 1 >"$log.status"; }
+    ended "$log"
     count_tap "pgTAP: ${item#* }$(pgtap_words "${item% *}")" "$(cat "$log.status")" "$log.log"
   done
 }
@@ -226,19 +240,38 @@ suite_settings() {
   run_pgtap "${list[@]}"
 }
 
-suite_tap() {
-  local name log status
-  extension_settings "$DEST" >"$PRM_WORK/tap.conf"
-  for name in $(names "$SOURCE/test/t" .pl); do
-    log=$PRM_WORK/out/tap-$name.log
-    status=0
-    (cd "$SOURCE" && as_user env PATH="$PG_BIN:$PATH" TEMP_CONFIG="$PRM_WORK/tap.conf" PGPORT=65432 TESTDIR="$SOURCE" \
-      TESTDATADIR="$SOURCE/tmp_check" TESTLOGDIR="$SOURCE/tmp_check/log" PG_REGRESS="$PG_TEST/regress/pg_regress" \
-      PRM_DEST="$DEST" PRM_DATA="${PRM_DATA:-}" PG_CONFIG="$PG_CONFIG" \
-      prove -v -I "$PG_TEST/perl" -I test/t "test/t/$name.pl") >"$log" 2>&1 || status=$?
-    count_tap "TAP: $name" $status "$log"
-    if [ $status != 0 ]; then tail -25 "$SOURCE"/tmp_check/log/regress_log_"$name" 2>/dev/null; fi
+# Each file makes the servers that it needs, in a folder of its own.
+tap_job() {             # NAME
+  local name=$1 folder=$PRM_WORK/tap/$1 log=$PRM_WORK/out/tap-$1 status=0
+  mkdir -p "$folder"
+  [ "$(id -u)" != 0 ] || chown "$PRM_USER:" "$folder"
+  (cd "$SOURCE" && as_user env PATH="$PG_BIN:$PATH" TEMP_CONFIG="$PRM_WORK/tap.conf" PGPORT=65432 PG_TEST_PORT_DIR="$PRM_WORK/tap/ports" \
+    TESTDIR="$SOURCE" TESTDATADIR="$folder" TESTLOGDIR="$folder/log" PG_REGRESS="$PG_TEST/regress/pg_regress" \
+    PRM_DEST="$DEST" PRM_DATA="${PRM_DATA:-}" PG_CONFIG="$PG_CONFIG" \
+    prove -v -I "$PG_TEST/perl" -I test/t "test/t/$name.pl") >"$log.log" 2>&1 || status=$?
+  printf '%s\n' "$status" >"$log.status"
+}
+run_tap() {             # NAME...
+  local name log
+  in_lanes tap_job "$@"
+  for name in "$@"; do
+    log=$PRM_WORK/out/tap-$name
+    ended "$log"
+    count_tap "TAP: $name" "$(cat "$log.status")" "$log.log"
+    if [ "$(cat "$log.status")" != 0 ]; then tail -25 "$PRM_WORK/tap/$name/log/regress_log_$name" 2>/dev/null; fi
   done
+}
+suite_tap() {
+  local list crashes
+  extension_settings "$DEST" >"$PRM_WORK/tap.conf"
+  mkdir -p "$PRM_WORK/tap/ports"
+  [ "$(id -u)" != 0 ] || chown -R "$PRM_USER:" "$PRM_WORK/tap"
+  mapfile -t list < <(names "$SOURCE/test/t" .pl | grep -v '_crash$')
+  mapfile -t crashes < <(names "$SOURCE/test/t" .pl | grep '_crash$')
+  [ ${#list[@]} = 0 ] || run_tap "${list[@]}"
+  # Those that kill a server under load need both cores to have come far when it dies.
+  local PRM_LANES=1
+  [ ${#crashes[@]} = 0 ] || run_tap "${crashes[@]}"
 }
 
 # --- plpgsql_check ---------------------------------------------------------------------------------------------------
