@@ -83,8 +83,9 @@ BEGIN
         CASE WHEN r.credit_type IS NOT NULL AND r.credit_type IS DISTINCT FROM l.credit_type THEN format('rule %s is for %s credit, this is %s', r.rule_id, r.credit_type, l.credit_type) END,
         CASE WHEN r.deal_kind IS NOT NULL AND r.deal_kind IS DISTINCT FROM e.deal_kind THEN format('rule %s is for %s deals, this is %s', r.rule_id, r.deal_kind, coalesce(e.deal_kind, 'none')) END,
         CASE WHEN r.registered IS NOT NULL AND r.registered IS DISTINCT FROM coalesce(e.registered, false) THEN format('rule %s is for sales that are %sregistered', r.rule_id, CASE WHEN r.registered THEN '' ELSE 'not ' END) END) END),
+      -- What a ban canceled is canceled on the day of the ban.
       ('earned_on', CASE WHEN l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee', 'reversal', 'clawback') AND e.earning_event_id IS NOT NULL
-          AND l.earned_on <> (e.occurred_at AT TIME ZONE the_zone)::date
+          AND l.idempotency_key NOT LIKE 'cancel/%' AND l.earned_on <> (e.occurred_at AT TIME ZONE the_zone)::date
         THEN format('earned on %s, the event is of %s', to_char(l.earned_on, 'YYYY-MM-DD'), to_char((e.occurred_at AT TIME ZONE the_zone)::date, 'YYYY-MM-DD')) END),
       ('currency', CASE WHEN r.rule_id IS NOT NULL AND e.earning_event_id IS NOT NULL AND l.currency <> e.currency
         THEN format('it is in %s, the event in %s', l.currency, e.currency) END),
