@@ -262,15 +262,21 @@ DECLARE
   the_zone text := prm._program_time_zone(_judge_tiers.program_id);
   the_today date := (_judge_tiers.moment AT TIME ZONE prm._program_time_zone(_judge_tiers.program_id))::date;
   the_month integer;
+  the_left bigint[];
+  the_left_states text[];
 BEGIN
   IF cardinality(_judge_tiers.met) <= 40 THEN
     PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
   END IF;
   SELECT g.fiscal_year_start INTO the_month FROM prm.program g WHERE g.program_id = _judge_tiers.program_id;
+  -- Who has left, or was never let in, holds nothing, whatever it meets.
+  SELECT array_agg(p.partner_id), array_agg(p.state) INTO the_left, the_left_states FROM prm.partner p
+    WHERE p.program_id = _judge_tiers.program_id AND p.partner_id = ANY (ARRAY(SELECT DISTINCT m.partner_id FROM unnest(_judge_tiers.met) m))
+      AND p.state = ANY (ARRAY(SELECT s.state FROM prm.machine_state s WHERE s.program_id = _judge_tiers.program_id AND s.machine = 'partner' AND s.is_final));
   RETURN QUERY
     WITH standing AS (
       SELECT m.partner_id, m.ladder, e.tier AS held, h.rank, m.source, o.ended, e.qualified_tier, coalesce(e.standing, 'active') AS standing, e.pinned_until, e.pin_reason,
-        e.at_risk_on, e.grace_on, e.review_on, e.effective_on, e.partner_id IS NULL AS is_new, e.valid,
+        e.at_risk_on, e.grace_on, e.review_on, e.effective_on, e.partner_id IS NULL AS is_new, e.valid, w.state AS left_as,
         q.tier AS qualified, q.rank AS qualified_rank, f.tier AS free_tier, f.rank AS free_rank,
         coalesce(y.review, interval '0') AS review, coalesce(y.grace, interval '0') AS grace, coalesce(y.review_kind, 'term') AS review_kind, y.period_start, y.demotion,
         coalesce(y.promotion, 'at_once') = 'approval' OR coalesce(q.needs_approval, false) AS asks, a.state AS asked, a.to_tier AS asked_tier,
@@ -278,7 +284,8 @@ BEGIN
       FROM unnest(_judge_tiers.met) m
       LEFT JOIN prm.enrolment e ON e.program_id = _judge_tiers.program_id AND e.partner_id = m.partner_id AND e.ladder = m.ladder
       LEFT JOIN prm.tier_policy y ON y.program_id = _judge_tiers.program_id AND y.ladder = m.ladder
-      CROSS JOIN LATERAL (SELECT coalesce(upper(e.valid) <= _judge_tiers.moment, false) AS ended,
+      LEFT JOIN unnest(the_left, the_left_states) AS w(partner_id, state) ON w.partner_id = m.partner_id
+      CROSS JOIN LATERAL (SELECT coalesce(upper(e.valid) <= _judge_tiers.moment, false) OR w.partner_id IS NOT NULL AS ended,
         coalesce(y.enrolment = 'by_row' AND lower(e.valid) > _judge_tiers.moment, false) AS not_yet) o
       LEFT JOIN prm.tier h ON h.program_id = _judge_tiers.program_id AND h.ladder = m.ladder AND h.tier = e.tier
       LEFT JOIN prm.tier q ON q.program_id = _judge_tiers.program_id AND q.ladder = m.ladder AND q.rank = CASE WHEN NOT o.ended THEN m.rank END
@@ -312,7 +319,8 @@ BEGIN
       CROSS JOIN LATERAL (
         SELECT v.review_day, CASE WHEN s.standing <> 'active' THEN s.grace_on ELSE greatest(the_today + 1, (v.review_day - s.grace)::date) END AS grace_day) d)
     SELECT j.partner_id, j.ladder, j.held, j.qualified, j.outcome,
-      CASE WHEN j.ended THEN 'the enrolment ended on ' || to_char(upper(j.valid) AT TIME ZONE the_zone, 'YYYY-MM-DD')
+      CASE WHEN j.left_as IS NOT NULL THEN 'the partner is ' || j.left_as
+        WHEN j.ended THEN 'the enrolment ended on ' || to_char(upper(j.valid) AT TIME ZONE the_zone, 'YYYY-MM-DD')
         WHEN j.outcome = 'pinned' THEN 'pinned' || CASE WHEN isfinite(j.pinned_until) THEN ' until ' || to_char(j.pinned_until AT TIME ZONE the_zone, 'YYYY-MM-DD') ELSE '' END
                            || coalesce(': ' || j.pin_reason, '')
         WHEN j.outcome = 'keep' AND j.is_refused AND j.qualified IS DISTINCT FROM j.held THEN format('tier %s was refused: %s', j.qualified, j.decision_reason)

@@ -1,5 +1,5 @@
 -- Tiers at their edges: growth markets and measures where less is better, scores that add up to exactly the mark, floors, points that
--- are given whole or not at all, soft landings, ranks, and pins by the movable clock.
+-- are given whole or not at all, soft landings, ranks, pins by the movable clock, and partners that have left.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 \ir tier.psql
@@ -107,6 +107,24 @@ DO $$ BEGIN PERFORM pg_temp.at('2026-03-31 23:59:59.999999+02'); END $$;
 SELECT is(pg_temp.outcome(1, 'club'), 'pinned 2026-04-01', 'to the last moment');
 DO $$ BEGIN PERFORM pg_temp.at('2026-04-01 00:00+02'); END $$;
 SELECT is(pg_temp.outcome(1, 'club'), 'demote 2026-04-01', 'and not at its end');
+
+-- Who has left, or was never let in, holds nothing.
+DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('edge left', 'reseller'); PERFORM pg_temp.metrics('m'); END $$;
+DELETE FROM prm.tier_requirement WHERE program_id = prm.current_program();
+INSERT INTO prm.tier_requirement (tier, metric, threshold) VALUES ('silver', 'm', 1), ('gold', 'm', 2);
+INSERT INTO prm.partner (partner_id, name) SELECT i, 'p' || i FROM generate_series(1, 4) i;
+DO $$ BEGIN
+  PERFORM prm.record_metric(i, 'm', 1) FROM generate_series(1, 4) i; PERFORM pg_temp.evaluate();
+  PERFORM prm.fire('partner', i, e) FROM generate_series(2, 4) i CROSS JOIN unnest('{admit,activate}'::text[]) e;
+  PERFORM prm.fire('partner', 1, 'reject', 'no'), prm.fire('partner', 2, 'offboard', 'bye'), prm.fire('partner', 2, 'terminate'), prm.fire('partner', 3, 'suspend');
+  PERFORM prm.pin_tier(2, 'gold', NULL, 'strategic');
+  PERFORM prm.record_metric(i, 'm', 2) FROM generate_series(1, 4) i;
+END $$;
+SELECT results_eq($$ SELECT partner_id, outcome, reason FROM prm.evaluate_tiers() $$,
+  $$ VALUES (1::bigint, 'demote', 'the partner is rejected'), (2, 'demote', 'the partner is terminated'), (3, 'promote', 'm 2 >= 2'), (4, 'promote', 'm 2 >= 2') $$, 'what it met no longer counts, nor what was pinned; who is suspended may come back');
+SELECT results_eq($$ SELECT p.tier, prm.entitlement(p.partner_id, 'discount_percent') FROM prm.partner p WHERE program_id = prm.current_program() ORDER BY partner_id $$,
+  $$ VALUES (NULL, NULL), (NULL, NULL), ('gold', '20'), ('gold', '20') $$, 'the benefits went with it');
+SELECT is_empty($$ SELECT * FROM prm.evaluate_tiers(options => '{"changed": true}') $$, 'once');
 
 SELECT * FROM finish();
 ROLLBACK;
