@@ -235,6 +235,7 @@ CREATE FUNCTION prm._tiers_bought(program_id bigint, partner_ids bigint[], momen
 LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
+  the_zone text := prm._program_time_zone(_tiers_bought.program_id);
   the_won text[];
 BEGIN
   IF NOT EXISTS (SELECT 1 FROM prm.tier_product x WHERE x.program_id = _tiers_bought.program_id AND (_tiers_bought.ladder IS NULL OR x.ladder = _tiers_bought.ladder)) THEN
@@ -249,7 +250,7 @@ BEGIN
       AND (_tiers_bought.ladder IS NULL OR x.ladder = _tiers_bought.ladder)
     JOIN prm.tier t ON t.program_id = _tiers_bought.program_id AND t.ladder = x.ladder AND t.tier = x.tier
     WHERE d.program_id = _tiers_bought.program_id AND d.partner_id = ANY (_tiers_bought.partner_ids) AND d.state = ANY (the_won)
-      AND d.closed_at <= _tiers_bought.moment AND (x.lasts IS NULL OR d.closed_at + x.lasts > _tiers_bought.moment)
+      AND d.closed_at <= _tiers_bought.moment AND (x.lasts IS NULL OR ((d.closed_at AT TIME ZONE the_zone) + x.lasts) AT TIME ZONE the_zone > _tiers_bought.moment)
     GROUP BY d.partner_id, x.ladder;
 END
 $prm$;
@@ -279,7 +280,7 @@ BEGIN
         e.at_risk_on, e.grace_on, e.review_on, e.effective_on, e.partner_id IS NULL AS is_new, e.valid, w.state AS left_as,
         q.tier AS qualified, q.rank AS qualified_rank, f.tier AS free_tier, f.rank AS free_rank,
         coalesce(y.review, interval '0') AS review, coalesce(y.grace, interval '0') AS grace, coalesce(y.review_kind, 'term') AS review_kind, y.period_start, y.demotion,
-        coalesce(y.promotion, 'at_once') = 'approval' OR coalesce(q.needs_approval, false) AS asks, a.state AS asked, a.to_tier AS asked_tier,
+        coalesce(y.promotion, 'at_once') = 'approval' OR coalesce(q.needs_approval, false) AND m.free_rank IS DISTINCT FROM m.rank AS asks, a.state AS asked, a.to_tier AS asked_tier,
         coalesce(a.state = 'refused' AND a.to_tier = q.tier AND (a.asks_again_on IS NULL OR the_today < a.asks_again_on), false) AS is_refused, a.decision_reason
       FROM unnest(_judge_tiers.met) m
       LEFT JOIN prm.enrolment e ON e.program_id = _judge_tiers.program_id AND e.partner_id = m.partner_id AND e.ladder = m.ladder
