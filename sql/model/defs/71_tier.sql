@@ -266,7 +266,7 @@ COMMENT ON COLUMN prm.tier_market.applies_to IS 'partner: the metrics of partner
 COMMENT ON COLUMN prm.tier_market.ladder IS 'Only this ladder; empty: all.';
 COMMENT ON COLUMN prm.tier_market.country IS 'The country; empty: any.';
 COMMENT ON COLUMN prm.tier_market.region IS 'The sales region; empty: any.';
-COMMENT ON COLUMN prm.tier_market.metric IS 'Only this metric; empty: all.';
+COMMENT ON COLUMN prm.tier_market.metric IS 'Only this metric; empty: all of which something is to be reached (>=). What must not be exceeded (<=) is changed only by a row that names it.';
 COMMENT ON COLUMN prm.tier_market.value_multiplier IS 'By how much values count: 2 doubles them.';
 COMMENT ON COLUMN prm.tier_market.threshold_multiplier IS 'By how much thresholds count: 0.5 halves them. Floors are not changed.';
 
