@@ -15,14 +15,14 @@ BEGIN
     SELECT _work_campaigns.program_id, c.campaign, p.partner_id,
       ('x' || substr(md5(format('%s/%s/%s', _work_campaigns.program_id, c.campaign, p.partner_id)), 1, 7))::bit(28)::integer % 10000 < c.holdout_percent * 100
     FROM prm.campaign c JOIN prm.partner p ON p.program_id = _work_campaigns.program_id
-    WHERE c.program_id = _work_campaigns.program_id AND c.is_active AND c.starts_at <= prm.now() AND c.ends_at + make_interval(days => c.lag_days) > prm.now()
+    WHERE c.program_id = _work_campaigns.program_id AND c.is_active AND c.starts_at <= prm.now() AND prm._days_later(_work_campaigns.program_id, c.ends_at, c.lag_days) > prm.now()
       AND p.created_at < c.ends_at AND prm._is_live_partner(p.state) AND (c.partner_kind IS NULL OR c.partner_kind = p.kind)
       AND NOT EXISTS (SELECT 1 FROM prm.campaign_member m WHERE m.program_id = _work_campaigns.program_id AND m.campaign = c.campaign AND m.partner_id = p.partner_id)
     ON CONFLICT (program_id, campaign, partner_id) DO NOTHING;
   SELECT array_agg(ROW(m.partner_id, m.campaign, NULL, c.goal, c.measure, c.kind, c.starts_at, least(c.ends_at, prm.now() + interval '1 microsecond'))::prm.measure_request)
     INTO the_requests
     FROM prm.campaign c JOIN prm.campaign_member m ON m.program_id = _work_campaigns.program_id AND m.campaign = c.campaign
-    WHERE c.program_id = _work_campaigns.program_id AND c.is_active AND c.starts_at <= prm.now() AND c.ends_at + make_interval(days => c.lag_days) > prm.now();
+    WHERE c.program_id = _work_campaigns.program_id AND c.is_active AND c.starts_at <= prm.now() AND prm._days_later(_work_campaigns.program_id, c.ends_at, c.lag_days) > prm.now();
   UPDATE prm.campaign_member m SET progress = v.value
     FROM prm._measure(_work_campaigns.program_id, the_requests) v
     WHERE m.program_id = _work_campaigns.program_id AND m.campaign = v.subject AND m.partner_id = v.partner_id AND m.progress IS DISTINCT FROM v.value;
