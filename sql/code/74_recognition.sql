@@ -28,7 +28,10 @@ BEGIN
       WHEN 'deals_won' THEN (SELECT count(*)::numeric FROM prm.deal d WHERE d.program_id = _measure.program_id AND d.partner_id = q.partner_id
         AND d.state = ANY (the_won) AND d.closed_at >= q.window_from AND d.closed_at < q.window_to AND (q.kind IS NULL OR d.kind = q.kind))
       WHEN 'earning' THEN (SELECT count(*)::numeric FROM prm.earning_event e WHERE e.program_id = _measure.program_id AND e.partner_id = q.partner_id
-        AND e.occurred_at >= q.window_from AND e.occurred_at < q.window_to AND CASE WHEN q.kind IS NULL THEN e.kind <> 'refunded' ELSE e.kind = q.kind END)
+        AND e.occurred_at >= q.window_from AND e.occurred_at < q.window_to AND CASE WHEN q.kind IS NULL THEN e.kind <> 'refunded' ELSE e.kind = q.kind END
+        -- What was refunded altogether is none.
+        AND (coalesce(e.amount, 0) = 0 OR e.kind = 'refunded' OR e.amount + coalesce((SELECT sum(o.amount) FROM prm.earning_event o WHERE o.program_id = _measure.program_id
+          AND o.applies_to_id = e.earning_event_id AND o.kind = 'refunded'), 0) <> 0))
       WHEN 'usage' THEN (SELECT count(*)::numeric FROM prm.usage_event u WHERE u.program_id = _measure.program_id AND u.partner_id = q.partner_id
         AND u.at >= q.window_from AND u.at < q.window_to AND (q.kind IS NULL OR u.activity = q.kind))
       WHEN 'certificates' THEN (SELECT count(*)::numeric FROM prm.partner_user u JOIN prm.certificate c ON c.program_id = _measure.program_id AND c.partner_user_id = u.partner_user_id

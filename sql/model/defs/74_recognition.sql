@@ -68,7 +68,7 @@ COMMENT ON COLUMN prm.mission_step.mission IS 'The mission.';
 COMMENT ON COLUMN prm.mission_step.step IS 'The step.';
 COMMENT ON COLUMN prm.mission_step.label IS 'Name for people.';
 COMMENT ON COLUMN prm.mission_step.position IS 'Its place in the order shown.';
-COMMENT ON COLUMN prm.mission_step.measure IS 'What is counted: leads, deals_won, earning (events), usage, certificates, points, or manual (advance_mission).';
+COMMENT ON COLUMN prm.mission_step.measure IS 'What is counted: leads, deals_won, earning (events, without those that were refunded altogether), usage, certificates, points, or manual (advance_mission).';
 COMMENT ON COLUMN prm.mission_step.kind IS 'Only this kind of deal, earning event, activity or certification; NULL: any.';
 COMMENT ON COLUMN prm.mission_step.goal IS 'Reached at this count.';
 
