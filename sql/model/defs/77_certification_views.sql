@@ -6,7 +6,7 @@ CREATE OR REPLACE VIEW prm.v_certificate WITH (security_invoker = true) AS
     CASE WHEN d.today >= r.revoked_on THEN 'revoked' WHEN c.issued_on > d.today THEN 'upcoming' WHEN c.valid_until < d.today THEN 'expired'
       WHEN c.valid_until - k.renewal_days <= d.today THEN 'expiring' ELSE 'valid' END AS status,
     c.valid_until - d.today AS days_left, c.valid_until - k.renewal_days AS renewable_from,
-    EXISTS (SELECT 1 FROM prm.certificate l WHERE l.program_id = c.program_id AND l.partner_user_id = c.partner_user_id AND l.certification = c.certification
+    c.valid_until IS NOT NULL AND EXISTS (SELECT 1 FROM prm.certificate l WHERE l.program_id = c.program_id AND l.partner_user_id = c.partner_user_id AND l.certification = c.certification
       AND (l.valid_until IS NULL OR l.valid_until > c.valid_until)) AS is_renewed,
     u.is_active AS counts, c.renews_id, c.source, r.revoked_on, r.reason AS revocation_reason
   FROM prm.certificate c
