@@ -41,8 +41,7 @@ BEGIN
       SELECT a.place, a.person, a.moment, a.ref, l.exam_limit_id, l.max_attempts, l.period, l.retry_after, l.counts, l.counts_from
       FROM unnest(_exam_standings.people, _exam_standings.exams, _exam_standings.moments, _exam_standings.refs) WITH ORDINALITY AS a(person, exam, moment, ref, place)
       JOIN cover c ON c.exam = a.exam
-      JOIN prm.exam_limit l ON l.program_id = _exam_standings.program_id AND l.exam_limit_id = c.exam_limit_id
-      WHERE l.counts_from IS NULL OR (a.moment AT TIME ZONE the_zone)::date >= l.counts_from),
+      JOIN prm.exam_limit l ON l.program_id = _exam_standings.program_id AND l.exam_limit_id = c.exam_limit_id),
     tried AS (
       -- What lies before, but not the attempt itself, which another session may just have written.
       SELECT a.place, a.exam_limit_id, o.attempted_at AS at, o.passed

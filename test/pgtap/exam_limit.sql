@@ -64,6 +64,9 @@ INSERT INTO prm.exam_limit (exam, retry_after) VALUES ('free', '1 day');
 SELECT is(pg_temp.send(7, 'a free 1 2027-03-27 12:00', 'b free 90 2027-03-28 11:59', 'c free 90 2027-03-28 12:00', 'd free 1 2027-03-28 12:01'), ARRAY['inserted', 'the attempt of 2027-03-27 12:00 failed; the next is possible from 2027-03-28 12:00 on', 'inserted', 'inserted'],
   'a wait alone, by the calendar: that night an hour was missing; after a passed one there is none');
 
+INSERT INTO prm.exam_attempt (partner_user_id, exam, score, attempted_at) VALUES (7, 'free', 90, '2027-03-28 13:00+02');
+SELECT is(pg_temp.send(7, 'e free 1 2027-03-28 12:30', 'f free 90 2027-03-28 13:30'), ARRAY['the attempt of 2027-03-28 12:01 failed; the next is possible from 2027-03-29 12:01 on', 'inserted'], 'once it was passed, what failed before makes nobody wait');
+
 -- Of a certification: the exams of its tracks together. Several limits all count.
 INSERT INTO prm.exam_limit (certification, max_attempts, period) VALUES ('expert', 3, '6 months');
 INSERT INTO prm.exam_limit (exam, max_attempts) VALUES ('quiz', 1);
