@@ -34,20 +34,6 @@ $prm$;
 COMMENT ON FUNCTION prm._option_value(text, jsonb, text, text) IS
 'The text of an option, which can be read as a whole number, number, day, moment or length of time; NULL where it is not given. Error 22023 where it cannot, is no finite one, or is out of range.';
 
-CREATE FUNCTION prm._not_to_come(moment timestamptz, what text) RETURNS timestamptz
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-BEGIN
-  -- A day more than now: clocks and time zones of other systems are not ours.
-  IF _not_to_come.moment > prm.now() + interval '1 day' THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s lies in the future', _not_to_come.what),
-      DETAIL = format('It is %s, and it is %s now.', _not_to_come.moment, prm.now()), HINT = 'Look whether day and month are the right way round, or leave it out for the present moment.';
-  END IF;
-  RETURN _not_to_come.moment;
-END
-$prm$;
-COMMENT ON FUNCTION prm._not_to_come(timestamptz, text) IS 'Returns the moment given. Error 22023 where it is more than a day ahead of prm.now().';
-
 CREATE FUNCTION prm._metric_range(program_id bigint, metric text) RETURNS numrange
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column

@@ -91,11 +91,16 @@ BEGIN
     WHERE c.is_join ORDER BY c.segment, c.partner_id
     -- Whoever may not see what another session wrote is told to try again (40001).
     ON CONFLICT DO NOTHING;
+  -- Of those segments only that give something.
+  PERFORM prm._sync_benefits(_write_segment_members.program_id, c.ids) FROM (
+    SELECT array_agg(DISTINCT x.partner_id ORDER BY x.partner_id) AS ids FROM unnest(_write_segment_members.segments, _write_segment_members.partner_ids) AS x(segment, partner_id)
+    WHERE x.segment = ANY (ARRAY(SELECT b.segment FROM prm.benefit b WHERE b.program_id = _write_segment_members.program_id AND b.segment IS NOT NULL))) c
+    WHERE c.ids IS NOT NULL;
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._write_segment_members(bigint, text[], bigint[], boolean[], text, text, timestamptz, text) FROM PUBLIC;
 COMMENT ON FUNCTION prm._write_segment_members(bigint, text[], bigint[], boolean[], text, text, timestamptz, text) IS
-'Ends the memberships of the partners in the segments beside them, now, and where joins says so begins new ones. The caller holds the lock. For the functions of segments, which admins and managers may call.';
+'Ends the memberships of the partners in the segments beside them, now, and where joins says so begins new ones; what the segments give follows. The caller holds the lock. For the functions of segments, which admins and managers may call.';
 
 CREATE OR REPLACE VIEW prm.v_segment WITH (security_invoker = true) AS
   SELECT s.program_id, s.segment, s.label, s.touch_model, s.criteria, s.is_active, coalesce(m.members, 0) AS members, coalesce(m.by_hand, 0) AS by_hand, coalesce(m.prospects, 0) AS prospects, m.last_change

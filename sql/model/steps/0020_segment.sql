@@ -64,3 +64,6 @@ CREATE TABLE prm.ipp_criterion (
   CONSTRAINT ipp_criterion_model_fkey FOREIGN KEY (program_id, model, version) REFERENCES prm.ipp_model (program_id, model, version) ON DELETE CASCADE,
   CONSTRAINT ipp_criterion_weight_check CHECK (weight > 0 AND weight < 'Infinity')
 );
+
+-- What its members have.
+ALTER TABLE prm.benefit ADD CONSTRAINT benefit_segment_fkey FOREIGN KEY (program_id, segment) REFERENCES prm.segment (program_id, segment) ON DELETE CASCADE;
