@@ -68,7 +68,12 @@ BEGIN
   END IF;
   the_limit := (leaderboard.options ->> 'limit')::bigint;
   IF leaderboard.metric IN ('points', 'revenue', 'deals_won', 'leads', 'usage') OR leaderboard.metric LIKE 'usage:_%' THEN
-    NULL;
+    IF leaderboard.metric LIKE 'usage:%' AND NOT EXISTS (SELECT 1 FROM prm.usage_activity a WHERE a.program_id = the_program AND a.activity = substr(leaderboard.metric, 7)) THEN
+      RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('activity "%s" does not exist', substr(leaderboard.metric, 7)),
+        DETAIL = format('The activities of programme %s are %s.', the_program,
+          coalesce((SELECT string_agg(a.activity, ', ' ORDER BY a.activity) FROM prm.usage_activity a WHERE a.program_id = the_program), 'none')),
+        HINT = 'Correct the name, or rank by usage for all of them.';
+    END IF;
   ELSE
     SELECT m.higher_is_better INTO the_higher FROM prm.metric m WHERE m.program_id = the_program AND m.metric = leaderboard.metric;
     IF NOT FOUND THEN

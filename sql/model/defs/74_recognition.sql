@@ -395,3 +395,19 @@ COMMENT ON COLUMN prm.v_badge.label IS 'Its name for people.';
 COMMENT ON COLUMN prm.v_badge.awarded_at IS 'Since when.';
 COMMENT ON COLUMN prm.v_badge.reason IS 'What for.';
 
+CREATE OR REPLACE VIEW prm.v_streak WITH (security_invoker = true) AS
+  SELECT s.program_id, s.partner_id, p.name AS partner, s.streak, r.label, s.days, s.longest, s.freezes, s.state, s.through_on
+  FROM prm.streak s
+  JOIN prm.streak_rule r ON r.program_id = s.program_id AND r.streak = s.streak
+  JOIN prm.partner p ON p.program_id = s.program_id AND p.partner_id = s.partner_id;
+COMMENT ON VIEW prm.v_streak IS 'How many days in a row partners did something, a row for each partner and streak.';
+COMMENT ON COLUMN prm.v_streak.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_streak.partner_id IS 'The partner.';
+COMMENT ON COLUMN prm.v_streak.partner IS 'Its name.';
+COMMENT ON COLUMN prm.v_streak.streak IS 'The streak.';
+COMMENT ON COLUMN prm.v_streak.label IS 'Its name for people.';
+COMMENT ON COLUMN prm.v_streak.days IS 'Days so far; 0: it is broken.';
+COMMENT ON COLUMN prm.v_streak.longest IS 'The longest there was.';
+COMMENT ON COLUMN prm.v_streak.freezes IS 'Days that may still be missed.';
+COMMENT ON COLUMN prm.v_streak.state IS 'active or broken.';
+COMMENT ON COLUMN prm.v_streak.through_on IS 'The last day that was counted.';

@@ -167,15 +167,16 @@ COMMENT ON COLUMN prm.v_segment_member.since IS 'Since when.';
 COMMENT ON COLUMN prm.v_segment_member.until IS 'Until when; empty: until further notice.';
 
 CREATE OR REPLACE VIEW prm.v_ipp_score WITH (security_invoker = true) AS
-  SELECT m.program_id, s.partner_id, p.name AS partner, p.state, m.model, m.version, s.score
-  FROM prm.ipp_model m
-  CROSS JOIN LATERAL (
-    SELECT x.partner_id, sum(x.points) AS score
-    FROM (SELECT array_agg(q.partner_id) AS ids, array_agg(prm.now()) AS moments FROM prm.partner q WHERE q.program_id = m.program_id) a
+  SELECT s.program_id, s.partner_id, p.name AS partner, p.state, s.model, s.version, s.score
+  -- Grouped here, so that the points are counted once for each model and not for each partner.
+  FROM (
+    SELECT m.program_id, m.model, m.version, x.partner_id, sum(x.points) AS score
+    FROM prm.ipp_model m
+    CROSS JOIN LATERAL (SELECT array_agg(q.partner_id) AS ids, array_agg(prm.now()) AS moments FROM prm.partner q WHERE q.program_id = m.program_id) a
     CROSS JOIN LATERAL prm._ipp_points(m.program_id, m.model, m.version, a.ids, a.moments) x
-    GROUP BY x.partner_id) s
-  JOIN prm.partner p ON p.program_id = m.program_id AND p.partner_id = s.partner_id
-  WHERE m.is_active;
+    WHERE m.is_active
+    GROUP BY m.program_id, m.model, m.version, x.partner_id) s
+  JOIN prm.partner p ON p.program_id = s.program_id AND p.partner_id = s.partner_id;
 COMMENT ON VIEW prm.v_ipp_score IS 'How near every partner and prospect is to the ideal partner, by the versions in force, at prm.now(). For one partner ipp_score() also says why.';
 COMMENT ON COLUMN prm.v_ipp_score.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_ipp_score.partner_id IS 'The partner.';
