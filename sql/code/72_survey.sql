@@ -56,21 +56,6 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._known_options(text, jsonb, text[]) IS 'Error 22023 where options is no JSON object or has a key that is not known.';
 
-CREATE FUNCTION prm._option_number(options jsonb, name text) RETURNS bigint
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-DECLARE
-  the_text text := nullif(_option_number.options ->> _option_number.name, '');
-BEGIN
-  IF the_text !~ '^[0-9]{1,18}$' THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s is no number', _option_number.name),
-      DETAIL = format('It is %s.', _option_number.options -> _option_number.name), HINT = 'Give the whole number of a row, or leave the option out.';
-  END IF;
-  RETURN the_text::bigint;
-END
-$prm$;
-COMMENT ON FUNCTION prm._option_number(jsonb, text) IS 'The number of a row among options; NULL where it is left out. Error 22023 for anything but a whole number.';
-
 CREATE FUNCTION prm._survey_argument(program_id bigint, survey text) RETURNS prm.survey_setting
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -105,12 +90,12 @@ DECLARE
   the_won text[];
   the_wave bigint;
 BEGIN
+  -- Waves are opened one after the other: each sees whom the one before asks.
+  PERFORM pg_advisory_xact_lock(hashtextextended(format('prm survey waves %s', the_program), 7239211));
   IF NOT isfinite(the_start) OR the_start + the_setting.open_days <= (prm.now() AT TIME ZONE the_zone)::date THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a wave that is over asks nobody',
       DETAIL = format('It would be open from %s for %s days.', the_start, the_setting.open_days), HINT = 'Give a day from which it is open today or later, or leave it out for today.';
   END IF;
-  -- Waves are opened one after the other: each sees whom the one before asks.
-  PERFORM pg_advisory_xact_lock(hashtextextended(format('prm survey waves %s', the_program), 7239211));
   INSERT INTO prm.survey_wave (program_id, survey, starts_on, ends_on) VALUES (the_program, the_setting.survey, the_start, the_start + the_setting.open_days)
     ON CONFLICT (program_id, survey, starts_on) DO NOTHING RETURNING survey_wave_id INTO the_wave;
   IF the_wave IS NULL THEN
@@ -159,12 +144,14 @@ DECLARE
   the_program bigint := prm._check_program(nps_response.program_id);
   the_partner bigint := nps_response.partner_id;
   the_setting prm.survey_setting := prm._survey_argument(the_program, nps_response.survey);
-  the_ask bigint := prm._option_number(nps_response.options, 'survey_ask_id');
+  the_ask bigint := prm._option_value('nps_response', nps_response.options, 'survey_ask_id', 'whole number')::bigint;
   the_wave bigint;
-  the_user bigint := prm._option_number(nps_response.options, 'partner_user_id');
-  the_customer bigint := prm._option_number(nps_response.options, 'customer_id');
+  the_user bigint := prm._option_value('nps_response', nps_response.options, 'partner_user_id', 'whole number')::bigint;
+  the_customer bigint := prm._option_value('nps_response', nps_response.options, 'customer_id', 'whole number')::bigint;
   the_zone text := prm._program_time_zone(the_program);
-  the_moment timestamptz := prm.now();
+  the_answered text := prm._option_value('nps_response', nps_response.options, 'answered_at', 'moment');
+  -- Without an offset it is of the programme's zone; a day alone is its beginning.
+  the_moment timestamptz := prm._not_to_come(coalesce(prm._usage_moment(the_answered, the_zone), prm._usage_moment(the_answered || ' 00:00', the_zone), the_answered::timestamptz, prm.now()), 'an answer');
   the_id bigint;
   asked record;
   known record;
@@ -175,13 +162,6 @@ BEGIN
       HINT = 'Record nothing for who did not answer.';
   END IF;
   PERFORM prm.nps_class(nps_response.score);
-  IF nps_response.options ->> 'answered_at' IS NOT NULL THEN
-    the_moment := prm._usage_moment(nps_response.options ->> 'answered_at', the_zone);
-    IF the_moment IS NULL OR the_moment > prm.now() + interval '1 day' THEN
-      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = CASE WHEN the_moment IS NULL THEN 'answered_at is no moment' ELSE 'answered_at lies in the future' END,
-        DETAIL = format('It is %s.', nps_response.options -> 'answered_at'), HINT = 'Give it in ISO 8601, such as 2026-06-01T09:00:00Z; without an offset it is of the programme''s zone.';
-    END IF;
-  END IF;
   IF the_ask IS NOT NULL THEN
     SELECT a.survey, a.survey_wave_id, a.partner_id, a.partner_user_id, a.customer_id, w.ends_on INTO asked FROM prm.survey_ask a
       JOIN prm.survey_wave w ON w.program_id = the_program AND w.survey_wave_id = a.survey_wave_id

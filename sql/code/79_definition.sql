@@ -34,6 +34,20 @@ $prm$;
 COMMENT ON FUNCTION prm._option_value(text, jsonb, text, text) IS
 'The text of an option, which can be read as a whole number, number, day, moment or length of time; NULL where it is not given. Error 22023 where it cannot, is no finite one, or is out of range.';
 
+CREATE FUNCTION prm._not_to_come(moment timestamptz, what text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  -- A day more than now: clocks and time zones of other systems are not ours.
+  IF _not_to_come.moment > prm.now() + interval '1 day' THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s lies in the future', _not_to_come.what),
+      DETAIL = format('It is %s, and it is %s now.', _not_to_come.moment, prm.now()), HINT = 'Look whether day and month are the right way round, or leave it out for the present moment.';
+  END IF;
+  RETURN _not_to_come.moment;
+END
+$prm$;
+COMMENT ON FUNCTION prm._not_to_come(timestamptz, text) IS 'Returns the moment given. Error 22023 where it is more than a day ahead of prm.now().';
+
 CREATE FUNCTION prm._metric_range(program_id bigint, metric text) RETURNS numrange
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -67,13 +81,18 @@ BEGIN
     LEFT JOIN prm.tier_policy y ON y.program_id = r.program_id AND y.ladder = r.ladder
     LEFT JOIN prm.tier_track k ON k.program_id = r.program_id AND k.ladder = r.ladder AND k.tier = r.tier AND k.track = r.track
     WHERE coalesce(k.mode, y.mode) = 'score' AND coalesce(k.mark, y.mark) IS NULL ORDER BY 2, 3;
+  RETURN QUERY
+    SELECT 'warning', format('tier %s of ladder %s (programme %s)', r.tier, r.ladder, r.program_id),
+      format('who reaches it is at risk at once: %s takes %s to keep, and only %s to reach', r.metric, trim_scale(r.keep_threshold), trim_scale(r.threshold)),
+      format('UPDATE prm.tier_requirement SET keep_threshold = %s WHERE program_id = %s AND ladder = %L AND tier = %L AND track = %L AND metric = %L;',
+        trim_scale(r.threshold), r.program_id, r.ladder, r.tier, r.track, r.metric)
+    FROM prm.tier_requirement r WHERE CASE r.op WHEN '>=' THEN r.keep_threshold > r.threshold ELSE r.keep_threshold < r.threshold END
+    ORDER BY r.program_id, r.ladder, r.tier, r.track, r.metric;
   -- Names of things that may be defined later, so no foreign key asks for them.
   RETURN QUERY
     SELECT 'warning', format('%s (programme %s)', n.what, n.program_id), format('it names %s "%s", which does not exist', n.kind, n.name), n.fix
     FROM (
-      SELECT b.program_id, format('benchmark of metric %s', b.metric) AS what, 'segment' AS kind, b.segment AS name, 'Correct prm.metric_benchmark.segment.' AS fix FROM prm.metric_benchmark b
-      UNION ALL SELECT h.program_id, format('health model %s', h.model), 'segment', h.segment, 'Correct prm.health_model.segment.' FROM prm.health_model h
-      UNION ALL SELECT k.program_id, format('growth market %s', concat_ws(' ', k.country, k.region)), 'metric', k.metric, 'Correct prm.tier_market.metric.' FROM prm.tier_market k
+      SELECT k.program_id, format('growth market %s', concat_ws(' ', k.country, k.region)) AS what, 'metric' AS kind, k.metric AS name, 'Correct prm.tier_market.metric.' AS fix FROM prm.tier_market k
       UNION ALL SELECT s.program_id, format('step %s of mission %s', s.step, s.mission), CASE s.measure WHEN 'usage' THEN 'activity' ELSE 'earning kind' END, s.kind, 'Correct prm.mission_step.kind.'
         FROM prm.mission_step s WHERE s.measure IN ('usage', 'earning')
       UNION ALL SELECT c.program_id, format('campaign %s', c.campaign), CASE c.measure WHEN 'usage' THEN 'activity' ELSE 'earning kind' END, c.kind, 'Correct prm.campaign.kind.'
@@ -84,7 +103,6 @@ BEGIN
       UNION ALL SELECT a.program_id, 'adoption policy', 'role', a.rescue_role, 'Create the role, or correct prm.adoption_policy.rescue_role: nobody can do its tasks.' FROM prm.adoption_policy a
     ) n
     WHERE n.name IS NOT NULL AND CASE n.kind
-        WHEN 'segment' THEN NOT EXISTS (SELECT 1 FROM prm.segment x WHERE x.program_id = n.program_id AND x.segment = n.name)
         WHEN 'metric' THEN NOT EXISTS (SELECT 1 FROM prm.metric x WHERE x.program_id = n.program_id AND x.metric = n.name)
         WHEN 'activity' THEN NOT EXISTS (SELECT 1 FROM prm.usage_activity x WHERE x.program_id = n.program_id AND x.activity = n.name)
         WHEN 'earning kind' THEN NOT EXISTS (SELECT 1 FROM prm.earning_kind x WHERE x.program_id = n.program_id AND x.kind = n.name)
@@ -93,4 +111,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._check_definitions() IS
-'What check() says of definitions that can never work: tiers that ask for metrics which do not exist, or for a score without a mark, and rows that name segments, metrics, activities, kinds or roles which do not exist.';
+'What check() says of definitions that can never work: tiers that ask for metrics which do not exist, or for a score without a mark, or for more to be kept than to be reached, and rows that name metrics, activities, kinds or roles which do not exist.';
