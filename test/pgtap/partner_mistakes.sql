@@ -43,7 +43,7 @@ EXCEPTION WHEN OTHERS THEN
   RETURN the_hint;
 END $$;
 -- How many rows each table has: what was written shows, wherever it was.
-CREATE FUNCTION pg_temp.rows() RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.rows() RETURNS text LANGUAGE plpgsql SET max_parallel_workers_per_gather = 0 AS $$
 DECLARE the_table text; the_count bigint; the_sum text := '';
 BEGIN
   FOR the_table IN SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1 LOOP
