@@ -44,16 +44,15 @@ CREATE OR REPLACE VIEW prm.v_entitlement WITH (security_invoker = true) AS
   SELECT DISTINCT ON (g.program_id, g.partner_id, g.benefit) g.program_id, g.partner_id, g.benefit, g.kind, x.value, x.is_capped,
     g.ladder, CASE WHEN x.is_capped THEN e.cap_tier ELSE g.tier END AS tier, g.certification, lower(g.valid) AS valid_from, upper(g.valid) AS valid_until
   FROM prm.benefit_grant g
-  JOIN prm.program p ON p.program_id = g.program_id
   LEFT JOIN prm.enrolment e ON e.program_id = g.program_id AND e.partner_id = g.partner_id AND e.ladder = g.ladder
   LEFT JOIN prm.tier h ON h.program_id = g.program_id AND h.ladder = g.ladder AND h.tier = g.tier
   LEFT JOIN prm.tier c ON c.program_id = g.program_id AND c.ladder = g.ladder AND c.tier = e.cap_tier AND (e.cap_until IS NULL OR e.cap_until > prm.now())
-  LEFT JOIN prm.benefit b ON b.program_id = g.program_id AND b.ladder = c.ladder AND b.tier = c.tier AND b.benefit = g.benefit AND b.valid @> (prm.now() AT TIME ZONE p.time_zone)::date
+  LEFT JOIN prm.benefit b ON b.program_id = g.program_id AND b.ladder = c.ladder AND b.tier = c.tier AND b.benefit = g.benefit AND b.valid @> (prm.now() AT TIME ZONE prm._program_time_zone(g.program_id))::date
   CROSS JOIN LATERAL (SELECT coalesce(c.rank < h.rank, false) AS is_capped, CASE WHEN c.rank < h.rank THEN b.value ELSE g.value END AS value) x
   WHERE g.valid @> prm.now() AND x.value IS NOT NULL
   ORDER BY g.program_id, g.partner_id, g.benefit, CASE WHEN g.kind IN ('discount', 'mdf_share', 'lead_priority') THEN x.value::numeric END DESC NULLS LAST,
     g.ladder IS NULL, g.ladder <> 'main', g.ladder, g.certification;
-COMMENT ON VIEW prm.v_entitlement IS 'What each partner is entitled to now: one row per benefit, the one that counts where several give it. entitlement() asks for one.';
+COMMENT ON VIEW prm.v_entitlement IS 'What each partner is entitled to now: one row per benefit, the one that counts where several give it. entitlement() asks for one. A partner reads its own rows.';
 COMMENT ON COLUMN prm.v_entitlement.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_entitlement.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.v_entitlement.benefit IS 'The benefit.';
