@@ -134,6 +134,13 @@ SELECT throws_ok($$ SELECT * FROM prm.health_metric $$, '42501', NULL, 'the mode
 SELECT throws_ok($$ SELECT * FROM prm.health_snapshot $$, '42501', NULL, 'so are the snapshots');
 SELECT throws_ok($$ SELECT * FROM prm._health_scores(prm.current_program(), NULL, prm.now()) $$, '42501', NULL, 'the functions within read with its own rights');
 SELECT throws_ok($$ SELECT * FROM prm._shown_health(prm.current_program(), 2, prm._own_health_definitions(prm.current_program())) $$, '42501', NULL, 'all of them');
+RESET ROLE;
+UPDATE prm.metric SET partner_visible = false WHERE program_id = :program AND metric = 'revenue_12m';
+SET LOCAL ROLE prm_reader_ann;
+SELECT is((SELECT prm.revenue_12m(p) FROM prm.partner p), NULL::numeric, 'what it may not see it does not see of its own row');
+RESET ROLE;
+UPDATE prm.metric SET partner_visible = true WHERE program_id = :program AND metric = 'revenue_12m';
+SET LOCAL ROLE prm_reader_ann;
 -- Functions over a row, which anybody can make up.
 SELECT is((SELECT format('%s %s %s', prm.health_score(p) = :score, prm.health_band(p), prm.revenue_12m(p)) FROM prm.partner p), 't green 500', 'of its own row');
 SELECT is(prm.health_score(jsonb_populate_record(NULL::prm.partner, jsonb_build_object('program_id', prm.current_program(), 'partner_id', 2))), NULL::numeric, 'a row that it made up tells nothing');
@@ -326,6 +333,10 @@ SELECT throws_ok($$ SELECT * FROM prm.leaderboard() $$, '42501', 'partners look 
 SELECT throws_ok($$ SELECT * FROM prm._leaderboard(prm.current_program(), 'points', NULL, NULL, '{}') $$, '42501', NULL, 'the function within reads with its own rights');
 SELECT throws_ok($$ SELECT * FROM prm.my_leaderboard('points') $$, '42704', 'leaderboard "points" does not exist', 'there is none yet');
 RESET ROLE;
+-- Outside of June; and a hub, for the board that is for hubs.
+INSERT INTO prm.deal (deal_id, partner_id, name, amount, currency) VALUES (3, 1, 'c', 7000, 'EUR');
+UPDATE prm.deal SET state = 'won', closed_at = '2026-05-31 23:59+00' WHERE program_id = :program AND deal_id = 3;
+UPDATE prm.partner SET kind = 'hub' WHERE program_id = :program AND partner_id = 13;
 INSERT INTO prm.board (board, label, metric, shows) VALUES ('points', 'Points', 'points', 'own'), ('sales', 'Sales', 'sales', 'names');
 INSERT INTO prm.board (board, label, metric, window_kind, is_active) VALUES ('june', 'June', 'revenue', 'month_to_date', true), ('secret', 'Secret', 'risk', NULL, false);
 SET LOCAL ROLE prm_reader_ann;

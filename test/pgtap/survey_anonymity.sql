@@ -30,6 +30,12 @@ SELECT is(pg_temp.shown('all') || ', ' || pg_temp.shown('partner'), 'all -, 1 -'
 SELECT pg_temp.nothing(), pg_temp.answers(1, 20), pg_temp.answers(2, 9), pg_temp.answers(4, 2, NULL, '2026-05-01') \g /dev/null
 SELECT is(pg_temp.shown('month'), '2026-05 -, 2026-06 -', 'by month too');
 
+-- A kind that is hidden for the sake of another must not be the sum of its partners: 12 are those of partner 1, and 28 less 12 less 13 the 3 of partner 5.
+UPDATE prm.partner SET kind = 'affiliate' WHERE program_id = :program AND partner_id IN (2, 3);
+SELECT pg_temp.nothing(), pg_temp.answers(1, 12), pg_temp.answers(2, 6), pg_temp.answers(3, 7), pg_temp.answers(5, 3) \g /dev/null
+SELECT is(pg_temp.shown('partner') || ' | ' || pg_temp.shown('partner_kind'), '1 -, 2 -, 3 -, 5 - | affiliate 13, hub -, reseller -', 'nor a kind from its partners');
+UPDATE prm.partner SET kind = 'reseller' WHERE program_id = :program AND partner_id IN (2, 3);
+
 -- ---- answers that are in no group ----
 UPDATE prm.partner SET tier = NULL WHERE program_id = :program;
 INSERT INTO prm.ladder (ladder, label) VALUES ('main', 'Main') ON CONFLICT DO NOTHING;
@@ -71,11 +77,15 @@ CREATE FUNCTION pg_temp.leaks() RETURNS bigint LANGUAGE sql AS $$
     UNION ALL SELECT 'tier', a.tier, 'partner', a.id, a.member FROM answer a WHERE a.dimension = 'partner' AND a.tier IS NOT NULL
     UNION ALL SELECT 'partner', a.partner_id::text, 'partner_wave', a.id, a.member FROM answer a WHERE a.dimension = 'partner_wave'
     UNION ALL SELECT 'wave', a.survey_wave_id::text, 'partner_wave', a.id, a.member FROM answer a WHERE a.dimension = 'partner_wave' AND a.survey_wave_id IS NOT NULL)
-  SELECT count(*) FROM (
+  SELECT (SELECT count(*) FROM (
     SELECT t.dimension, t.member, t.by, count(*) AS answers, count(DISTINCT coalesce(t.part, '')) AS parts, bool_or(t.part IS NULL) AS unnamed FROM total t
     WHERE EXISTS (SELECT 1 FROM shown s WHERE s.dimension = t.dimension AND s.member = t.member) AND NOT EXISTS (SELECT 1 FROM shown s WHERE s.dimension = t.by AND s.member = t.part)
     GROUP BY 1, 2, 3) r
-  WHERE r.answers < 5 OR r.parts = 1 AND NOT r.unnamed
+  WHERE r.answers < 5 OR r.parts = 1 AND NOT r.unnamed)
+  -- And totals that are hidden, though all their parts are shown.
+  + (SELECT count(*) FROM (
+    SELECT t.dimension, t.member, t.by FROM total t WHERE NOT EXISTS (SELECT 1 FROM shown s WHERE s.dimension = t.dimension AND s.member = t.member)
+    GROUP BY 1, 2, 3 HAVING bool_and(EXISTS (SELECT 1 FROM shown s WHERE s.dimension = t.by AND s.member = t.part))) r)
 $$;
 CREATE FUNCTION pg_temp.attack(the_round integer) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE the_leaks bigint; the_shown bigint;
