@@ -4,7 +4,8 @@ BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 SELECT * FROM no_plan();
 SELECT set_config('prm.clock', '2026-05-10 12:00+00', true);
-SELECT prm.create_program('Views', 'reseller', 'EUR', 'UTC') AS program \gset
+SELECT prm.create_program('Views', 'reseller', 'EUR', 'UTC') AS program, prm.create_program('Another', 'reseller') AS another \gset
+INSERT INTO prm.partner (program_id, name) VALUES (:another, 'Elsewhere');
 SELECT set_config('prm.program_id', :'program', true);
 INSERT INTO prm.partner (name, joined_on) SELECT 'Partner ' || n, '2025-01-01' FROM generate_series(1, 12) n;
 SELECT prm.fire('partner', partner_id, 'admit'), prm.fire('partner', partner_id, 'activate') FROM prm.partner WHERE program_id = :program \g /dev/null
@@ -93,7 +94,8 @@ CREATE FUNCTION pg_temp.calls(the_view text, the_programs text) RETURNS integer 
 DECLARE the_plan json;
 BEGIN
   EXECUTE format('EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF, SUMMARY OFF, FORMAT JSON) SELECT * FROM prm.%I %s', the_view, the_programs) INTO the_plan;
-  RETURN (SELECT max((n ->> 'Actual Loops')::integer) FROM jsonb_path_query(the_plan::jsonb, 'strict $.**') n WHERE n ->> 'Node Type' = 'Function Scan' AND n ->> 'Function Name' LIKE '\_%');
+  -- v_health looks at two moments.
+  RETURN (SELECT max((n ->> 'Actual Loops')::integer) / CASE the_view WHEN 'v_health' THEN 2 ELSE 1 END FROM jsonb_path_query(the_plan::jsonb, 'strict $.**') n WHERE n ->> 'Node Type' = 'Function Scan' AND n ->> 'Function Name' LIKE '\_%');
 END $$;
 SELECT is(pg_temp.calls(v.name, 'WHERE program_id = ' || :program), 1, v.name || ' measures the programme once') FROM unnest(ARRAY['v_partner', 'v_partner_metric', 'v_health', 'v_tier_mismatch', 'v_certificate_impact', 'v_ipp_score', 'v_adoption']) AS v(name);
 SELECT is(pg_temp.calls(v.name, ''), (SELECT count(*)::integer FROM prm.program), v.name || ' measures each programme once')
