@@ -4,6 +4,8 @@ BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 SELECT * FROM no_plan();
 SET LOCAL client_min_messages = warning;
+-- Errors are the same with workers, and two hundred of them start many.
+SET LOCAL max_parallel_workers_per_gather = 0;
 SELECT set_config('prm.clock', '2026-06-15 12:00+00', true);
 SELECT prm.create_program('Mistakes', 'reseller', 'EUR', 'Europe/Berlin') AS program \gset
 SELECT set_config('prm.program_id', :'program', true);
@@ -43,7 +45,7 @@ EXCEPTION WHEN OTHERS THEN
   RETURN the_hint;
 END $$;
 -- How many rows each table has: what was written shows, wherever it was.
-CREATE FUNCTION pg_temp.rows() RETURNS text LANGUAGE plpgsql SET max_parallel_workers_per_gather = 0 AS $$
+CREATE FUNCTION pg_temp.rows() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE the_table text; the_count bigint; the_sum text := '';
 BEGIN
   FOR the_table IN SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1 LOOP
