@@ -94,8 +94,7 @@ CREATE FUNCTION pg_temp.calls(the_view text, the_programs text) RETURNS integer 
 DECLARE the_plan json;
 BEGIN
   EXECUTE format('EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF, SUMMARY OFF, FORMAT JSON) SELECT * FROM prm.%I %s', the_view, the_programs) INTO the_plan;
-  -- v_health looks at two moments.
-  RETURN (SELECT max((n ->> 'Actual Loops')::integer) / CASE the_view WHEN 'v_health' THEN 2 ELSE 1 END FROM jsonb_path_query(the_plan::jsonb, 'strict $.**') n WHERE n ->> 'Node Type' = 'Function Scan' AND n ->> 'Function Name' LIKE '\_%');
+  RETURN (SELECT max((n ->> 'Actual Loops')::integer) FROM jsonb_path_query(the_plan::jsonb, 'strict $.**') n WHERE n ->> 'Node Type' = 'Function Scan' AND n ->> 'Function Name' LIKE '\_%');
 END $$;
 SELECT is(pg_temp.calls(v.name, 'WHERE program_id = ' || :program), 1, v.name || ' measures the programme once') FROM unnest(ARRAY['v_partner', 'v_partner_metric', 'v_health', 'v_tier_mismatch', 'v_certificate_impact', 'v_ipp_score', 'v_adoption']) AS v(name);
 SELECT is(pg_temp.calls(v.name, ''), (SELECT count(*)::integer FROM prm.program), v.name || ' measures each programme once')

@@ -116,27 +116,9 @@ COMMENT ON COLUMN prm.health_snapshot.performance IS 'The score of the performan
 COMMENT ON COLUMN prm.health_snapshot.relationship IS 'The score of the relationship groups alone.';
 
 CREATE OR REPLACE VIEW prm.v_health WITH (security_invoker = true) AS
-  SELECT h.program_id, h.partner_id, p.name AS partner, h.model, h.score, coalesce(h.band, 'unknown') AS band, h.coverage, h.performance, h.relationship,
-    h.score_before, h.band_before, trim_scale(h.score - h.score_before) AS change, c.metric, c.label AS metric_label, c.effect
-  -- Both moments in one pass, and what is named looked up for each row: all partners at once, once for each programme.
-  FROM (
-    SELECT g.program_id, x.partner_id, x.model, max(x.score) FILTER (WHERE t.is_now) AS score, max(x.band) FILTER (WHERE t.is_now) AS band, max(x.coverage) FILTER (WHERE t.is_now) AS coverage,
-      max(x.performance) FILTER (WHERE t.is_now) AS performance, max(x.relationship) FILTER (WHERE t.is_now) AS relationship, max(x.score) FILTER (WHERE NOT t.is_now) AS score_before,
-      max(x.band) FILTER (WHERE NOT t.is_now) AS band_before, (array_agg(x.parts) FILTER (WHERE t.is_now))[1] AS parts, (array_agg(x.parts) FILTER (WHERE NOT t.is_now))[1] AS parts_before
-    FROM prm.program g
-    CROSS JOIN (VALUES (true, interval '0'), (false, interval '30 days')) AS t(is_now, ago)
-    CROSS JOIN LATERAL prm._health_scores(g.program_id, NULL, prm.now() - t.ago, true) x
-    GROUP BY g.program_id, x.partner_id, x.model HAVING bool_or(t.is_now)) h
-  CROSS JOIN LATERAL (SELECT x.name FROM prm.partner x WHERE x.program_id = h.program_id AND x.partner_id = h.partner_id OFFSET 0) p
-  LEFT JOIN LATERAL (
-    -- The one that moved the score most in the direction in which it went.
-    SELECT d.metric, d.effect, m.label
-    FROM (
-      SELECT coalesce(n.key, o.key) AS metric, trim_scale(coalesce(n.value::numeric, 0) - coalesce(o.value::numeric, 0)) AS effect
-      FROM jsonb_each_text(h.parts) n FULL JOIN jsonb_each_text(h.parts_before) o ON o.key = n.key) d
-    LEFT JOIN prm.metric m ON m.program_id = h.program_id AND m.metric = d.metric
-    WHERE d.effect * sign(h.score - h.score_before) > 0
-    ORDER BY abs(d.effect) DESC, d.metric LIMIT 1) c ON h.score <> h.score_before;
+  SELECT g.program_id, h.partner_id, h.partner, h.model, h.score, h.band, h.coverage, h.performance, h.relationship, h.score_before, h.band_before, h.change, h.metric, h.metric_label, h.effect
+  FROM prm.program g
+  CROSS JOIN LATERAL prm._health_moves(g.program_id) h;
 COMMENT ON VIEW prm.v_health IS 'The health of each partner at prm.now() and 30 days before, and the metric that moved it most. Computed for all partners at once; for one partner health() and health_changes() are quicker, and say all.';
 COMMENT ON COLUMN prm.v_health.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_health.partner_id IS 'The partner.';
