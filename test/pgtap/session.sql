@@ -1,7 +1,7 @@
 -- Who acts, when, in which programme; and who may do what.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(58);
+SELECT plan(60);
 
 -- The programme in force.
 SELECT throws_ok('SELECT prm.current_program()', '55000', 'there is no programme yet', 'no programme: a clear error');
