@@ -120,6 +120,9 @@ DECLARE
   the_streaks text[];
   the_ends date[];
   the_states prm.streak_state[];
+  the_seen boolean[];
+  the_off boolean[];
+  the_freezes integer[];
   the_count bigint;
 BEGIN
   INSERT INTO prm.streak (program_id, partner_id, streak, days, longest, freezes, state, through_on)
@@ -151,19 +154,22 @@ BEGIN
     WHERE s.program_id = _work_streaks.program_id;
   -- Day by day, for all partners at once: normally one day.
   WHILE the_day <= the_yesterday LOOP
-    UPDATE prm.streak s SET through_on = the_day, counted_at = clock_timestamp(),
-      days = CASE WHEN k.is_seen THEN s.days + 1 WHEN k.is_off OR k.freezes > 0 THEN s.days ELSE 0 END,
-      longest = CASE WHEN k.is_seen THEN greatest(s.longest, s.days + 1) ELSE s.longest END,
-      freezes = CASE WHEN NOT k.is_seen AND NOT k.is_off AND s.days > 0 AND k.freezes > 0 THEN k.freezes - 1 ELSE k.freezes END,
-      state = CASE WHEN k.is_seen THEN 'active' WHEN k.is_off OR (s.days > 0 AND k.freezes > 0) THEN s.state ELSE 'broken' END
-    FROM (
+    -- Looked at first, then written by key: never one for each of the others, whatever the statistics say.
+    SELECT array_agg(k.partner_id), array_agg(k.streak), array_agg(k.is_seen), array_agg(k.is_off), array_agg(k.freezes)
+      INTO the_partners, the_streaks, the_seen, the_off, the_freezes FROM (
       SELECT t.partner_id, t.streak, CASE WHEN r.freezes_per = 'month' AND extract(day FROM the_day) = 1 THEN r.freezes ELSE t.freezes END AS freezes, r.working_days_only AND extract(isodow FROM the_day) IN (6, 7) AS is_off,
         EXISTS (SELECT 1 FROM prm.usage_event u WHERE u.program_id = _work_streaks.program_id AND u.partner_id = t.partner_id AND (r.activity IS NULL OR r.activity = u.activity)
           AND u.at >= the_day::timestamp AT TIME ZONE the_zone AND u.at < (the_day + 1)::timestamp AT TIME ZONE the_zone) AS is_seen
       FROM prm.streak t
       JOIN prm.streak_rule r ON r.program_id = _work_streaks.program_id AND r.streak = t.streak AND r.is_active
-      WHERE t.program_id = _work_streaks.program_id AND t.through_on = the_day - 1 OFFSET 0) k
+      WHERE t.program_id = _work_streaks.program_id AND t.through_on = the_day - 1 OFFSET 0) k;
     -- Another run may have counted the day meanwhile: it is counted once.
+    UPDATE prm.streak s SET through_on = the_day, counted_at = clock_timestamp(),
+      days = CASE WHEN k.is_seen THEN s.days + 1 WHEN k.is_off OR k.freezes > 0 THEN s.days ELSE 0 END,
+      longest = CASE WHEN k.is_seen THEN greatest(s.longest, s.days + 1) ELSE s.longest END,
+      freezes = CASE WHEN NOT k.is_seen AND NOT k.is_off AND s.days > 0 AND k.freezes > 0 THEN k.freezes - 1 ELSE k.freezes END,
+      state = CASE WHEN k.is_seen THEN 'active' WHEN k.is_off OR (s.days > 0 AND k.freezes > 0) THEN s.state ELSE 'broken' END
+    FROM unnest(the_partners, the_streaks, the_seen, the_off, the_freezes) AS k(partner_id, streak, is_seen, is_off, freezes)
     WHERE s.program_id = _work_streaks.program_id AND s.partner_id = k.partner_id AND s.streak = k.streak AND s.through_on = the_day - 1;
     GET DIAGNOSTICS the_rows = ROW_COUNT;
     the_count := the_count + the_rows;
