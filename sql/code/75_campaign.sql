@@ -109,26 +109,34 @@ COMMENT ON FUNCTION prm._recount_streak(bigint, bigint, text, date) IS
 'A streak of a partner through a day, counted from its first day on from what usage is there now: the same as _work_streaks() comes to day by day.';
 
 CREATE FUNCTION prm._work_streaks(program_id bigint) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone text := prm._program_time_zone(_work_streaks.program_id);
   the_yesterday date := (prm.now() AT TIME ZONE the_zone)::date - 1;
   the_day date;
   the_rows bigint;
+  the_begun bigint;
   the_partners bigint[];
   the_streaks text[];
   the_ends date[];
   the_states prm.streak_state[];
+  the_seen boolean[];
+  the_off boolean[];
+  the_freezes integer[];
   the_count bigint;
 BEGIN
+  -- Who begins is counted through yesterday at once, whatever there was before.
   INSERT INTO prm.streak (program_id, partner_id, streak, days, longest, freezes, state, through_on)
-    SELECT _work_streaks.program_id, f.partner_id, r.streak, 0, 0, r.freezes, 'active', f.first_on - 1
-    FROM prm.streak_rule r
-    CROSS JOIN LATERAL (SELECT u.partner_id, min((u.at AT TIME ZONE the_zone)::date) AS first_on FROM prm.usage_event u
-      WHERE u.program_id = _work_streaks.program_id AND (r.activity IS NULL OR u.activity = r.activity) GROUP BY u.partner_id) f
-    WHERE r.program_id = _work_streaks.program_id AND r.is_active AND f.first_on <= the_yesterday
+    SELECT _work_streaks.program_id, f.partner_id, f.streak, t.days, t.longest, t.freezes, t.state, the_yesterday FROM (
+      SELECT r.streak, u.partner_id FROM prm.streak_rule r
+      JOIN prm.usage_event u ON u.program_id = _work_streaks.program_id AND (r.activity IS NULL OR u.activity = r.activity) AND u.at < (the_yesterday + 1)::timestamp AT TIME ZONE the_zone
+      WHERE r.program_id = _work_streaks.program_id AND r.is_active
+        AND NOT EXISTS (SELECT 1 FROM prm.streak x WHERE x.program_id = _work_streaks.program_id AND x.partner_id = u.partner_id AND x.streak = r.streak)
+      GROUP BY r.streak, u.partner_id OFFSET 0) f
+    CROSS JOIN LATERAL prm._recount_streak(_work_streaks.program_id, f.partner_id, f.streak, the_yesterday) t
     ON CONFLICT (program_id, partner_id, streak) DO NOTHING;
+  GET DIAGNOSTICS the_begun = ROW_COUNT;
   -- Usage that came in late, of days that were counted already (or in a transaction that was under way then): these are counted anew.
   SELECT array_agg(l.partner_id), array_agg(l.streak), array_agg(l.through_on) INTO the_partners, the_streaks, the_ends FROM (
     SELECT DISTINCT k.partner_id, k.streak, k.through_on FROM (
@@ -151,29 +159,32 @@ BEGIN
     WHERE s.program_id = _work_streaks.program_id;
   -- Day by day, for all partners at once: normally one day.
   WHILE the_day <= the_yesterday LOOP
-    UPDATE prm.streak s SET through_on = the_day, counted_at = clock_timestamp(),
-      days = CASE WHEN k.is_seen THEN s.days + 1 WHEN k.is_off OR k.freezes > 0 THEN s.days ELSE 0 END,
-      longest = CASE WHEN k.is_seen THEN greatest(s.longest, s.days + 1) ELSE s.longest END,
-      freezes = CASE WHEN NOT k.is_seen AND NOT k.is_off AND s.days > 0 AND k.freezes > 0 THEN k.freezes - 1 ELSE k.freezes END,
-      state = CASE WHEN k.is_seen THEN 'active' WHEN k.is_off OR (s.days > 0 AND k.freezes > 0) THEN s.state ELSE 'broken' END
-    FROM (
+    -- Looked at first, then written by key: never one for each of the others, whatever the statistics say.
+    SELECT array_agg(k.partner_id), array_agg(k.streak), array_agg(k.is_seen), array_agg(k.is_off), array_agg(k.freezes)
+      INTO the_partners, the_streaks, the_seen, the_off, the_freezes FROM (
       SELECT t.partner_id, t.streak, CASE WHEN r.freezes_per = 'month' AND extract(day FROM the_day) = 1 THEN r.freezes ELSE t.freezes END AS freezes, r.working_days_only AND extract(isodow FROM the_day) IN (6, 7) AS is_off,
         EXISTS (SELECT 1 FROM prm.usage_event u WHERE u.program_id = _work_streaks.program_id AND u.partner_id = t.partner_id AND (r.activity IS NULL OR r.activity = u.activity)
           AND u.at >= the_day::timestamp AT TIME ZONE the_zone AND u.at < (the_day + 1)::timestamp AT TIME ZONE the_zone) AS is_seen
       FROM prm.streak t
       JOIN prm.streak_rule r ON r.program_id = _work_streaks.program_id AND r.streak = t.streak AND r.is_active
-      WHERE t.program_id = _work_streaks.program_id AND t.through_on = the_day - 1 OFFSET 0) k
+      WHERE t.program_id = _work_streaks.program_id AND t.through_on = the_day - 1 OFFSET 0) k;
     -- Another run may have counted the day meanwhile: it is counted once.
-    WHERE s.program_id = _work_streaks.program_id AND s.partner_id = k.partner_id AND s.streak = k.streak AND s.through_on = the_day - 1;
+    UPDATE prm.streak s SET through_on = the_day, counted_at = clock_timestamp(),
+      days = CASE WHEN k.is_seen THEN s.days + 1 WHEN k.is_off OR k.freezes > 0 THEN s.days ELSE 0 END,
+      longest = CASE WHEN k.is_seen THEN greatest(s.longest, s.days + 1) ELSE s.longest END,
+      freezes = CASE WHEN NOT k.is_seen AND NOT k.is_off AND s.days > 0 AND k.freezes > 0 THEN k.freezes - 1 ELSE k.freezes END,
+      state = CASE WHEN k.is_seen THEN 'active' WHEN k.is_off OR (s.days > 0 AND k.freezes > 0) THEN s.state ELSE 'broken' END
+    FROM unnest(the_partners, the_streaks, the_seen, the_off, the_freezes) AS k(partner_id, streak, is_seen, is_off, freezes)
+    WHERE s.program_id = _work_streaks.program_id AND s.partner_id = k.partner_id AND s.streak = k.streak AND s.through_on < the_day;
     GET DIAGNOSTICS the_rows = ROW_COUNT;
     the_count := the_count + the_rows;
     the_day := the_day + 1;
   END LOOP;
-  RETURN the_count;
+  RETURN the_begun + the_count;
 END
 $prm$;
 COMMENT ON FUNCTION prm._work_streaks(bigint) IS
-'Carries the streaks through yesterday, in the programme''s time zone: a day with the activity adds one; a day without takes a freeze, and without one ends the streak. Each day is counted once; where usage of days that were counted comes in late, the streak is counted anew. Returns how many days of partners, and how many streaks changed by being counted anew.';
+'Carries the streaks through yesterday, in the programme''s time zone: a day with the activity adds one; a day without takes a freeze, and without one ends the streak. Each day is counted once; where usage of days that were counted comes in late, the streak is counted anew. Returns how many days of partners, and how many streaks began or changed by being counted anew.';
 
 CREATE FUNCTION prm.refresh_recognition(program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

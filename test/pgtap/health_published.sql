@@ -49,6 +49,8 @@ SELECT pg_temp.set(11, 'a=30', 'b=100', 'c=90'), pg_temp.set(12, 'a=29.999', 'b=
 SELECT is(ARRAY[pg_temp.score(11), pg_temp.score(12), pg_temp.score(13), pg_temp.score(14), pg_temp.score(15), pg_temp.score(16)],
   '{"73.3333 yellow 1","50 yellow 1","20 red 1","20 red 1","40 red 0.666667","29.6667 red 1"}', 'not at the bound but beyond it; the lowest cap holds; a cap lifts nobody; what is missing knocks nobody out');
 SELECT is((SELECT sum(contribution) FROM prm.explain_health(13)), 20::numeric, 'and the explanation adds up');
+SELECT pg_temp.model('[{"metric": "a", "group_name": "g", "knock_out_below": 30, "knock_out_cap": 50}, {"metric": "b", "group_name": "h", "knock_out_below": 30, "knock_out_cap": 20}, {"metric": "c", "group_name": "h", "knock_out_above": 90, "knock_out_cap": 40}]') \g /dev/null
+SELECT is(pg_temp.score(13), '20 red 1', 'the lowest cap of all groups');
 
 -- ---- decay and age, at the moment of reading ------------------------------------------------------------------------
 SELECT pg_temp.model('[{"metric": "a", "half_life": "30 days"}]') \g /dev/null

@@ -37,9 +37,11 @@ SELECT pg_temp.back('I13', 19999.99) \g /dev/null
 SELECT is(pg_temp.points(13), '0 = 20 -1 -19', 'ENG-011 all returned: nothing is left, in any number of returns');
 SELECT pg_temp.back('B3', 600) \g /dev/null
 SELECT is(pg_temp.points(3), '1 = 3 -2', 'a return of two measures of 300 takes two');
+SELECT pg_temp.sale(38, 'invoiced', 3000, 'I38') \g /dev/null
 UPDATE prm.point_rule SET is_active = false WHERE program_id = :program AND point_rule = 'k';
 SELECT pg_temp.back('I10', 1) \g /dev/null
-SELECT is(pg_temp.points(10), '0 = 1 -1', 'a rule that was switched off gives nothing more, but still takes back');
+SELECT pg_temp.back('I38', 500), pg_temp.sale(39, 'invoiced', 3000, 'I39') \g /dev/null
+SELECT is(ARRAY[pg_temp.points(10), pg_temp.points(38), pg_temp.points(39)], '{0 = 1 -1,2 = 3 -1,0 = nothing}', 'a rule that was switched off gives nothing more, but still takes back, and no more than its due');
 -- An event as such: no noise behind the point, and the days of a rule are half-open in the programme's zone.
 INSERT INTO prm.point_rule (point_rule, label, source, kind, points, valid) VALUES ('signup', 'Signup', 'earning', 'signup', 7.5, '[2026-03-01,2026-04-01)');
 SET LOCAL prm.clock = '2026-04-02 12:00+00';
