@@ -12,7 +12,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       WHEN c.relkind = 'v' THEN 'SELECT'
       WHEN _access_tables.profile = 'partner' THEN
         -- Leads, deals, registrations, disputes and requests are written column by column: see _apply_access().
-        CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END
+        CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' WHEN 'benefit_grant' THEN '' ELSE 'SELECT' END
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
         'benefit_grant', 'health_snapshot', 'metric_standing', 'health_model_version', 'segment_member', 'certificate_reminder', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
         'timer', 'lead_answer_history', 'review_round', 'statement', 'statement_line', 'statement_share', 'ledger_open', 'settlement_calendar', 'payout', 'payout_statement', 'billing_document', 'billing_document_statement', 'document_series', 'mdf_entry') THEN 'SELECT'
@@ -34,8 +34,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       'ledger_hold', '_standing_hold', 'v_entry_hold', 'payee', 'statement', 'statement_line', 'statement_share', 'statement_policy', 'ledger_open', 'dispute', 'payout', 'payout_statement',
       'payout_request', 'v_statement', 'v_payout', 'v_dispute', 'v_aged_balance', 'billing_document', 'billing_document_statement', 'mdf_fund', 'mdf_entry', 'mdf_request', 'mdf_claim', 'v_mdf_balance',
       'task', 'badge', 'badge_award', 'point_rule', 'point_entry', 'mission', 'mission_step', 'mission_run', 'mission_progress', 'streak_rule', 'streak', 'board', 'v_task', 'v_entitlement', 'v_points', 'v_mission', 'v_badge',
-      'certification', 'certificate', 'certificate_revocation', 'course', 'exam', 'track', 'track_step', 'track_enrolment', 'course_completion', 'exam_attempt',
-      'v_certificate', 'v_certification_coverage', 'v_training', 'metric', 'metric_entry', 'metric_standing'))
+      'certification', 'certificate', 'certificate_revocation', 'course', 'exam', 'exam_limit', 'track', 'track_step', 'track_enrolment', 'course_completion', 'exam_attempt',
+      'v_certificate', 'v_certification_coverage', 'v_training', 'v_exam_attempts', 'metric', 'metric_entry', 'metric_standing'))
   ORDER BY 1
 $prm$;
 COMMENT ON FUNCTION prm._access_tables(text) IS 'What a profile may do with each relation of the model, and whether its rows belong to a partner.';
@@ -87,6 +87,7 @@ BEGIN
       EXECUTE format('CREATE POLICY prm_app ON prm.%I TO %s USING (%s)', target.relation, the_apps,
         CASE WHEN target.relation = 'mdf_fund' THEN 'coalesce(partner_id, prm.current_partner()) = prm.current_partner() OR prm.current_partner() IS NULL'
              WHEN target.relation = 'board' THEN 'is_active OR prm.current_partner() IS NULL'
+             WHEN target.relation = 'benefit' THEN 'segment IS NULL OR prm.current_partner() IS NULL'
              WHEN target.partner_column THEN 'partner_id = coalesce(prm.current_partner(), partner_id) OR prm.current_partner() IS NULL'
              ELSE 'true' END);
     END IF;
@@ -95,6 +96,7 @@ BEGIN
         -- A fund without a partner is for everybody.
         CASE WHEN target.relation = 'mdf_fund' THEN 'coalesce(partner_id, prm.current_partner()) = prm.current_partner()'
              WHEN target.relation = 'board' THEN 'prm.current_partner() IS NOT NULL AND is_active'
+             WHEN target.relation = 'benefit' THEN 'prm.current_partner() IS NOT NULL AND segment IS NULL'
              WHEN target.partner_column THEN 'partner_id = prm.current_partner()' ELSE 'prm.current_partner() IS NOT NULL' END);
     END IF;
   END LOOP;
@@ -103,7 +105,9 @@ BEGIN
     JOIN pg_roles r ON r.rolname = g.role_name
     CROSS JOIN LATERAL prm._access_tables(g.profile) t
   LOOP
-    EXECUTE format('GRANT %s ON prm.%I TO %I', target.privileges, target.relation, target.role_name);
+    IF target.privileges <> '' THEN
+      EXECUTE format('GRANT %s ON prm.%I TO %I', target.privileges, target.relation, target.role_name);
+    END IF;
     IF target.profile = 'partner' AND target.relation IN ('lead', 'deal', 'registration') THEN
       -- Not the key, whose numbers it could use up before the others get there, nor the moments, which decide on money.
       SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO the_columns FROM pg_attribute a
@@ -115,6 +119,9 @@ BEGIN
       EXECUTE format('GRANT INSERT (program_id, partner_id, %s) ON prm.%I TO %I', CASE target.relation WHEN 'dispute' THEN 'entry_id, reason' WHEN 'payout_request' THEN 'currency, reason'
         WHEN 'metric_entry' THEN 'metric, observed_at, value'
         WHEN 'mdf_request' THEN 'fund_id, campaign, expense, activity' ELSE 'request_id, amount, evidence' END, target.relation, target.role_name);
+    ELSIF target.profile = 'partner' AND target.relation = 'benefit_grant' THEN
+      -- Not the segment that gave a benefit: how a partner is sorted is told by my_segments(), where the vendor wishes.
+      EXECUTE format('GRANT SELECT (program_id, benefit_grant_id, partner_id, benefit, kind, ladder, tier, certification, value, valid) ON prm.benefit_grant TO %I', target.role_name);
     ELSIF target.profile = 'partner' AND target.relation = 'task' THEN
       -- For complete_task().
       EXECUTE format('GRANT UPDATE (state, done_by, done_at) ON prm.task TO %I', target.role_name);

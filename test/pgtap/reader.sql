@@ -250,6 +250,29 @@ SET LOCAL prm.partner_id = '';
 SELECT throws_ok($$ SELECT * FROM prm.my_segments() $$, '55000', 'no partner acts', 'as nobody it has none');
 RESET ROLE;
 
+-- A benefit that a segment gives is the partner's to know, the segment is not.
+INSERT INTO prm.benefit (segment, benefit, kind, value) VALUES ('likely_to_churn', 'personal_visit', 'other', 'monthly');
+DO $$ BEGIN PERFORM prm._sync_benefits(prm.current_program(), '{1,2}'); END $$;
+SELECT is((SELECT segment FROM prm.v_entitlement WHERE program_id = :program AND partner_id = 1 AND benefit = 'personal_visit'), 'likely_to_churn', 'staff reads which segment gave it');
+SET LOCAL ROLE prm_reader_ann;
+SELECT results_eq($$ SELECT value, segment FROM prm.v_entitlement WHERE benefit = 'personal_visit' $$, $$ VALUES ('monthly'::text, NULL::text) $$, 'the partner what it has by it');
+SELECT is(prm.entitlement(1, 'personal_visit'), 'monthly', 'also by name');
+SELECT throws_ok($$ SELECT segment FROM prm.benefit_grant $$, '42501', NULL, 'not the segment behind it');
+SELECT is_empty($$ SELECT * FROM prm.benefit WHERE segment IS NOT NULL OR benefit = 'personal_visit' $$, 'nor what segments give at all');
+SELECT is((SELECT count(*) FROM (SELECT partner_id, benefit, value FROM prm.benefit_grant WHERE benefit = 'personal_visit') g), 1::bigint, 'its own grant it sees');
+SELECT is(prm._grant_segment(prm.current_program(), g.benefit_grant_id), NULL, 'whose segment no function tells') FROM prm.benefit_grant g WHERE g.benefit = 'personal_visit';
+RESET ROLE;
+SET LOCAL ROLE prm_reader_bob;
+SELECT throws_ok($$ SELECT prm.entitlement(2, 'personal_visit') $$, '42704', 'benefit "personal_visit" does not exist', 'who does not have it does not learn that it exists');
+RESET ROLE;
+SET LOCAL ROLE prm_reader_app;
+SET LOCAL prm.partner_id = '1';
+SELECT is((SELECT count(*) FROM prm.v_entitlement WHERE segment IS NOT NULL) + (SELECT count(*) FROM prm.benefit WHERE segment IS NOT NULL), 0::bigint, 'nor does the application that acts for the partner');
+SELECT results_eq($$ SELECT counts, source, name FROM prm.explain_entitlement(1, 'personal_visit') $$, $$ VALUES (true, 'segment'::text, NULL::text) $$, 'which may say that it comes by a segment, not by which');
+SET LOCAL prm.partner_id = '';
+RESET ROLE;
+SELECT results_eq($$ SELECT counts, source, name FROM prm.explain_entitlement(1, 'personal_visit') $$, $$ VALUES (true, 'segment'::text, 'likely_to_churn'::text) $$, 'staff may');
+
 -- ---- metrics: neither segments nor the market by the back door --------------------------------------------------------
 INSERT INTO prm.metric_benchmark (metric, p25, p50, p75) VALUES ('sales', 20, 40, 60);
 INSERT INTO prm.metric_benchmark (metric, segment, p25, p50, p75) VALUES ('sales', 'likely_to_churn', 10, 20, 30);
