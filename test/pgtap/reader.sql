@@ -101,6 +101,20 @@ SELECT results_eq($$ SELECT track, metric, have, points, met FROM prm.tier_gap(1
   'a partner those of what it sees, and a score only where it sees all of it');
 RESET ROLE;
 
+-- ---- what the vendor wrote down for itself ----------------------------------------------------------------------------
+DO $$ BEGIN PERFORM prm.pin_tier(1, 'silver', '2027-01-01', 'too weak to lose'), prm.set_tier_cap(1, 'silver', NULL, 'late payer'); END $$;
+SET LOCAL ROLE prm_reader_ann;
+SELECT results_eq($$ SELECT ladder, tier, cap_tier FROM prm.enrolment WHERE ladder = 'main' $$, $$ VALUES ('main'::text, 'silver'::text, 'silver'::text) $$, 'a partner reads where it stands');
+SELECT throws_ok($$ SELECT pin_reason FROM prm.enrolment $$, '42501', NULL, 'not why it is pinned');
+SELECT throws_ok($$ SELECT cap_reason FROM prm.enrolment $$, '42501', NULL, 'nor why it is capped');
+SELECT throws_ok($$ SELECT * FROM prm.enrolment $$, '42501', NULL, 'nor all at once');
+SELECT isnt_empty($$ SELECT to_tier, outcome, at FROM prm.tier_history $$, 'what happened to it');
+SELECT throws_ok($$ SELECT metrics FROM prm.tier_history $$, '42501', NULL, 'not by which values of metrics that it may not see');
+SELECT throws_ok($$ SELECT reason FROM prm.tier_history $$, '42501', NULL, 'nor the notes');
+SELECT throws_ok($$ SELECT metrics FROM prm.tier_approval $$, '42501', NULL, 'nor of approvals');
+RESET ROLE;
+DO $$ BEGIN PERFORM prm.pin_tier(1, NULL, NULL, 'over'), prm.set_tier_cap(1, NULL, NULL, 'over'); END $$;
+
 -- ---- entitlements -----------------------------------------------------------------------------------------------------
 SET LOCAL ROLE prm_reader_ann;
 SELECT results_eq($$ SELECT partner_id, benefit, value, tier FROM prm.v_entitlement $$, $$ VALUES (1::bigint, 'discount'::text, '10'::text, 'silver'::text) $$, 'its own entitlements');
