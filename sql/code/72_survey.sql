@@ -149,7 +149,9 @@ DECLARE
   the_user bigint := prm._option_value('nps_response', nps_response.options, 'partner_user_id', 'whole number')::bigint;
   the_customer bigint := prm._option_value('nps_response', nps_response.options, 'customer_id', 'whole number')::bigint;
   the_zone text := prm._program_time_zone(the_program);
-  the_moment timestamptz := prm._not_to_come(coalesce(prm._usage_moment(prm._option_value('nps_response', nps_response.options, 'answered_at', 'moment'), the_zone), prm.now()), 'an answer');
+  the_text text := prm._option_value('nps_response', nps_response.options, 'answered_at', 'moment');
+  -- Without an offset it is of the programme's zone, and a day alone is its beginning.
+  the_moment timestamptz := prm._not_to_come(coalesce(prm._usage_moment(the_text, the_zone), prm._usage_moment(the_text || ' 00:00', the_zone), the_text::timestamptz, prm.now()), 'an answer');
   the_id bigint;
   asked record;
   known record;
