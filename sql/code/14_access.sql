@@ -12,7 +12,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       WHEN c.relkind = 'v' THEN 'SELECT'
       WHEN _access_tables.profile = 'partner' THEN
         -- Leads, deals, registrations, disputes and requests are written column by column: see _apply_access().
-        CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END
+        CASE c.relname WHEN 'lead_answer' THEN 'SELECT, INSERT, UPDATE, DELETE' WHEN 'benefit_grant' THEN '' WHEN 'enrolment' THEN '' WHEN 'tier_history' THEN '' WHEN 'tier_approval' THEN '' ELSE 'SELECT' END
       WHEN _access_tables.profile = 'analyst' OR c.relname IN ('model', 'access_grant', 'machine_target', 'state_history', 'ledger', 'tier_history', 'partner_history',
         'benefit_grant', 'health_snapshot', 'metric_standing', 'health_model_version', 'segment_member', 'certificate_reminder', 'job_run', 'tier_due', 'refund_total', 'collected_total', 'accumulator', 'accumulator_entry', 'recurring_start', 'breakage',
         'timer', 'lead_answer_history', 'review_round', 'statement', 'statement_line', 'statement_share', 'ledger_open', 'settlement_calendar', 'payout', 'payout_statement', 'billing_document', 'billing_document_statement', 'document_series', 'mdf_entry') THEN 'SELECT'
@@ -87,6 +87,7 @@ BEGIN
       EXECUTE format('CREATE POLICY prm_app ON prm.%I TO %s USING (%s)', target.relation, the_apps,
         CASE WHEN target.relation = 'mdf_fund' THEN 'coalesce(partner_id, prm.current_partner()) = prm.current_partner() OR prm.current_partner() IS NULL'
              WHEN target.relation = 'board' THEN 'is_active OR prm.current_partner() IS NULL'
+             WHEN target.relation = 'benefit' THEN 'segment IS NULL OR prm.current_partner() IS NULL'
              WHEN target.partner_column THEN 'partner_id = coalesce(prm.current_partner(), partner_id) OR prm.current_partner() IS NULL'
              ELSE 'true' END);
     END IF;
@@ -95,6 +96,7 @@ BEGIN
         -- A fund without a partner is for everybody.
         CASE WHEN target.relation = 'mdf_fund' THEN 'coalesce(partner_id, prm.current_partner()) = prm.current_partner()'
              WHEN target.relation = 'board' THEN 'prm.current_partner() IS NOT NULL AND is_active'
+             WHEN target.relation = 'benefit' THEN 'prm.current_partner() IS NOT NULL AND segment IS NULL'
              WHEN target.partner_column THEN 'partner_id = prm.current_partner()' ELSE 'prm.current_partner() IS NOT NULL' END);
     END IF;
   END LOOP;
@@ -103,7 +105,9 @@ BEGIN
     JOIN pg_roles r ON r.rolname = g.role_name
     CROSS JOIN LATERAL prm._access_tables(g.profile) t
   LOOP
-    EXECUTE format('GRANT %s ON prm.%I TO %I', target.privileges, target.relation, target.role_name);
+    IF target.privileges <> '' THEN
+      EXECUTE format('GRANT %s ON prm.%I TO %I', target.privileges, target.relation, target.role_name);
+    END IF;
     IF target.profile = 'partner' AND target.relation IN ('lead', 'deal', 'registration') THEN
       -- Not the key, whose numbers it could use up before the others get there, nor the moments, which decide on money.
       SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO the_columns FROM pg_attribute a
@@ -115,6 +119,13 @@ BEGIN
       EXECUTE format('GRANT INSERT (program_id, partner_id, %s) ON prm.%I TO %I', CASE target.relation WHEN 'dispute' THEN 'entry_id, reason' WHEN 'payout_request' THEN 'currency, reason'
         WHEN 'metric_entry' THEN 'metric, observed_at, value'
         WHEN 'mdf_request' THEN 'fund_id, campaign, expense, activity' ELSE 'request_id, amount, evidence' END, target.relation, target.role_name);
+    ELSIF target.profile = 'partner' AND target.relation IN ('benefit_grant', 'enrolment', 'tier_history', 'tier_approval') THEN
+      -- Not the segment that gave a benefit (my_segments() tells of segments, where the vendor wishes), nor what the vendor wrote
+      -- down for itself: notes on pins, caps and decisions, and the values of metrics, some of which the partner may not see.
+      SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO the_columns FROM pg_attribute a
+        WHERE a.attrelid = ('prm.' || quote_ident(target.relation))::regclass AND a.attnum > 0 AND NOT a.attisdropped
+          AND a.attname NOT IN ('segment', 'pin_reason', 'cap_reason', 'reason', 'metrics', 'decided_by', 'decision_reason', 'actor');
+      EXECUTE format('GRANT SELECT (%s) ON prm.%I TO %I', the_columns, target.relation, target.role_name);
     ELSIF target.profile = 'partner' AND target.relation = 'task' THEN
       -- For complete_task().
       EXECUTE format('GRANT UPDATE (state, done_by, done_at) ON prm.task TO %I', target.role_name);

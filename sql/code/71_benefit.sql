@@ -126,6 +126,19 @@ $prm$;
 COMMENT ON FUNCTION prm._sync_dated_benefits(bigint, bigint[]) IS
 'Brings the grants of the partners (NULL: all) up to date where the programme has benefits that begin and end by the day: by certificate, by segment, or for a time.';
 
+CREATE FUNCTION prm._grant_segment(program_id bigint, benefit_grant_id bigint) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  -- The column alone would have to be readable for whoever reads the view.
+  IF prm._acting_partner(_grant_segment.program_id) IS NOT NULL OR NOT has_column_privilege('prm.benefit_grant', 'segment', 'SELECT') THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT g.segment FROM prm.benefit_grant g WHERE g.program_id = _grant_segment.program_id AND g.benefit_grant_id = _grant_segment.benefit_grant_id);
+END
+$prm$;
+COMMENT ON FUNCTION prm._grant_segment(bigint, bigint) IS 'The segment that gave a benefit; NULL for partners: a benefit must not tell them how they are sorted.';
+
 CREATE FUNCTION prm.entitlement(partner_id bigint, benefit text, program_id bigint DEFAULT prm.current_program()) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -134,7 +147,9 @@ DECLARE
   the_partner bigint := prm._partner_argument(the_program, entitlement.partner_id);
   the_value text;
 BEGIN
-  IF NOT EXISTS (SELECT 1 FROM prm.benefit b WHERE b.program_id = the_program AND b.benefit = entitlement.benefit) THEN
+  -- What a segment gives a partner finds among its grants only.
+  IF NOT EXISTS (SELECT 1 FROM prm.benefit b WHERE b.program_id = the_program AND b.benefit = entitlement.benefit)
+     AND NOT EXISTS (SELECT 1 FROM prm.benefit_grant g WHERE g.program_id = the_program AND g.partner_id = the_partner AND g.benefit = entitlement.benefit) THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('benefit "%s" does not exist', coalesce(entitlement.benefit, 'NULL')),
       DETAIL = format('The benefits of programme %s are %s.', the_program,
         coalesce((SELECT string_agg(DISTINCT b.benefit, ', ' ORDER BY b.benefit) FROM prm.benefit b WHERE b.program_id = the_program), 'none')),
@@ -145,7 +160,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.entitlement(bigint, text, bigint) IS
-'The value of a benefit that a partner has now, by its tiers, the certificates of its people or its segments; NULL: it has none. Of a tier the one that counts, the lower of held and cap. Of several a discount, share or priority counts by the highest, anything else by ladder main, then the other ladders, then certifications, then segments, by name. explain_entitlement() names the source. Errors: 42704 unknown partner or benefit.';
+'The value of a benefit that a partner has now, by its tiers, the certificates of its people or its segments; NULL: it has none. Of a tier the one that counts, the lower of held and cap. Of several a discount, share or priority counts by the highest, anything else by ladder main, then the other ladders, then certifications, by name, then segments, by which gave it first. explain_entitlement() names the source. Errors: 42704 unknown partner or benefit.';
 
 CREATE TYPE prm.entitlement_row AS (benefit text, value text, counts boolean, source text, name text, ladder text, valid_from timestamptz, valid_until timestamptz, note text);
 COMMENT ON TYPE prm.entitlement_row IS
@@ -159,6 +174,7 @@ DECLARE
   the_partner bigint := prm._partner_argument(the_program, explain_entitlement.partner_id);
   the_zone text := prm._program_time_zone(the_program);
   the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date;
+  the_staff boolean := prm._acting_partner(the_program) IS NULL;
 BEGIN
   IF explain_entitlement.benefit IS NOT NULL THEN
     PERFORM prm.entitlement(the_partner, explain_entitlement.benefit, the_program);
@@ -168,15 +184,15 @@ BEGIN
     FROM (
       -- What it has, or will have when a cap ends.
       SELECT g.benefit, g.value, v.partner_id IS NOT NULL AS counts, CASE WHEN g.segment IS NOT NULL THEN 'segment' WHEN g.certification IS NOT NULL THEN 'certification' ELSE 'tier' END AS source,
-        coalesce(g.tier, g.certification, g.segment) AS name, g.ladder, lower(g.valid) AS since, upper(g.valid) AS until,
+        coalesce(g.tier, g.certification, CASE WHEN the_staff THEN g.segment END) AS name, g.ladder, lower(g.valid) AS since, upper(g.valid) AS until,
         CASE WHEN lower(g.valid) > prm.now() THEN 'when the cap ends'
-          WHEN v.partner_id IS NULL THEN format('%s gives %s, which %s', coalesce('tier ' || w.tier, 'certification ' || w.certification, 'segment ' || w.segment), w.value,
+          WHEN v.partner_id IS NULL THEN format('%s gives %s, which %s', coalesce('tier ' || w.tier, 'certification ' || w.certification, 'segment ' || w.segment, 'a segment'), w.value,
             CASE WHEN g.kind IN ('discount', 'mdf_share', 'lead_priority') AND w.value::numeric > g.value::numeric THEN 'is more' ELSE 'comes first' END)
           WHEN v.is_capped THEN format('capped: it holds tier %s', (SELECT e.tier FROM prm.enrolment e WHERE e.program_id = the_program AND e.partner_id = the_partner AND e.ladder = g.ladder)) END AS note
       FROM prm.benefit_grant g
       LEFT JOIN prm.v_entitlement w ON w.program_id = the_program AND w.partner_id = the_partner AND w.benefit = g.benefit
       LEFT JOIN prm.v_entitlement v ON v.program_id = the_program AND v.partner_id = the_partner AND v.benefit = g.benefit AND lower(g.valid) <= prm.now()
-        AND (v.ladder, v.certification, v.segment) IS NOT DISTINCT FROM (g.ladder, g.certification, g.segment)
+        AND v.benefit_grant_id = g.benefit_grant_id
       WHERE g.program_id = the_program AND g.partner_id = the_partner AND coalesce(upper(g.valid), 'infinity') > prm.now()
       UNION ALL
       -- What others have.

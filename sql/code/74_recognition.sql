@@ -134,7 +134,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.leaderboard(text, timestamptz, timestamptz, jsonb, bigint) IS
-'Partners ranked by points gained, revenue, deals_won, leads, usage or usage:ACTIVITY in the window [window_from, window_to) (NULL: open), or by any metric at window_to. Equal values share a place, and the next place is left out (1, 2, 2, 4); a limit is one of places. Partners with nothing are left out. options: limit, partner_kind, tier, country. Errors: 42704 unknown metric, 22023 window or option., 42501 a partner asks: for partners there is my_leaderboard().';
+'Partners ranked by points gained, revenue, deals_won, leads, usage or usage:ACTIVITY in the window [window_from, window_to) (NULL: open), or by any metric at window_to. Equal values share a place, and the next place is left out (1, 2, 2, 4); a limit is one of places. Partners with nothing are left out. options: limit, partner_kind, tier, country. Errors: 42704 unknown metric, 22023 window or option, 42501 a partner asks: for partners there is my_leaderboard().';
 
 CREATE FUNCTION prm.my_leaderboard(board text, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.my_leaderboard_row
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$

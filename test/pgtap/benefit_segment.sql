@@ -28,7 +28,7 @@ SELECT is((SELECT format('%s %s %s %s', segment, value, valid_from, valid_until)
 DO $$ BEGIN PERFORM pg_temp.at('2026-05-01 00:00+02'); END $$;
 SELECT is(prm.entitlement(1, 'support'), NULL, 'and ends it without any job');
 SELECT prm.add_segment_member('chosen', 1), prm.add_segment_member('again', 1);
-SELECT is(prm.entitlement(1, 'support'), 'mail', 'of two segments the first by name speaks');
+SELECT is(prm.entitlement(1, 'support'), 'phone', 'of two segments the one that gave it first speaks');
 SELECT prm.remove_segment_member('again', 1);
 SELECT is(prm.entitlement(1, 'support'), 'phone', 'taken out of one, it has what the other gives');
 SELECT is((SELECT count(*) FROM prm.benefit_grant WHERE program_id = prm.current_program() AND segment = 'again'), 0::bigint, 'what began and ended at one moment never was');

@@ -101,6 +101,20 @@ SELECT results_eq($$ SELECT track, metric, have, points, met FROM prm.tier_gap(1
   'a partner those of what it sees, and a score only where it sees all of it');
 RESET ROLE;
 
+-- ---- what the vendor wrote down for itself ----------------------------------------------------------------------------
+DO $$ BEGIN PERFORM prm.pin_tier(1, 'silver', '2027-01-01', 'too weak to lose'), prm.set_tier_cap(1, 'silver', NULL, 'late payer'); END $$;
+SET LOCAL ROLE prm_reader_ann;
+SELECT results_eq($$ SELECT ladder, tier, cap_tier FROM prm.enrolment WHERE ladder = 'main' $$, $$ VALUES ('main'::text, 'silver'::text, 'silver'::text) $$, 'a partner reads where it stands');
+SELECT throws_ok($$ SELECT pin_reason FROM prm.enrolment $$, '42501', NULL, 'not why it is pinned');
+SELECT throws_ok($$ SELECT cap_reason FROM prm.enrolment $$, '42501', NULL, 'nor why it is capped');
+SELECT throws_ok($$ SELECT * FROM prm.enrolment $$, '42501', NULL, 'nor all at once');
+SELECT isnt_empty($$ SELECT to_tier, outcome, at FROM prm.tier_history $$, 'what happened to it');
+SELECT throws_ok($$ SELECT metrics FROM prm.tier_history $$, '42501', NULL, 'not by which values of metrics that it may not see');
+SELECT throws_ok($$ SELECT reason FROM prm.tier_history $$, '42501', NULL, 'nor the notes');
+SELECT throws_ok($$ SELECT metrics FROM prm.tier_approval $$, '42501', NULL, 'nor of approvals');
+RESET ROLE;
+DO $$ BEGIN PERFORM prm.pin_tier(1, NULL, NULL, 'over'), prm.set_tier_cap(1, NULL, NULL, 'over'); END $$;
+
 -- ---- entitlements -----------------------------------------------------------------------------------------------------
 SET LOCAL ROLE prm_reader_ann;
 SELECT results_eq($$ SELECT partner_id, benefit, value, tier FROM prm.v_entitlement $$, $$ VALUES (1::bigint, 'discount'::text, '10'::text, 'silver'::text) $$, 'its own entitlements');
@@ -249,6 +263,29 @@ SELECT results_eq($$ SELECT segment FROM prm.my_segments() $$, $$ VALUES ('stars
 SET LOCAL prm.partner_id = '';
 SELECT throws_ok($$ SELECT * FROM prm.my_segments() $$, '55000', 'no partner acts', 'as nobody it has none');
 RESET ROLE;
+
+-- A benefit that a segment gives is the partner's to know, the segment is not.
+INSERT INTO prm.benefit (segment, benefit, kind, value) VALUES ('likely_to_churn', 'personal_visit', 'other', 'monthly');
+DO $$ BEGIN PERFORM prm._sync_benefits(prm.current_program(), '{1,2}'); END $$;
+SELECT is((SELECT segment FROM prm.v_entitlement WHERE program_id = :program AND partner_id = 1 AND benefit = 'personal_visit'), 'likely_to_churn', 'staff reads which segment gave it');
+SET LOCAL ROLE prm_reader_ann;
+SELECT results_eq($$ SELECT value, segment FROM prm.v_entitlement WHERE benefit = 'personal_visit' $$, $$ VALUES ('monthly'::text, NULL::text) $$, 'the partner what it has by it');
+SELECT is(prm.entitlement(1, 'personal_visit'), 'monthly', 'also by name');
+SELECT throws_ok($$ SELECT segment FROM prm.benefit_grant $$, '42501', NULL, 'not the segment behind it');
+SELECT is_empty($$ SELECT * FROM prm.benefit WHERE segment IS NOT NULL OR benefit = 'personal_visit' $$, 'nor what segments give at all');
+SELECT is((SELECT count(*) FROM (SELECT partner_id, benefit, value FROM prm.benefit_grant WHERE benefit = 'personal_visit') g), 1::bigint, 'its own grant it sees');
+SELECT is(prm._grant_segment(prm.current_program(), g.benefit_grant_id), NULL, 'whose segment no function tells') FROM prm.benefit_grant g WHERE g.benefit = 'personal_visit';
+RESET ROLE;
+SET LOCAL ROLE prm_reader_bob;
+SELECT throws_ok($$ SELECT prm.entitlement(2, 'personal_visit') $$, '42704', 'benefit "personal_visit" does not exist', 'who does not have it does not learn that it exists');
+RESET ROLE;
+SET LOCAL ROLE prm_reader_app;
+SET LOCAL prm.partner_id = '1';
+SELECT is((SELECT count(*) FROM prm.v_entitlement WHERE segment IS NOT NULL) + (SELECT count(*) FROM prm.benefit WHERE segment IS NOT NULL), 0::bigint, 'nor does the application that acts for the partner');
+SELECT results_eq($$ SELECT counts, source, name FROM prm.explain_entitlement(1, 'personal_visit') $$, $$ VALUES (true, 'segment'::text, NULL::text) $$, 'which may say that it comes by a segment, not by which');
+SET LOCAL prm.partner_id = '';
+RESET ROLE;
+SELECT results_eq($$ SELECT counts, source, name FROM prm.explain_entitlement(1, 'personal_visit') $$, $$ VALUES (true, 'segment'::text, 'likely_to_churn'::text) $$, 'staff may');
 
 -- ---- metrics: neither segments nor the market by the back door --------------------------------------------------------
 INSERT INTO prm.metric_benchmark (metric, p25, p50, p75) VALUES ('sales', 20, 40, 60);

@@ -71,14 +71,15 @@ CREATE OR REPLACE TRIGGER prm_40_caps AFTER UPDATE ON prm.enrolment REFERENCING 
 
 CREATE OR REPLACE VIEW prm.v_entitlement WITH (security_invoker = true) AS
   SELECT DISTINCT ON (g.program_id, g.partner_id, g.benefit) g.program_id, g.partner_id, g.benefit, g.kind, g.value, coalesce(e.cap_tier = g.tier AND e.tier <> g.tier, false) AS is_capped,
-    g.ladder, g.tier, g.certification, lower(g.valid) AS valid_from, upper(g.valid) AS valid_until, g.segment, n.name AS partner
+    g.ladder, g.tier, g.certification, lower(g.valid) AS valid_from, upper(g.valid) AS valid_until,
+    CASE WHEN g.ladder IS NULL AND g.certification IS NULL THEN prm._grant_segment(g.program_id, g.benefit_grant_id) END AS segment, n.name AS partner, g.benefit_grant_id
   FROM prm.benefit_grant g
   JOIN prm.partner n ON n.program_id = g.program_id AND n.partner_id = g.partner_id
   LEFT JOIN prm.enrolment e ON e.program_id = g.program_id AND e.partner_id = g.partner_id AND e.ladder = g.ladder
   WHERE g.valid @> prm.now()
   ORDER BY g.program_id, g.partner_id, g.benefit, CASE WHEN g.kind IN ('discount', 'mdf_share', 'lead_priority') THEN g.value::numeric END DESC NULLS LAST,
-    g.ladder IS NULL, g.ladder <> 'main', g.ladder, g.certification, g.segment;
-COMMENT ON VIEW prm.v_entitlement IS 'What each partner is entitled to now, by the tiers that count (the lower of held and cap), by certificates and by segments: one row per benefit, the one that counts where several give it. entitlement() asks for one, explain_entitlement() also names what does not count. A partner reads its own rows.';
+    g.ladder IS NULL, g.ladder <> 'main', g.ladder, g.certification, g.benefit_grant_id;
+COMMENT ON VIEW prm.v_entitlement IS 'What each partner is entitled to now, by the tiers that count (the lower of held and cap), by certificates and by segments: one row per benefit, the one that counts where several give it. entitlement() asks for one, explain_entitlement() also names what does not count. A partner reads its own rows, without the segments.';
 COMMENT ON COLUMN prm.v_entitlement.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_entitlement.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.v_entitlement.benefit IS 'The benefit.';
@@ -90,8 +91,9 @@ COMMENT ON COLUMN prm.v_entitlement.tier IS 'The tier that gives it, that of the
 COMMENT ON COLUMN prm.v_entitlement.certification IS 'The certification that gives it; empty for a tier or a segment.';
 COMMENT ON COLUMN prm.v_entitlement.valid_from IS 'Since when it has it.';
 COMMENT ON COLUMN prm.v_entitlement.valid_until IS 'When it ends, as far as is known now; empty: with its cause.';
-COMMENT ON COLUMN prm.v_entitlement.segment IS 'The segment that gives it; empty for a tier or a certification.';
+COMMENT ON COLUMN prm.v_entitlement.segment IS 'The segment that gives it; empty for a tier or a certification, and for partners, who do not learn it from here.';
 COMMENT ON COLUMN prm.v_entitlement.partner IS 'Name of the partner.';
+COMMENT ON COLUMN prm.v_entitlement.benefit_grant_id IS 'Number of the grant that counts, in prm.benefit_grant.';
 
 CREATE OR REPLACE VIEW prm.v_benefit_use WITH (security_invoker = true) AS
   SELECT e.program_id, e.partner_id, e.partner, e.benefit, e.kind, e.value, e.ladder, e.tier, e.certification, e.valid_from, e.valid_until,

@@ -131,7 +131,8 @@ CREATE OR REPLACE FUNCTION prm._board_defined() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 BEGIN
-  IF NEW.metric IN ('points', 'revenue', 'deals_won', 'leads', 'usage') OR NEW.metric LIKE 'usage:_%' THEN
+  IF NEW.metric IN ('points', 'revenue', 'deals_won', 'leads', 'usage')
+     OR NEW.metric LIKE 'usage:%' AND EXISTS (SELECT 1 FROM prm.usage_activity a WHERE a.program_id = NEW.program_id AND a.activity = substr(NEW.metric, 7)) THEN
     RETURN NEW;
   ELSIF NOT EXISTS (SELECT 1 FROM prm.metric m WHERE m.program_id = NEW.program_id AND m.metric = NEW.metric) THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('there is no leaderboard by "%s"', NEW.metric), DETAIL = format('Programme %s has no such metric.', NEW.program_id),

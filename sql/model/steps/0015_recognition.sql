@@ -218,7 +218,7 @@ CREATE TABLE prm.board (
   CONSTRAINT board_pkey PRIMARY KEY (program_id, board),
   CONSTRAINT board_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),
   CONSTRAINT board_window_check CHECK (window_kind ~
-    '^(rolling_[1-9][0-9]{0,3}_days?|rolling_[1-9][0-9]{0,2}_(week|month)s?|rolling_[1-9][0-9]?_years?|(month|quarter|half|year)_to_date|last_(month|quarter|half|year))$'),
+    '^(rolling_[1-9][0-9]{0,3}_days?|rolling_[1-9][0-9]{0,2}_(week|month)s?|rolling_[1-9][0-9]?_years?|(month|quarter|half|year)_to_date|last_(month|quarter|half|year)|[1-9][0-9]?_(month|quarter|year)s_to_date|last_[1-9][0-9]?_(month|quarter|year)s)$'),
   CONSTRAINT board_places_check CHECK (places >= 1),
   CONSTRAINT board_shows_check CHECK (shows IN ('own', 'places', 'names'))
 );
