@@ -381,9 +381,9 @@ BEGIN
     CROSS JOIN LATERAL (SELECT DISTINCT r.days FROM unnest(k.reminder_days) AS r(days)) d
     WHERE c.program_id = _work_certificates.program_id AND c.valid_until >= the_today AND c.valid_until <= the_today + the_horizon
       AND d.days >= c.valid_until - the_today AND prm._is_live_partner(p.state)
-      -- Whoever holds a later one need not be told.
+      -- Whoever holds a later one need not be told, and of two that end on one day one is enough.
       AND NOT EXISTS (SELECT 1 FROM prm.certificate l WHERE l.program_id = _work_certificates.program_id AND l.partner_user_id = c.partner_user_id
-        AND l.certification = c.certification AND (l.valid_until IS NULL OR l.valid_until > c.valid_until))
+        AND l.certification = c.certification AND (l.valid_until IS NULL OR l.valid_until > c.valid_until OR l.valid_until = c.valid_until AND l.certificate_id > c.certificate_id))
       AND NOT EXISTS (SELECT 1 FROM prm.certificate_revocation r WHERE r.program_id = _work_certificates.program_id AND r.certificate_id = c.certificate_id)),
   written AS (
     INSERT INTO prm.certificate_reminder (program_id, certificate_id, days_before, valid_until, is_sent, reminded_at)
