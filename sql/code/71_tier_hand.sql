@@ -16,7 +16,7 @@ BEGIN
       DETAIL = 'A pinned tier overrides the rules of the programme.', HINT = 'Say why, for whoever reads the history.';
   END IF;
   PERFORM 1 FROM prm.partner p WHERE p.program_id = the_program AND p.partner_id = the_partner FOR NO KEY UPDATE;
-  INSERT INTO prm.enrolment (program_id, partner_id, ladder) VALUES (the_program, the_partner, the_ladder)
+  INSERT INTO prm.enrolment (program_id, partner_id, ladder, valid) VALUES (the_program, the_partner, the_ladder, tstzrange(prm.now(), NULL))
     ON CONFLICT (program_id, partner_id, ladder) DO NOTHING;
   SELECT e.tier INTO the_held FROM prm.enrolment e
     WHERE e.program_id = the_program AND e.partner_id = the_partner AND e.ladder = the_ladder FOR NO KEY UPDATE;
