@@ -20,6 +20,11 @@ CREATE FUNCTION prm._acting_partner(program_id bigint) RETURNS bigint
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_acting_partner_of';
 COMMENT ON FUNCTION prm._acting_partner(bigint) IS 'current_partner() of a given programme, NULL while a hook acts for the library: for triggers, which judge the programme of the row.';
 
+CREATE FUNCTION prm._calling_partner(program_id bigint) RETURNS bigint
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_calling_partner_of';
+COMMENT ON FUNCTION prm._calling_partner(bigint) IS
+'The partner of the session''s role, or of that of SET ROLE: for functions that run with the owner''s rights, where the current role is the owner and _acting_partner() would believe any setting. NULL where that role acts for none.';
+
 CREATE FUNCTION prm.current_actor() RETURNS text
 LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_current_actor';
 COMMENT ON FUNCTION prm.current_actor() IS
@@ -37,6 +42,18 @@ COMMENT ON FUNCTION prm._program_currency(bigint) IS 'The currency of a programm
 CREATE FUNCTION prm._program_time_zone(program_id bigint) RETURNS text
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_program_time_zone';
 COMMENT ON FUNCTION prm._program_time_zone(bigint) IS 'The time zone of a programme, in which its business dates are taken, from the session''s cache. Error 42704 where it does not exist.';
+
+CREATE FUNCTION prm._days_later(program_id bigint, moment timestamptz, days integer) RETURNS timestamptz
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_zone text := prm._program_time_zone(_days_later.program_id);
+BEGIN
+  RETURN ((_days_later.moment AT TIME ZONE the_zone) + make_interval(days => _days_later.days)) AT TIME ZONE the_zone;
+END
+$prm$;
+COMMENT ON FUNCTION prm._days_later(bigint, timestamptz, integer) IS
+'The same time of day so many days later (negative: earlier) by the clocks of the programme''s zone, whatever the zone of the session.';
 
 CREATE FUNCTION prm.definition_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'prm_definition_changed';

@@ -42,6 +42,8 @@ DECLARE
   the_zone text;
   the_local timestamp;
   the_unit text;
+  the_count integer;
+  the_step interval;
   the_fiscal integer;
   the_start date;
 BEGIN
@@ -54,14 +56,16 @@ BEGIN
     RETURN ROW((the_local - replace(substr(_metric_window.window_kind, 9), '_', ' ')::interval) AT TIME ZONE the_zone, _metric_window.moment)::prm.metric_window;
   END IF;
   SELECT p.fiscal_year_start INTO the_fiscal FROM prm.program p WHERE p.program_id = _metric_window.program_id;
-  the_unit := regexp_replace(_metric_window.window_kind, '^last_|_to_date$', '');
+  the_unit := substring(_metric_window.window_kind FROM 'month|quarter|half|year');
+  the_count := coalesce(substring(_metric_window.window_kind FROM '[0-9]+')::integer, 1);
+  the_step := CASE the_unit WHEN 'month' THEN interval '1 month' WHEN 'quarter' THEN '3 months' WHEN 'half' THEN '6 months' ELSE '1 year' END;
   the_start := prm.period_start(the_local::date, the_unit, the_fiscal);
   -- A microsecond before midnight is the last moment of the day before: calendar windows hold their first midnight.
   IF _metric_window.window_kind LIKE 'last%' THEN
-    RETURN ROW(((prm.period_start(the_start - 1, the_unit, the_fiscal))::timestamp AT TIME ZONE the_zone) - interval '1 microsecond',
+    RETURN ROW(((the_start - the_count * the_step) AT TIME ZONE the_zone) - interval '1 microsecond',
       (the_start::timestamp AT TIME ZONE the_zone) - interval '1 microsecond')::prm.metric_window;
   END IF;
-  RETURN ROW((the_start::timestamp AT TIME ZONE the_zone) - interval '1 microsecond', _metric_window.moment)::prm.metric_window;
+  RETURN ROW(((the_start - (the_count - 1) * the_step) AT TIME ZONE the_zone) - interval '1 microsecond', _metric_window.moment)::prm.metric_window;
 END
 $prm$;
 COMMENT ON FUNCTION prm._metric_window(bigint, text, timestamptz) IS
@@ -172,6 +176,26 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._partner_argument(bigint, bigint) IS 'Returns the partner given. Error 42704 where the programme has no such partner.';
 
+CREATE FUNCTION prm._own_partner(program_id bigint, partner_id bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_self bigint := prm._calling_partner(_own_partner.program_id);
+BEGIN
+  IF the_self IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'no partner asks',
+      DETAIL = format('Role "%s" acts for none in programme %s.', CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END, _own_partner.program_id),
+      HINT = 'What counts is the role of the session or of SET ROLE, not that of a SECURITY DEFINER function around the call: give it a row of prm.partner_login, or let an application SET LOCAL prm.partner_id.';
+  ELSIF the_self IS DISTINCT FROM _own_partner.partner_id THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('partner %s does not exist', coalesce(_own_partner.partner_id::text, 'NULL')),
+      DETAIL = format('Programme %s has no such partner that you may see.', _own_partner.program_id), HINT = 'A partner is told of itself only.';
+  END IF;
+  RETURN the_self;
+END
+$prm$;
+COMMENT ON FUNCTION prm._own_partner(bigint, bigint) IS
+'The check of every function that reads for a partner with the owner''s rights: returns the partner where it is the caller''s own. Errors: 42501 the caller is no partner, 42704 it is another.';
+
 CREATE FUNCTION prm.partner_metrics(partner_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.partner_metric_row
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -191,6 +215,21 @@ END
 $prm$;
 COMMENT ON FUNCTION prm.partner_metrics(bigint, bigint) IS
 'The metrics of a partner, a row for each value that is known. A partner itself reads those that are partner_visible, as of the last refresh_metrics(). Errors: 42704 unknown partner; 55000 a registered view that is gone or has changed.';
+
+CREATE FUNCTION prm._row_metric(program_id bigint, partner_id bigint, metric text) RETURNS SETOF prm.metric_row
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_self bigint := prm._acting_partner(_row_metric.program_id);
+BEGIN
+  IF the_self IS NULL THEN
+    RETURN QUERY SELECT v.* FROM prm._metric_values(_row_metric.program_id, ARRAY[_row_metric.partner_id], prm.now(), ARRAY[_row_metric.metric]) v WHERE v.metric = _row_metric.metric;
+  ELSIF the_self = _row_metric.partner_id THEN
+    RETURN QUERY SELECT v.* FROM prm._own_metric(the_self, _row_metric.metric, _row_metric.program_id) v;
+  END IF;
+END
+$prm$;
+COMMENT ON FUNCTION prm._row_metric(bigint, bigint, text) IS 'The metric behind the functions over a row of prm.partner, which anybody may make up: a partner gets no row for another.';
 
 CREATE FUNCTION prm.record_metric(partner_id bigint, metric text, value numeric, observed_at timestamptz DEFAULT prm.now(), program_id bigint DEFAULT prm.current_program()) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

@@ -44,12 +44,12 @@ DECLARE
   the_unknown text;
 BEGIN
   IF jsonb_typeof(coalesce(_known_options.options, '{}')) <> 'object' THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('options of %s() are no object', _known_options.verb),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the options of %s are no object', _known_options.verb),
       DETAIL = format('They are %s.', _known_options.options), HINT = format('Give a JSON object; the keys are %s.', array_to_string(_known_options.known, ', '));
   END IF;
   SELECT k.name INTO the_unknown FROM jsonb_object_keys(_known_options.options) AS k(name) WHERE NOT k.name = ANY (_known_options.known) ORDER BY k.name LIMIT 1;
   IF the_unknown IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s() has no option "%s"', _known_options.verb, the_unknown),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s has no option "%s"', _known_options.verb, the_unknown),
       DETAIL = format('The options are %s.', array_to_string(_known_options.known, ', ')), HINT = 'Correct the name or leave it out.';
   END IF;
 END
@@ -84,9 +84,18 @@ DECLARE
   the_zone text := prm._program_time_zone(the_program);
   the_start date := coalesce(open_survey_wave.starts_on, (prm.now() AT TIME ZONE the_zone)::date);
   the_moment timestamptz := the_start::timestamp AT TIME ZONE the_zone;
+  -- Who is asked within these days, but not at their ends, is left in peace.
+  the_quiet_from timestamptz := prm._days_later(the_program, the_moment, -the_setting.min_gap_days);
+  the_quiet_to timestamptz := prm._days_later(the_program, the_moment, the_setting.min_gap_days);
   the_won text[];
   the_wave bigint;
 BEGIN
+  -- Waves are opened one after the other: each sees whom the one before asks.
+  PERFORM pg_advisory_xact_lock(hashtextextended(format('prm survey waves %s', the_program), 7239211));
+  IF NOT isfinite(the_start) OR the_start + the_setting.open_days <= (prm.now() AT TIME ZONE the_zone)::date THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a wave that is over asks nobody',
+      DETAIL = format('It would be open from %s for %s days.', the_start, the_setting.open_days), HINT = 'Give a day from which it is open today or later, or leave it out for today.';
+  END IF;
   INSERT INTO prm.survey_wave (program_id, survey, starts_on, ends_on) VALUES (the_program, the_setting.survey, the_start, the_start + the_setting.open_days)
     ON CONFLICT (program_id, survey, starts_on) DO NOTHING RETURNING survey_wave_id INTO the_wave;
   IF the_wave IS NULL THEN
@@ -102,7 +111,7 @@ BEGIN
       WHERE u.program_id = the_program AND u.is_active AND prm._is_live_partner(p.state)
         AND (the_setting.partner_kind IS NULL OR p.kind = the_setting.partner_kind)
         AND NOT EXISTS (SELECT 1 FROM prm.survey_ask a WHERE a.program_id = the_program AND a.partner_user_id = u.partner_user_id
-          AND a.due_at > the_moment - make_interval(days => the_setting.min_gap_days) AND a.due_at <= the_moment + make_interval(days => the_setting.min_gap_days))
+          AND a.due_at > the_quiet_from AND a.due_at < the_quiet_to)
       ORDER BY u.partner_user_id;
   ELSE
     -- A customer is asked once, about the partner that sold to it last.
@@ -118,7 +127,7 @@ BEGIN
       JOIN prm.partner p ON p.program_id = the_program AND p.partner_id = b.partner_id
       WHERE prm._is_live_partner(p.state) AND (the_setting.partner_kind IS NULL OR p.kind = the_setting.partner_kind)
         AND NOT EXISTS (SELECT 1 FROM prm.survey_ask a WHERE a.program_id = the_program AND a.customer_id = b.customer_id
-          AND a.due_at > the_moment - make_interval(days => the_setting.min_gap_days) AND a.due_at <= the_moment + make_interval(days => the_setting.min_gap_days))
+          AND a.due_at > the_quiet_from AND a.due_at < the_quiet_to)
       ORDER BY b.customer_id;
   END IF;
   RETURN the_wave;
@@ -135,11 +144,14 @@ DECLARE
   the_program bigint := prm._check_program(nps_response.program_id);
   the_partner bigint := nps_response.partner_id;
   the_setting prm.survey_setting := prm._survey_argument(the_program, nps_response.survey);
-  the_ask bigint := nullif(nps_response.options ->> 'survey_ask_id', '')::bigint;
+  the_ask bigint := prm._option_value('nps_response', nps_response.options, 'survey_ask_id', 'whole number')::bigint;
   the_wave bigint;
-  the_user bigint := nullif(nps_response.options ->> 'partner_user_id', '')::bigint;
-  the_customer bigint := nullif(nps_response.options ->> 'customer_id', '')::bigint;
-  the_moment timestamptz := coalesce((nps_response.options ->> 'answered_at')::timestamptz, prm.now());
+  the_user bigint := prm._option_value('nps_response', nps_response.options, 'partner_user_id', 'whole number')::bigint;
+  the_customer bigint := prm._option_value('nps_response', nps_response.options, 'customer_id', 'whole number')::bigint;
+  the_zone text := prm._program_time_zone(the_program);
+  the_text text := prm._option_value('nps_response', nps_response.options, 'answered_at', 'moment');
+  -- Without an offset it is of the programme's zone, and a day alone is its beginning.
+  the_moment timestamptz := prm._not_to_come(coalesce(prm._usage_moment(the_text, the_zone), prm._usage_moment(the_text || ' 00:00', the_zone), the_text::timestamptz, prm.now()), 'an answer');
   the_id bigint;
   asked record;
   known record;
@@ -151,25 +163,34 @@ BEGIN
   END IF;
   PERFORM prm.nps_class(nps_response.score);
   IF the_ask IS NOT NULL THEN
-    SELECT a.survey, a.survey_wave_id, a.partner_id, a.partner_user_id, a.customer_id INTO asked FROM prm.survey_ask a
+    SELECT a.survey, a.survey_wave_id, a.partner_id, a.partner_user_id, a.customer_id, w.ends_on INTO asked FROM prm.survey_ask a
+      JOIN prm.survey_wave w ON w.program_id = the_program AND w.survey_wave_id = a.survey_wave_id
       WHERE a.program_id = the_program AND a.survey_ask_id = the_ask;
     IF NOT FOUND OR asked.survey <> the_setting.survey OR asked.partner_id <> coalesce(the_partner, asked.partner_id) THEN
       RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('ask %s of survey "%s" does not exist', the_ask, the_setting.survey),
         DETAIL = format('Programme %s has no such row of this survey and partner on a due list.', the_program),
         HINT = 'SELECT survey_ask_id, survey, partner_id FROM prm.survey_ask lists them.';
     END IF;
-    the_wave := asked.survey_wave_id;
+    -- What is answered after the wave is over does not change its figures any more.
+    the_wave := CASE WHEN (the_moment AT TIME ZONE the_zone)::date < asked.ends_on THEN asked.survey_wave_id END;
     the_partner := asked.partner_id;
     the_user := asked.partner_user_id;
     the_customer := asked.customer_id;
   ELSE
     the_partner := prm._partner_argument(the_program, the_partner);
+    IF the_user IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.partner_user u WHERE u.program_id = the_program AND u.partner_user_id = the_user AND u.partner_id = the_partner) THEN
+      RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('person %s of partner %s does not exist', the_user, the_partner),
+        DETAIL = format('Programme %s has no such person of this partner that you may see.', the_program), HINT = 'SELECT partner_user_id, name FROM prm.partner_user lists them.';
+    ELSIF the_customer IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.customer c WHERE c.program_id = the_program AND c.customer_id = the_customer) THEN
+      RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('customer %s does not exist', the_customer),
+        DETAIL = format('Programme %s has no such customer that you may see.', the_program), HINT = 'SELECT customer_id, name FROM prm.customer lists them.';
+    END IF;
     -- Without the number of the ask it is told by the person, where that is on the list of an open wave.
     SELECT a.survey_ask_id, a.survey_wave_id INTO the_ask, the_wave FROM prm.survey_ask a
       JOIN prm.survey_wave w ON w.program_id = the_program AND w.survey_wave_id = a.survey_wave_id
       WHERE a.program_id = the_program AND a.survey = the_setting.survey AND a.partner_id = the_partner
         AND (a.partner_user_id = the_user OR a.customer_id = the_customer)
-        AND w.starts_on <= (the_moment AT TIME ZONE prm._program_time_zone(the_program))::date AND w.ends_on > (the_moment AT TIME ZONE prm._program_time_zone(the_program))::date
+        AND w.starts_on <= (the_moment AT TIME ZONE the_zone)::date AND w.ends_on > (the_moment AT TIME ZONE the_zone)::date
       ORDER BY a.due_at DESC LIMIT 1;
   END IF;
   INSERT INTO prm.survey_response (program_id, survey, survey_wave_id, survey_ask_id, partner_id, partner_user_id, customer_id, score, comment, answered_at, external_ref)
@@ -195,7 +216,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.nps_response(bigint, numeric, text, text, jsonb, bigint) IS
-'Records an answer of 0 to 10 about a partner, once for each external_ref and for each ask of a wave, and returns its number; sent again it changes nothing. A detractor (0 to 6) opens exactly one alert task, as the survey says. options: survey_ask_id, partner_user_id or customer_id (who answered), answered_at, comment. Errors: 22023 score or option, 42704 unknown survey, partner or ask, 23505 the same reference with another score.';
+'Records an answer of 0 to 10 about a partner, once for each external_ref and for each ask of a wave, and returns its number; sent again it changes nothing. A detractor (0 to 6) opens exactly one alert task, as the survey says. What is answered after a wave has ended counts for the survey, but not for the wave. options: survey_ask_id, partner_user_id or customer_id (who answered), answered_at, comment. Errors: 22023 score or option, 42704 unknown survey, partner, person, customer or ask, 23505 the same reference with another score.';
 
 CREATE FUNCTION prm._work_surveys(program_id bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -227,3 +248,95 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._work_surveys(bigint) IS 'The job surveys: opens the waves whose turn it is, and writes a message survey.ask for everybody on a due list whose time came. Returns how many waves and messages.';
+
+CREATE TYPE prm.nps_group AS (group_no integer, survey text, dimension text, member text, partner_id bigint, survey_wave_id bigint, min_answers integer, answers bigint,
+  promoters bigint, detractors bigint, score numeric, margin numeric, kind text, tier text, is_hidden boolean);
+COMMENT ON TYPE prm.nps_group IS 'A group of answers with its scores, and whether they may be shown; internal, a row of _nps_groups().';
+CREATE TYPE prm.nps_part AS (sum_of text, depth integer, group_no integer, is_whole boolean, answers bigint, min_answers integer);
+COMMENT ON TYPE prm.nps_part IS 'That a group is one of the parts of a sum, or the whole: all answers are the sum of those about each partner, and so on; internal.';
+
+CREATE FUNCTION prm._nps_hidden(parts prm.nps_part[], hidden integer[]) RETURNS integer[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan AS $prm$
+#variable_conflict use_column
+DECLARE
+  -- (A plan of its own each time: only then is the list of what is hidden looked up by hashing.)
+  the_hidden integer[] := coalesce(_nps_hidden.hidden, '{}');
+  the_next integer[];
+BEGIN
+  -- Complementary suppression. Whole = parts + rest, where the rest are answers that are in no part (outside of a wave, of a
+  -- partner without a tier). Whoever knows the whole subtracts the parts that are shown and has what is left: that must be
+  -- nothing, or at least min_answers answers that are not one hidden part alone. And a whole that is hidden itself must not be
+  -- the sum of parts that are all shown. Where a sum breaks this, its smallest part that is shown is hidden too, or the whole
+  -- where there is none. That may break other sums in which it stands, so this is done until none is broken; narrow sums first,
+  -- since what is hidden for them serves the wide ones too. Each round hides something, so it ends.
+  LOOP
+    SELECT array_agg(DISTINCT b.group_no) INTO the_next
+      FROM (
+        SELECT coalesce(s.smallest, s.whole) AS group_no, s.depth, max(s.depth) OVER () AS deepest
+        FROM (
+          SELECT e.sum_of, max(e.depth) AS depth, max(e.min_answers) AS minimum, max(e.group_no) FILTER (WHERE e.is_whole) AS whole, bool_or(e.is_whole AND NOT e.is_hidden) AS is_known,
+            coalesce(sum(e.answers) FILTER (WHERE e.is_whole), 0) - coalesce(sum(e.answers) FILTER (WHERE NOT e.is_whole), 0) AS rest,
+            count(*) FILTER (WHERE NOT e.is_whole AND e.is_hidden) AS parts, coalesce(sum(e.answers) FILTER (WHERE NOT e.is_whole AND e.is_hidden), 0) AS answers,
+            (array_agg(e.group_no ORDER BY e.answers, e.group_no) FILTER (WHERE NOT e.is_whole AND NOT e.is_hidden))[1] AS smallest
+          FROM (SELECT p.sum_of, p.depth, p.group_no, p.is_whole, p.answers, p.min_answers, p.group_no = ANY (the_hidden) AS is_hidden FROM unnest(_nps_hidden.parts) p) e
+          GROUP BY e.sum_of) s
+        WHERE CASE WHEN s.is_known THEN (s.parts > 0 OR s.rest > 0) AND NOT (s.answers + s.rest >= s.minimum AND (s.parts <> 1 OR s.rest > 0))
+                   ELSE s.parts = 0 AND s.rest = 0 AND s.smallest IS NOT NULL END) b
+      WHERE b.depth = b.deepest;
+    EXIT WHEN the_next IS NULL;
+    the_hidden := the_hidden || the_next;
+  END LOOP;
+  RETURN the_hidden;
+END
+$prm$;
+COMMENT ON FUNCTION prm._nps_hidden(prm.nps_part[], integer[]) IS
+'The groups whose figures must not be shown, given those with too few answers: also those with whose help a hidden one, or fewer answers than the minimum, could be had by subtraction.';
+
+CREATE FUNCTION prm._nps_groups(program_id bigint) RETURNS SETOF prm.nps_group
+LANGUAGE plpgsql STABLE ROWS 200 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_zone text := prm._program_time_zone(_nps_groups.program_id);
+  the_groups prm.nps_group[];
+  the_parts prm.nps_part[];
+  the_hidden integer[];
+BEGIN
+  the_groups := ARRAY(
+    SELECT ROW(row_number() OVER (ORDER BY r.survey, d.dimension, d.member), r.survey, d.dimension, d.member, d.partner_id, d.survey_wave_id, s.min_answers, count(*),
+      count(*) FILTER (WHERE r.score >= 9), count(*) FILTER (WHERE r.score <= 6), prm.nps(r.score), prm.nps_margin(r.score), max(p.kind), max(p.tier), count(*) < s.min_answers)::prm.nps_group
+    FROM prm.survey_response r
+    JOIN prm.survey s ON s.program_id = _nps_groups.program_id AND s.survey = r.survey
+    JOIN prm.partner p ON p.program_id = _nps_groups.program_id AND p.partner_id = r.partner_id
+    LEFT JOIN prm.customer c ON c.program_id = _nps_groups.program_id AND c.customer_id = r.customer_id
+    CROSS JOIN LATERAL (VALUES
+      ('all', 'all', NULL::bigint, NULL::bigint),
+      ('partner', r.partner_id::text, r.partner_id, NULL),
+      ('wave', r.survey_wave_id::text, NULL, r.survey_wave_id),
+      ('partner_wave', CASE WHEN r.survey_wave_id IS NOT NULL THEN format('%s/%s', r.partner_id, r.survey_wave_id) END, r.partner_id, r.survey_wave_id),
+      ('month', to_char(r.answered_at AT TIME ZONE the_zone, 'YYYY-MM'), NULL, NULL),
+      ('partner_kind', p.kind, NULL, NULL),
+      ('tier', p.tier, NULL, NULL),
+      ('country', coalesce(c.country, p.country), NULL, NULL),
+      ('customer_segment', c.segment, NULL, NULL)) AS d(dimension, member, partner_id, survey_wave_id)
+    WHERE r.program_id = _nps_groups.program_id AND d.member IS NOT NULL
+    GROUP BY r.survey, d.dimension, d.member, d.partner_id, d.survey_wave_id, s.min_answers);
+  SELECT array_agg(g.group_no) INTO the_hidden FROM unnest(the_groups) g WHERE g.is_hidden;
+  -- All answers of a survey are those about each partner, in each wave, of each month and so on. A partner has one kind and one
+  -- tier, so its answers are a part of theirs; those about it in a wave are a part of its own and of the wave's.
+  SELECT array_agg(ROW(format('%s %s %s', length(g.survey), g.survey, x.name), CASE WHEN x.name LIKE 'by %' THEN 1 WHEN x.name ~ '^(kind|tier) ' THEN 2 ELSE 3 END, g.group_no, x.is_whole, g.answers, g.min_answers)::prm.nps_part) INTO the_parts
+    FROM unnest(the_groups) g
+    CROSS JOIN LATERAL (VALUES ('all', 'by partner', true), ('all', 'by wave', true), ('all', 'by month', true), ('all', 'by partner_kind', true), ('all', 'by tier', true),
+      ('all', 'by country', true), ('all', 'by customer_segment', true), (nullif(nullif(g.dimension, 'partner_wave'), 'all'), 'by ' || g.dimension, false),
+      ('partner_kind', 'kind ' || g.member, true), ('partner', 'kind ' || g.kind, false), ('tier', 'tier ' || g.member, true), ('partner', 'tier ' || g.tier, false),
+      ('partner', 'partner ' || g.partner_id, true), ('partner_wave', 'partner ' || g.partner_id, false),
+      ('wave', 'wave ' || g.survey_wave_id, true), ('partner_wave', 'wave ' || g.survey_wave_id, false)) AS x(dimension, name, is_whole)
+    WHERE x.dimension = g.dimension AND x.name IS NOT NULL;
+  the_hidden := prm._nps_hidden(the_parts, the_hidden);
+  RETURN QUERY
+    SELECT g.group_no, g.survey, g.dimension, g.member, g.partner_id, g.survey_wave_id, g.min_answers, g.answers, g.promoters, g.detractors, g.score, g.margin, g.kind, g.tier,
+      g.group_no = ANY (the_hidden)
+    FROM unnest(the_groups) g;
+END
+$prm$;
+COMMENT ON FUNCTION prm._nps_groups(bigint) IS
+'The answers of every survey by partner, wave, month and so on, with which of them may be shown. What it does not guard against: sums of several of these groups at once with knowledge of who is in which (months against waves), figures of yesterday against those of today, and the metrics customer_nps and partner_nps.';

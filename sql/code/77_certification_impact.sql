@@ -131,7 +131,7 @@ BEGIN
       WITH day AS MATERIALIZED (
         SELECT DISTINCT k.partner_id, k.last_day, (k.last_day + 1)::timestamp AT TIME ZONE the_zone AS moment FROM unnest(the_counts) k WHERE k.turn = turn_no),
       sold AS MATERIALIZED (
-        SELECT o.partner_id, x.ladder, t.rank, o.closed_at, o.closed_at + x.lasts AS ends_at
+        SELECT o.partner_id, x.ladder, t.rank, o.closed_at, ((o.closed_at AT TIME ZONE the_zone) + x.lasts) AT TIME ZONE the_zone AS ends_at
         FROM prm.deal o
         LEFT JOIN prm.deal_line n ON n.program_id = _certificate_impacts.program_id AND n.deal_id = o.deal_id
         JOIN prm.tier_product x ON x.program_id = _certificate_impacts.program_id AND x.product = coalesce(n.product, o.product)

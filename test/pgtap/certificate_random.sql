@@ -21,7 +21,7 @@ BEGIN
     ('main', 'at_once', '0', CASE WHEN random() < 0.5 THEN interval '0' ELSE interval '1 month' END, CASE WHEN random() < 0.5 THEN 'main1' END, 'none'),
     ('heirs', 'approval', '0', '10 years', NULL, 'parent'), ('bought', 'at_once', '0', '0', NULL, 'none');
   CREATE TEMP TABLE wanted ON COMMIT DROP AS
-    SELECT l AS ladder, l || t AS tier, format('track %s', k) AS track, m.metric, round((CASE WHEN m.metric LIKE '%coverage' THEN t * 0.3 * random() WHEN m.metric = 'a' THEN 12 * t * random() ELSE 0.5 + t * random() END)::numeric, 2) AS threshold,
+    SELECT l AS ladder, l || t AS tier, format('track %s', k) AS track, m.metric, round((CASE WHEN m.metric LIKE '%coverage' THEN least(t * 0.3 * random(), 1) WHEN m.metric = 'a' THEN 12 * t * random() ELSE 0.5 + t * random() END)::numeric, 2) AS threshold,
       random() < 0.3 AS keeps, round((1 + random() * 30)::numeric, 2) AS weight, CASE WHEN random() < 0.15 THEN 0.5 END AS floor, CASE WHEN random() < 0.3 THEN 'either' END AS alternative_group,
       CASE WHEN min(random()) OVER (PARTITION BY l, t, k) < 0.1 THEN 'score' ELSE 'all' END AS mode, min(10 + random() * 30) OVER (PARTITION BY l, t, k) AS mark
     FROM unnest('{main,heirs,bought}'::text[]) l CROSS JOIN generate_series(1, 4) t CROSS JOIN generate_series(1, 2) k CROSS JOIN unnest('{a,people,sales_people,tech_people,coverage,tech_coverage}'::text[]) AS m(metric)

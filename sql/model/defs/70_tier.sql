@@ -65,14 +65,14 @@ CREATE OR REPLACE TRIGGER prm_40_tiers_update AFTER UPDATE ON prm.certificate
 CREATE OR REPLACE FUNCTION prm.health_score(partner prm.partner) RETURNS numeric
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT h.score FROM prm._health_scores((health_score.partner).program_id, ARRAY[(health_score.partner).partner_id], prm.now()) h;
+  SELECT h.score FROM prm._row_health((health_score.partner).program_id, (health_score.partner).partner_id) h;
 END;
 COMMENT ON FUNCTION prm.health_score(prm.partner) IS 'The health of the partner now, 0 to 100; NULL: nothing is known. For many partners v_partner is quicker.';
 
 CREATE OR REPLACE FUNCTION prm.health_band(partner prm.partner) RETURNS text
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT coalesce((SELECT h.band FROM prm._health_scores((health_band.partner).program_id, ARRAY[(health_band.partner).partner_id], prm.now()) h), 'unknown');
+  SELECT coalesce((SELECT h.band FROM prm._row_health((health_band.partner).program_id, (health_band.partner).partner_id) h), 'unknown');
 END;
 COMMENT ON FUNCTION prm.health_band(prm.partner) IS 'The band of the partner''s health now; unknown without a score. For many partners v_partner is quicker.';
 
@@ -89,8 +89,7 @@ COMMENT ON FUNCTION prm.next_tier(prm.partner) IS 'The tier of ladder main above
 CREATE OR REPLACE FUNCTION prm.revenue_12m(partner prm.partner) RETURNS numeric
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT v.value FROM prm._metric_values((revenue_12m.partner).program_id, ARRAY[(revenue_12m.partner).partner_id], prm.now(), ARRAY['revenue_12m']) v
-    WHERE v.metric = 'revenue_12m';
+  SELECT v.value FROM prm._row_metric((revenue_12m.partner).program_id, (revenue_12m.partner).partner_id, 'revenue_12m') v;
 END;
 COMMENT ON FUNCTION prm.revenue_12m(prm.partner) IS 'Won revenue of the partner in the last 12 months, in the programme''s currency. For many partners v_partner is quicker.';
 
@@ -256,6 +255,7 @@ COMMENT ON COLUMN prm.tier_requirement.keep_threshold IS 'What it takes to keep 
 COMMENT ON COLUMN prm.tier_requirement.weight IS 'In a score: the points for the whole threshold; what is had of it gives its share of them.';
 COMMENT ON COLUMN prm.tier_requirement.floor IS 'In a score: the value must be above it (below it for <=), whatever the score; empty: no floor.';
 COMMENT ON COLUMN prm.tier_requirement.is_capped IS 'In a score: whether more than the threshold gives no more points. False: so many points for each threshold.';
+COMMENT ON COLUMN prm.tier_requirement.is_partial IS 'In a score: whether a part of the threshold gives its share of the points. False: all of them or none, and where it is not capped so many for each whole threshold.';
 COMMENT ON COLUMN prm.tier_requirement.alternative_group IS 'Of the rows of a track with the same group one is enough, and in a score the best counts; empty: the row stands for itself.';
 
 COMMENT ON TABLE prm.tier_policy IS 'How the tiers of a ladder are given and taken.';
@@ -267,6 +267,7 @@ COMMENT ON COLUMN prm.tier_policy.review IS 'The term of a tier: it is not lost 
 COMMENT ON COLUMN prm.tier_policy.grace IS 'At least this long lies between the day on which a partner is found short and its demotion; the last stretch before it, of this length, is called grace.';
 COMMENT ON COLUMN prm.tier_policy.entry_tier IS 'The tier of a new partner; it is always met.';
 COMMENT ON COLUMN prm.tier_policy.review_kind IS 'When a partner that fell short is reviewed: term: not before the term of its tier is over; anniversary: on the next anniversary of joining; period: at the end of the programme year. Never before the grace is over.';
+COMMENT ON COLUMN prm.tier_policy.demotion IS 'to_met: demoted to the tier that is met; one_step: to the next lower tier (a soft landing), or to the tier that is met where that is higher, and judged anew from there.';
 COMMENT ON COLUMN prm.tier_policy.period_start IS 'period: a day on which a programme year begins, each as long as review; empty: the fiscal year.';
 COMMENT ON COLUMN prm.tier_policy.inherits IS 'parent: a partner meets what its parent holds (a cap counts); none: each by itself.';
 COMMENT ON COLUMN prm.tier_policy.enrolment IS 'everybody: all partners stand on the ladder; by_row: those that enrol_partner() put there, while their enrolment is valid.';
