@@ -12,10 +12,14 @@ DECLARE
   the_zone text := prm._program_time_zone(_benefits_due.program_id);
   the_now timestamptz := prm.now();
   the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(_benefits_due.program_id))::date;
+  the_ids bigint[];
 BEGIN
   IF cardinality(_benefits_due.partner_ids) <= 20 THEN
     PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
   END IF;
+  -- Who has left, or was never let in, has nothing.
+  the_ids := ARRAY(SELECT p.partner_id FROM prm.partner p WHERE p.program_id = _benefits_due.program_id AND p.partner_id = ANY (_benefits_due.partner_ids)
+    AND NOT p.state = ANY (ARRAY(SELECT s.state FROM prm.machine_state s WHERE s.program_id = _benefits_due.program_id AND s.machine = 'partner' AND s.is_final)));
   -- What counts is the lower of the tier held and the cap; what is held counts again from the end of the cap on.
   RETURN QUERY
     SELECT e.partner_id, b.benefit, b.kind, e.ladder, w.tier, NULL::text, NULL::text, b.value, w.since, least(w.until, upper(b.valid)::timestamp AT TIME ZONE the_zone)
@@ -28,13 +32,13 @@ BEGIN
       SELECT e.tier, e.cap_until, NULL WHERE c.tier IS NOT NULL AND isfinite(e.cap_until)) w
     JOIN prm.benefit b ON b.program_id = _benefits_due.program_id AND b.ladder = e.ladder AND b.tier = w.tier
       AND b.valid @> CASE WHEN w.since IS NULL THEN the_today ELSE (w.since AT TIME ZONE the_zone)::date END
-    WHERE e.program_id = _benefits_due.program_id AND e.partner_id = ANY (_benefits_due.partner_ids);
+    WHERE e.program_id = _benefits_due.program_id AND e.partner_id = ANY (the_ids);
   IF EXISTS (SELECT 1 FROM prm.benefit b WHERE b.program_id = _benefits_due.program_id AND b.segment IS NOT NULL) THEN
     RETURN QUERY
       SELECT m.partner_id, b.benefit, b.kind, NULL::text, NULL::text, NULL::text, b.segment, b.value, NULL::timestamptz, least(upper(m.valid), upper(b.valid)::timestamp AT TIME ZONE the_zone)
       FROM prm.segment_member m
       JOIN prm.benefit b ON b.program_id = _benefits_due.program_id AND b.segment = m.segment AND b.valid @> the_today
-      WHERE m.program_id = _benefits_due.program_id AND m.partner_id = ANY (_benefits_due.partner_ids) AND m.valid @> the_now;
+      WHERE m.program_id = _benefits_due.program_id AND m.partner_id = ANY (the_ids) AND m.valid @> the_now;
   END IF;
   IF NOT EXISTS (SELECT 1 FROM prm.benefit b WHERE b.program_id = _benefits_due.program_id AND b.certification IS NOT NULL) THEN
     RETURN;
@@ -44,7 +48,7 @@ BEGIN
       SELECT u.partner_id, c.certification, max(coalesce(c.valid_until, 'infinity')) AS until
       FROM prm.partner_user u
       JOIN prm.certificate c ON c.program_id = _benefits_due.program_id AND c.partner_user_id = u.partner_user_id
-      WHERE u.program_id = _benefits_due.program_id AND u.partner_id = ANY (_benefits_due.partner_ids) AND u.is_active
+      WHERE u.program_id = _benefits_due.program_id AND u.partner_id = ANY (the_ids) AND u.is_active
         AND c.issued_on <= the_today AND (c.valid_until IS NULL OR c.valid_until >= the_today)
       GROUP BY u.partner_id, u.partner_user_id, c.certification),
     ranked AS (
@@ -58,7 +62,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._benefits_due(bigint, bigint[]) IS
-'What the partners are to have now, by the tiers that count for them (the lower of held and cap), by the certificates of their people and by the segments they are in; and what they will have when a cap ends.';
+'What the partners are to have now, by the tiers that count for them (the lower of held and cap), by the certificates of their people and by the segments they are in; and what they will have when a cap ends. Nothing for whoever has left.';
 
 CREATE FUNCTION prm._sync_benefits(program_id bigint, partner_ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan SET enable_nestloop = on AS $prm$

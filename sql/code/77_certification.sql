@@ -110,55 +110,55 @@ BEGIN
           WHEN x.known_person <> i.partner_user_id THEN 'the external_ref is of another person'
           WHEN x.is_revoked AND NOT x.is_same THEN 'the certificate was revoked' END) AS fault
       FROM (
-      -- Of the items with one reference the first sound one counts.
-      SELECT c.*, first_value(c.content) OVER (PARTITION BY c.kind, c.reference ORDER BY c.own_fault IS NOT NULL, c.item) AS first_content
-      FROM (
-      SELECT i.*, CASE i.kind WHEN 'enrolment' THEN format('%s/%s', i.partner_user_id, i.subject) ELSE i.external_ref END AS reference,
-        jsonb_build_array(i.partner_user_id, i.subject, i.score, extract(epoch FROM i.moment), i.from_day, i.until_day) AS content, CASE
-          WHEN NOT i.is_object THEN 'it is no JSON object'
-          WHEN i.stray IS NOT NULL THEN format('there is no field "%s"', i.stray)
-          WHEN i.kind IS NULL OR i.kind NOT IN ('attempt', 'completion', 'certificate', 'enrolment') THEN 'kind is attempt, completion, certificate or enrolment'
-          WHEN i.kind <> 'enrolment' AND coalesce(btrim(i.external_ref), '') = '' THEN 'external_ref is missing: without it a batch could not be sent again'
-          WHEN i.partner_user_id IS NULL THEN 'there is no such person'
-          WHEN i.named IS NULL THEN format('%s "%s" is not in prm.%s', i.field, coalesce(i.subject, ''), i.field)
-          WHEN i.kind = 'attempt' AND i.score IS NULL THEN 'score is no number of zero or more'
-          WHEN i.kind = 'attempt' AND i.score > i.max_score THEN format('score is above %s, the highest there is', trim_scale(i.max_score))
-          WHEN i.kind IN ('attempt', 'completion') AND i.moment IS NULL THEN 'at is no moment in ISO 8601'
-          WHEN i.moment > prm.now() + interval '1 day' THEN 'at lies in the future'
-          WHEN i.kind = 'certificate' AND i.from_day IS NULL THEN 'issued_on is no date'
-          WHEN i.kind = 'enrolment' AND i.from_text IS NOT NULL AND i.from_day IS NULL THEN 'assigned_on is no date'
-          WHEN i.until_text IS NOT NULL AND i.until_day IS NULL THEN CASE i.kind WHEN 'enrolment' THEN 'due_on is no date' ELSE 'valid_until is no date' END
-          WHEN i.until_day < i.from_day THEN CASE i.kind WHEN 'enrolment' THEN 'due_on lies before assigned_on' ELSE 'valid_until lies before issued_on' END END AS own_fault
-      FROM (
-        SELECT k.*, coalesce(f.partner_user_id, g.partner_user_id) AS partner_user_id, n.named, n.max_score
+        -- Of the items with one reference the first sound one counts.
+        SELECT c.*, first_value(c.content) OVER (PARTITION BY c.kind, c.reference ORDER BY c.own_fault IS NOT NULL, c.item) AS first_content
         FROM (
-          SELECT b.place::integer AS item, jsonb_typeof(b.entry) = 'object' AS is_object, b.entry ->> 'kind' AS kind, b.entry ->> 'external_ref' AS external_ref,
-            CASE WHEN b.entry ->> 'partner_user_id' ~ '^[0-9]{1,18}$' THEN (b.entry ->> 'partner_user_id')::bigint END AS user_number,
-            CASE WHEN b.entry ->> 'partner_user_id' IS NULL THEN b.entry ->> 'partner_user_ref' END AS user_ref, s.field, b.entry ->> s.field AS subject,
-            CASE WHEN b.entry ->> 'score' ~ '^[0-9]{1,15}([.][0-9]{1,15})?$' THEN (b.entry ->> 'score')::numeric END AS score,
-            prm._usage_moment(b.entry ->> 'at', the_zone) AS moment, b.entry ->> s.from_field AS from_text, b.entry ->> s.until_field AS until_text,
-            prm._lms_day(b.entry ->> s.from_field) AS from_day, prm._lms_day(b.entry ->> s.until_field) AS until_day,
-            (SELECT o.name FROM jsonb_object_keys(CASE WHEN jsonb_typeof(b.entry) = 'object' THEN b.entry ELSE '{}' END) AS o(name)
-              WHERE NOT o.name = ANY (the_fields) ORDER BY 1 LIMIT 1) AS stray
-          FROM jsonb_array_elements(_lms_items.batch) WITH ORDINALITY AS b(entry, place)
-          LEFT JOIN (VALUES ('attempt', 'exam', NULL, NULL), ('completion', 'course', NULL, NULL), ('certificate', 'certification', 'issued_on', 'valid_until'),
-            ('enrolment', 'track', 'assigned_on', 'due_on')) AS s(kind, field, from_field, until_field) ON s.kind = b.entry ->> 'kind' OFFSET 0) k
-        LEFT JOIN LATERAL (
-          SELECT o.partner_user_id FROM prm.partner_user o WHERE o.program_id = _lms_items.program_id AND o.partner_user_id = k.user_number
-          UNION ALL
-          SELECT o.partner_user_id FROM prm.partner_user o WHERE o.program_id = _lms_items.program_id AND o.external_ref = k.user_ref OFFSET 0) f ON true
-        -- Some systems know people by ids of their own.
-        LEFT JOIN LATERAL (
-          SELECT o.partner_user_id FROM prm.external_id e JOIN prm.partner_user o ON o.program_id = _lms_items.program_id AND o.partner_user_id = e.id
-          WHERE e.program_id = _lms_items.program_id AND e.system = 'lms' AND e.kind = 'partner_user' AND e.external_ref = k.user_ref AND f.partner_user_id IS NULL OFFSET 0) g ON true
-        LEFT JOIN LATERAL (
-          SELECT o.exam AS named, o.max_score FROM prm.exam o WHERE o.program_id = _lms_items.program_id AND o.exam = k.subject AND k.kind = 'attempt'
-          UNION ALL
-          SELECT o.course, NULL FROM prm.course o WHERE o.program_id = _lms_items.program_id AND o.course = k.subject AND k.kind = 'completion'
-          UNION ALL
-          SELECT o.certification, NULL FROM prm.certification o WHERE o.program_id = _lms_items.program_id AND o.certification = k.subject AND k.kind = 'certificate'
-          UNION ALL
-          SELECT o.track, NULL FROM prm.track o WHERE o.program_id = _lms_items.program_id AND o.track = k.subject AND k.kind = 'enrolment' OFFSET 0) n ON true) i) c) i
+          SELECT i.*, CASE i.kind WHEN 'enrolment' THEN format('%s/%s', i.partner_user_id, i.subject) ELSE i.external_ref END AS reference,
+            jsonb_build_array(i.partner_user_id, i.subject, i.score, extract(epoch FROM i.moment), i.from_day, i.until_day) AS content, CASE
+              WHEN NOT i.is_object THEN 'it is no JSON object'
+              WHEN i.stray IS NOT NULL THEN format('there is no field "%s"', i.stray)
+              WHEN i.kind IS NULL OR i.kind NOT IN ('attempt', 'completion', 'certificate', 'enrolment') THEN 'kind is attempt, completion, certificate or enrolment'
+              WHEN i.kind <> 'enrolment' AND coalesce(btrim(i.external_ref), '') = '' THEN 'external_ref is missing: without it a batch could not be sent again'
+              WHEN i.partner_user_id IS NULL THEN 'there is no such person'
+              WHEN i.named IS NULL THEN format('%s "%s" is not in prm.%s', i.field, coalesce(i.subject, ''), i.field)
+              WHEN i.kind = 'attempt' AND i.score IS NULL THEN 'score is no number of zero or more'
+              WHEN i.kind = 'attempt' AND i.score > i.max_score THEN format('score is above %s, the highest there is', trim_scale(i.max_score))
+              WHEN i.kind IN ('attempt', 'completion') AND i.moment IS NULL THEN 'at is no moment in ISO 8601'
+              WHEN i.moment > prm.now() + interval '1 day' THEN 'at lies in the future'
+              WHEN i.kind = 'certificate' AND i.from_day IS NULL THEN 'issued_on is no date'
+              WHEN i.kind = 'enrolment' AND i.from_text IS NOT NULL AND i.from_day IS NULL THEN 'assigned_on is no date'
+              WHEN i.until_text IS NOT NULL AND i.until_day IS NULL THEN CASE i.kind WHEN 'enrolment' THEN 'due_on is no date' ELSE 'valid_until is no date' END
+              WHEN i.until_day < i.from_day THEN CASE i.kind WHEN 'enrolment' THEN 'due_on lies before assigned_on' ELSE 'valid_until lies before issued_on' END END AS own_fault
+          FROM (
+            SELECT k.*, coalesce(f.partner_user_id, g.partner_user_id) AS partner_user_id, n.named, n.max_score
+            FROM (
+              SELECT b.place::integer AS item, jsonb_typeof(b.entry) = 'object' AS is_object, b.entry ->> 'kind' AS kind, b.entry ->> 'external_ref' AS external_ref,
+                CASE WHEN b.entry ->> 'partner_user_id' ~ '^[0-9]{1,18}$' THEN (b.entry ->> 'partner_user_id')::bigint END AS user_number,
+                CASE WHEN b.entry ->> 'partner_user_id' IS NULL THEN b.entry ->> 'partner_user_ref' END AS user_ref, s.field, b.entry ->> s.field AS subject,
+                CASE WHEN b.entry ->> 'score' ~ '^[0-9]{1,15}([.][0-9]{1,15})?$' THEN (b.entry ->> 'score')::numeric END AS score,
+                prm._usage_moment(b.entry ->> 'at', the_zone) AS moment, b.entry ->> s.from_field AS from_text, b.entry ->> s.until_field AS until_text,
+                prm._lms_day(b.entry ->> s.from_field) AS from_day, prm._lms_day(b.entry ->> s.until_field) AS until_day,
+                (SELECT o.name FROM jsonb_object_keys(CASE WHEN jsonb_typeof(b.entry) = 'object' THEN b.entry ELSE '{}' END) AS o(name)
+                  WHERE NOT o.name = ANY (the_fields) ORDER BY 1 LIMIT 1) AS stray
+              FROM jsonb_array_elements(_lms_items.batch) WITH ORDINALITY AS b(entry, place)
+              LEFT JOIN (VALUES ('attempt', 'exam', NULL, NULL), ('completion', 'course', NULL, NULL), ('certificate', 'certification', 'issued_on', 'valid_until'),
+                ('enrolment', 'track', 'assigned_on', 'due_on')) AS s(kind, field, from_field, until_field) ON s.kind = b.entry ->> 'kind' OFFSET 0) k
+            LEFT JOIN LATERAL (
+              SELECT o.partner_user_id FROM prm.partner_user o WHERE o.program_id = _lms_items.program_id AND o.partner_user_id = k.user_number
+              UNION ALL
+              SELECT o.partner_user_id FROM prm.partner_user o WHERE o.program_id = _lms_items.program_id AND o.external_ref = k.user_ref OFFSET 0) f ON true
+            -- Some systems know people by ids of their own.
+            LEFT JOIN LATERAL (
+              SELECT o.partner_user_id FROM prm.external_id e JOIN prm.partner_user o ON o.program_id = _lms_items.program_id AND o.partner_user_id = e.id
+              WHERE e.program_id = _lms_items.program_id AND e.system = 'lms' AND e.kind = 'partner_user' AND e.external_ref = k.user_ref AND f.partner_user_id IS NULL OFFSET 0) g ON true
+            LEFT JOIN LATERAL (
+              SELECT o.exam AS named, o.max_score FROM prm.exam o WHERE o.program_id = _lms_items.program_id AND o.exam = k.subject AND k.kind = 'attempt'
+              UNION ALL
+              SELECT o.course, NULL FROM prm.course o WHERE o.program_id = _lms_items.program_id AND o.course = k.subject AND k.kind = 'completion'
+              UNION ALL
+              SELECT o.certification, NULL FROM prm.certification o WHERE o.program_id = _lms_items.program_id AND o.certification = k.subject AND k.kind = 'certificate'
+              UNION ALL
+              SELECT o.track, NULL FROM prm.track o WHERE o.program_id = _lms_items.program_id AND o.track = k.subject AND k.kind = 'enrolment' OFFSET 0) n ON true) i) c) i
       -- What is there already under the reference, and whether it says the same.
       LEFT JOIN LATERAL (
         SELECT o.exam_attempt_id AS known_id, o.partner_user_id AS known_person, (o.exam, o.score, o.attempted_at) = (i.subject, i.score, i.moment) AS is_same, false AS is_revoked
@@ -388,9 +388,9 @@ BEGIN
     CROSS JOIN LATERAL (SELECT DISTINCT r.days FROM unnest(k.reminder_days) AS r(days)) d
     WHERE c.program_id = _work_certificates.program_id AND c.valid_until >= the_today AND c.valid_until <= the_today + the_horizon
       AND d.days >= c.valid_until - the_today AND prm._is_live_partner(p.state)
-      -- Whoever holds a later one need not be told.
+      -- Whoever holds a later one need not be told, and of two that end on one day one is enough.
       AND NOT EXISTS (SELECT 1 FROM prm.certificate l WHERE l.program_id = _work_certificates.program_id AND l.partner_user_id = c.partner_user_id
-        AND l.certification = c.certification AND (l.valid_until IS NULL OR l.valid_until > c.valid_until))
+        AND l.certification = c.certification AND (l.valid_until IS NULL OR l.valid_until > c.valid_until OR l.valid_until = c.valid_until AND l.certificate_id > c.certificate_id))
       AND NOT EXISTS (SELECT 1 FROM prm.certificate_revocation r WHERE r.program_id = _work_certificates.program_id AND r.certificate_id = c.certificate_id)),
   written AS (
     INSERT INTO prm.certificate_reminder (program_id, certificate_id, days_before, valid_until, is_sent, reminded_at)

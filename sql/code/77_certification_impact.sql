@@ -2,9 +2,9 @@
 -- What depends on a certificate: which requirement its end breaks, which tier falls, and which benefits go with it.
 
 CREATE TYPE prm.certificate_impact_row AS (partner_id bigint, certificate_id bigint, partner_user_id bigint, certification text, lapses_on date, ladder text, tier text, track text,
-  metric text, op text, need numeric, have numeric, have_after numeric, requirement_fails boolean, tier_falls boolean, to_tier text, benefits text[]);
+  metric text, op text, need numeric, have numeric, have_after numeric, requirement_fails boolean, tier_falls boolean, to_tier text, benefits text[], required_by text);
 COMMENT ON TYPE prm.certificate_impact_row IS
-'A row of certificate_impact(): a certificate that ends, a requirement of the tier held that counts it (or, without ladder and tier, the number of people that a benefit asks for), what is had on its last day and the day after, whether the requirement fails with it, whether the tier falls with it and to which, and the benefits that go: name: value -> what is left of it.';
+'A row of certificate_impact(): a certificate that ends, a requirement of the tier held that counts it (or, without ladder and tier, the number of people that a benefit asks for), what is had on its last day and the day after, whether the requirement fails with it, whether the tier falls with it and to which, the benefits that go: name: value -> what is left of it; and whose requirement it is: mostly of the tier held, but also of a better one by which alone the tier held is met.';
 
 CREATE TYPE prm.certificate_count AS (partner_id bigint, last_day date, turn integer, certification text, people bigint, have bigint, have_after bigint);
 COMMENT ON TYPE prm.certificate_count IS
@@ -49,6 +49,8 @@ DECLARE
   the_now timestamptz := prm.now();
   the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(_certificate_impacts.program_id))::date;
   the_asked prm.tier_asked[] := ARRAY(SELECT r FROM prm._tier_asked(_certificate_impacts.program_id) r);
+  the_sold boolean := EXISTS (SELECT 1 FROM prm.tier_product x WHERE x.program_id = _certificate_impacts.program_id);
+  the_won text[] := prm._won_states(_certificate_impacts.program_id);
   the_metrics text[];
   the_certifications text[];
   the_kinds text[];
@@ -63,7 +65,8 @@ DECLARE
   the_met_after prm.tier_met[];
   the_partners bigint[];
   the_ladders text[];
-  the_tiers text[];
+  the_checked text[];
+  the_flipped prm.tier_track_state[];
 BEGIN
   -- Arrays say nothing of their length, so loops over loops would be taken for cheap; what is looked up by key here is small.
   -- The metrics that count certificates, and of which certification.
@@ -75,7 +78,9 @@ BEGIN
     WHERE p.program_id = _certificate_impacts.program_id AND (_certificate_impacts.partner_ids IS NULL OR p.partner_id = ANY (_certificate_impacts.partner_ids))
       AND EXISTS (SELECT 1 FROM prm.certificate c WHERE c.program_id = _certificate_impacts.program_id AND c.partner_id = p.partner_id AND c.valid_until >= the_today
         AND (EXISTS (SELECT 1 FROM prm.benefit b WHERE b.program_id = _certificate_impacts.program_id AND b.certification = c.certification)
-          OR EXISTS (SELECT 1 FROM prm.enrolment e JOIN unnest(the_asked) a ON a.ladder = e.ladder AND a.tier = e.tier AND a.metric = ANY (the_metrics)
+          -- A better tier that is met, too: with it all those below.
+          OR EXISTS (SELECT 1 FROM prm.enrolment e JOIN prm.tier h ON h.program_id = _certificate_impacts.program_id AND h.ladder = e.ladder AND h.tier = e.tier
+            JOIN unnest(the_asked) a ON a.ladder = e.ladder AND a.rank >= h.rank AND a.metric = ANY (the_metrics)
             WHERE e.program_id = _certificate_impacts.program_id AND e.partner_id = p.partner_id)));
   IF the_ids IS NULL THEN
     RETURN;
@@ -90,7 +95,7 @@ BEGIN
   -- What comes with certificates themselves.
   RETURN QUERY
     SELECT k.partner_id, c.certificate_id, c.partner_user_id, c.certification, k.last_day + 1, NULL::text, NULL::text, NULL::text, 'certified_people', '>=', b.min_people::numeric,
-      k.have::numeric, k.have_after::numeric, true, false, NULL::text, array_agg(format('%s: %s -> none', b.benefit, b.value) ORDER BY b.benefit)
+      k.have::numeric, k.have_after::numeric, true, false, NULL::text, array_agg(format('%s: %s -> none', b.benefit, b.value) ORDER BY b.benefit), NULL::text
     FROM unnest(the_counts) k
     JOIN prm.benefit b ON b.program_id = _certificate_impacts.program_id AND b.certification = k.certification AND b.valid @> (k.last_day + 1)
       AND k.have >= b.min_people AND k.have_after < b.min_people
@@ -103,45 +108,74 @@ BEGIN
   FOR turn_no IN 1 .. coalesce((SELECT max(k.turn) FROM unnest(the_counts) k), 0) LOOP
     EXIT WHEN the_metrics IS NULL;
     the_ids := ARRAY(SELECT DISTINCT k.partner_id FROM unnest(the_counts) k WHERE k.turn = turn_no ORDER BY 1);
-    SELECT array_agg(e.partner_id), array_agg(e.ladder), array_agg(e.tier) INTO the_partners, the_ladders, the_tiers FROM prm.enrolment e
-      WHERE e.program_id = _certificate_impacts.program_id AND e.partner_id = ANY (the_ids) AND e.tier IS NOT NULL;
+    -- The tier held, and the better ones that count certificates.
+    SELECT array_agg(e.partner_id), array_agg(e.ladder), array_agg(t.tier) INTO the_partners, the_ladders, the_checked FROM prm.enrolment e
+      JOIN prm.tier h ON h.program_id = _certificate_impacts.program_id AND h.ladder = e.ladder AND h.tier = e.tier
+      JOIN prm.tier t ON t.program_id = _certificate_impacts.program_id AND t.ladder = e.ladder
+        AND (t.rank = h.rank OR t.rank > h.rank AND EXISTS (SELECT 1 FROM unnest(the_asked) a WHERE a.ladder = t.ladder AND a.tier = t.tier AND a.metric = ANY (the_metrics)))
+      WHERE e.program_id = _certificate_impacts.program_id AND e.partner_id = ANY (the_ids);
     the_before := ARRAY(SELECT v FROM unnest(the_others) v WHERE v.partner_id = ANY (the_ids)) || ARRAY(
       SELECT ROW(k.partner_id, n.metric, CASE n.kind WHEN 'certified_people' THEN k.have ELSE round(k.have::numeric / k.people, 6) END, the_now)::prm.metric_row
       FROM unnest(the_counts) k JOIN unnest(the_metrics, the_certifications, the_kinds) AS n(metric, certification, kind) ON n.certification IS NOT DISTINCT FROM k.certification WHERE k.turn = turn_no);
     the_after := ARRAY(SELECT v FROM unnest(the_others) v WHERE v.partner_id = ANY (the_ids)) || ARRAY(
       SELECT ROW(k.partner_id, n.metric, CASE n.kind WHEN 'certified_people' THEN k.have_after ELSE round(k.have_after::numeric / k.people, 6) END, the_now)::prm.metric_row
       FROM unnest(the_counts) k JOIN unnest(the_metrics, the_certifications, the_kinds) AS n(metric, certification, kind) ON n.certification IS NOT DISTINCT FROM k.certification WHERE k.turn = turn_no);
-    the_checks := ARRAY(SELECT c FROM prm._tier_checks(_certificate_impacts.program_id, the_partners, the_ladders, the_tiers, the_asked, the_before) c);
-    the_checks_after := ARRAY(SELECT c FROM prm._tier_checks(_certificate_impacts.program_id, the_partners, the_ladders, the_tiers, the_asked, the_after) c);
-    the_met := ARRAY(SELECT m FROM prm._tiers_met(_certificate_impacts.program_id, the_ids, the_now, NULL, the_asked, the_before) m);
-    the_met_after := ARRAY(SELECT m FROM prm._tiers_met(_certificate_impacts.program_id, the_ids, the_now, NULL, the_asked, the_after) m);
+    the_checks := ARRAY(SELECT c FROM prm._tier_checks(_certificate_impacts.program_id, the_partners, the_ladders, the_checked, the_asked, the_before) c);
+    the_checks_after := ARRAY(SELECT c FROM prm._tier_checks(_certificate_impacts.program_id, the_partners, the_ladders, the_checked, the_asked, the_after) c);
+    -- The tracks that are met with it and not without it.
+    the_flipped := ARRAY(SELECT b FROM prm._track_states(the_checks) b JOIN prm._track_states(the_checks_after) a ON a.partner_id = b.partner_id AND a.ladder = b.ladder AND a.tier = b.tier AND a.track = b.track WHERE b.met AND NOT a.met);
+    -- By requirements and as entry; what is bought, inherited or pinned is looked at on the day of each partner.
+    the_met := ARRAY(SELECT m FROM prm._tiers_met(_certificate_impacts.program_id, the_ids, '-infinity', NULL, the_asked, the_before) m);
+    the_met_after := ARRAY(SELECT m FROM prm._tiers_met(_certificate_impacts.program_id, the_ids, '-infinity', NULL, the_asked, the_after) m);
     RETURN QUERY
-      WITH fall AS (
-        SELECT w.partner_id, w.ladder, w.tier, x.is_fall,
-          CASE WHEN x.is_fall THEN (SELECT t.tier FROM prm.tier t WHERE t.program_id = _certificate_impacts.program_id AND t.ladder = w.ladder AND t.rank = a.rank) END AS to_tier
-        FROM unnest(the_partners, the_ladders, the_tiers) AS w(partner_id, ladder, tier)
-        JOIN prm.tier h ON h.program_id = _certificate_impacts.program_id AND h.ladder = w.ladder AND h.tier = w.tier
-        JOIN prm.enrolment e ON e.program_id = _certificate_impacts.program_id AND e.partner_id = w.partner_id AND e.ladder = w.ladder
-        JOIN unnest(the_met) b ON b.partner_id = w.partner_id AND b.ladder = w.ladder
-        JOIN unnest(the_met_after) a ON a.partner_id = w.partner_id AND a.ladder = w.ladder
-        JOIN (SELECT DISTINCT k.partner_id, k.last_day FROM unnest(the_counts) k WHERE k.turn = turn_no) d ON d.partner_id = w.partner_id
-        -- A pin, or the tier of the parent where it is inherited, holds it nevertheless.
-        CROSS JOIN LATERAL (SELECT coalesce(b.rank >= h.rank, false) AND NOT coalesce(a.rank >= h.rank, false) AND NOT coalesce((e.pinned_until AT TIME ZONE the_zone) >= d.last_day + 1, false)
-          AND NOT EXISTS (SELECT 1 FROM prm.tier_policy y JOIN prm.partner c ON c.program_id = _certificate_impacts.program_id AND c.partner_id = w.partner_id
-            JOIN prm.enrolment f ON f.program_id = _certificate_impacts.program_id AND f.partner_id = c.parent_id AND f.ladder = w.ladder
-            JOIN prm.tier t ON t.program_id = _certificate_impacts.program_id AND t.ladder = f.ladder AND t.tier = f.tier AND t.rank >= h.rank
-            WHERE y.program_id = _certificate_impacts.program_id AND y.ladder = w.ladder AND y.inherits = 'parent') AS is_fall) x)
-      SELECT b.partner_id, c.certificate_id, c.partner_user_id, c.certification, d.last_day + 1, b.ladder, b.tier, b.track, b.metric, b.op, b.need, b.have, a.have,
+      WITH day AS MATERIALIZED (
+        SELECT DISTINCT k.partner_id, k.last_day, (k.last_day + 1)::timestamp AT TIME ZONE the_zone AS moment FROM unnest(the_counts) k WHERE k.turn = turn_no),
+      sold AS MATERIALIZED (
+        SELECT o.partner_id, x.ladder, t.rank, o.closed_at, ((o.closed_at AT TIME ZONE the_zone) + x.lasts) AT TIME ZONE the_zone AS ends_at
+        FROM prm.deal o
+        LEFT JOIN prm.deal_line n ON n.program_id = _certificate_impacts.program_id AND n.deal_id = o.deal_id
+        JOIN prm.tier_product x ON x.program_id = _certificate_impacts.program_id AND x.product = coalesce(n.product, o.product)
+        JOIN prm.tier t ON t.program_id = _certificate_impacts.program_id AND t.ladder = x.ladder AND t.tier = x.tier
+        WHERE the_sold AND o.program_id = _certificate_impacts.program_id AND o.partner_id = ANY (the_ids) AND o.state = ANY (the_won)),
+      bought AS (
+        SELECT d.partner_id, o.ladder, max(o.rank) FILTER (WHERE o.closed_at < d.moment AND (o.ends_at IS NULL OR o.ends_at >= d.moment)) AS rank_before,
+          max(o.rank) FILTER (WHERE o.closed_at <= d.moment AND (o.ends_at IS NULL OR o.ends_at > d.moment)) AS rank_after
+        FROM day d JOIN sold o ON o.partner_id = d.partner_id GROUP BY d.partner_id, o.ladder),
+      inherited AS (
+        -- What the parent holds now, and of it what counts then.
+        SELECT d.partner_id, f.ladder, CASE WHEN f.cap_until >= d.moment OR f.cap_until IS NULL THEN least(t.rank, c.rank) ELSE t.rank END AS rank_before,
+          CASE WHEN f.cap_until > d.moment OR f.cap_until IS NULL THEN least(t.rank, c.rank) ELSE t.rank END AS rank_after
+        FROM day d
+        JOIN prm.partner p ON p.program_id = _certificate_impacts.program_id AND p.partner_id = d.partner_id
+        JOIN prm.enrolment f ON f.program_id = _certificate_impacts.program_id AND f.partner_id = p.parent_id
+        JOIN prm.tier_policy y ON y.program_id = _certificate_impacts.program_id AND y.ladder = f.ladder AND y.inherits = 'parent'
+        JOIN prm.tier t ON t.program_id = _certificate_impacts.program_id AND t.ladder = f.ladder AND t.tier = f.tier
+        LEFT JOIN prm.tier c ON c.program_id = _certificate_impacts.program_id AND c.ladder = f.ladder AND c.tier = f.cap_tier),
+      fall AS (
+        SELECT e.partner_id, e.ladder, e.tier, x.is_fall,
+          CASE WHEN x.is_fall THEN (SELECT t.tier FROM prm.tier t WHERE t.program_id = _certificate_impacts.program_id AND t.ladder = e.ladder AND t.rank = greatest(a.rank, w.rank_after, i.rank_after)) END AS to_tier
+        FROM day d
+        JOIN prm.enrolment e ON e.program_id = _certificate_impacts.program_id AND e.partner_id = d.partner_id
+        JOIN prm.tier h ON h.program_id = _certificate_impacts.program_id AND h.ladder = e.ladder AND h.tier = e.tier
+        JOIN unnest(the_met) b ON b.partner_id = e.partner_id AND b.ladder = e.ladder
+        JOIN unnest(the_met_after) a ON a.partner_id = e.partner_id AND a.ladder = e.ladder
+        LEFT JOIN bought w ON w.partner_id = e.partner_id AND w.ladder = e.ladder
+        LEFT JOIN inherited i ON i.partner_id = e.partner_id AND i.ladder = e.ladder
+        -- A pin holds it nevertheless, and where the enrolment is over nothing is left to fall.
+        CROSS JOIN LATERAL (SELECT coalesce(greatest(b.rank, w.rank_before, i.rank_before) >= h.rank, false) AND NOT coalesce(greatest(a.rank, w.rank_after, i.rank_after) >= h.rank, false)
+          AND NOT coalesce(e.pinned_until > d.moment, false) AND NOT coalesce(upper(e.valid) <= d.moment, false) AS is_fall) x)
+      SELECT b.partner_id, c.certificate_id, c.partner_user_id, c.certification, d.last_day + 1, b.ladder, f.tier, b.track, b.metric, b.op, b.need, b.have, a.have,
         b.met AND NOT a.met, f.is_fall, f.to_tier,
         CASE WHEN f.is_fall THEN (
           SELECT array_agg(format('%s: %s -> %s', h.benefit, h.value, coalesce(l.value, 'none')) ORDER BY h.benefit) FROM prm.benefit h
           LEFT JOIN prm.benefit l ON l.program_id = _certificate_impacts.program_id AND l.ladder = f.ladder AND l.tier = f.to_tier AND l.benefit = h.benefit AND l.valid @> (d.last_day + 1)
-          WHERE h.program_id = _certificate_impacts.program_id AND h.ladder = f.ladder AND h.tier = f.tier AND h.valid @> (d.last_day + 1) AND l.value IS DISTINCT FROM h.value) END
-      FROM (SELECT DISTINCT k.partner_id, k.last_day FROM unnest(the_counts) k WHERE k.turn = turn_no) d
+          WHERE h.program_id = _certificate_impacts.program_id AND h.ladder = f.ladder AND h.tier = f.tier AND h.valid @> (d.last_day + 1) AND l.value IS DISTINCT FROM h.value) END, b.tier
+      FROM day d
       JOIN unnest(the_checks) b ON b.partner_id = d.partner_id
       JOIN unnest(the_metrics, the_certifications) AS n(metric, certification) ON n.metric = b.metric
       JOIN unnest(the_checks_after) a ON a.partner_id = b.partner_id AND a.ladder = b.ladder AND a.tier = b.tier AND a.track = b.track AND a.metric = b.metric
       JOIN fall f ON f.partner_id = b.partner_id AND f.ladder = b.ladder
+        AND (b.tier = f.tier OR f.is_fall AND EXISTS (SELECT 1 FROM unnest(the_flipped) z WHERE z.partner_id = b.partner_id AND z.ladder = b.ladder AND z.tier = b.tier AND z.track = b.track))
       CROSS JOIN LATERAL (SELECT x.certificate_id, x.partner_user_id, x.certification FROM prm.certificate x
         JOIN prm.partner_user u ON u.program_id = _certificate_impacts.program_id AND u.partner_user_id = x.partner_user_id AND u.is_active
         WHERE x.program_id = _certificate_impacts.program_id AND x.partner_id = d.partner_id AND x.valid_until = d.last_day AND (n.certification IS NULL OR x.certification = n.certification)) c;
@@ -162,4 +196,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.certificate_impact(bigint, bigint) IS
-'What depends on the certificates of a partner (NULL: of all) that end: for each the requirements of the tiers held that count it, whether they fail the day after, which tier falls to which, and the benefits that go. Other metrics are taken as they are now; renewals that are booked already count. Scores, growth markets, bought and inherited tiers and pins are judged as evaluate_tiers() does. Rows without ladder and tier are benefits that come with the certification itself. Error 42704 unknown partner.';
+'What depends on the certificates of a partner (NULL: of all) that end: for each the requirements of the tiers held that count it, whether they fail the day after, which tier falls to which, and the benefits that go. Other metrics, and the tier of a parent that is inherited, are taken as they are now, and metrics over any day of a window are such others; renewals that are booked already count. Scores, growth markets, bought tiers that end, pins, and caps of the parent are judged for the day as evaluate_tiers() does. Rows without ladder and tier are benefits that come with the certification itself. Error 42704 unknown partner.';

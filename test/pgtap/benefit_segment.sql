@@ -104,6 +104,20 @@ SELECT is(prm.entitlement(1, 'discount'), '8', 'and the cap stands through a cha
 SELECT prm.set_tier_cap(1, NULL, NULL, 'paid');
 SELECT is(prm.entitlement(1, 'discount'), '10', 'until it is ended');
 
+-- Who leaves has nothing any more, by segments and certificates neither.
+DO $$ BEGIN PERFORM pg_temp.programme('leavers'); END $$;
+INSERT INTO prm.certification (certification, label) VALUES ('security', 'Security');
+INSERT INTO prm.segment (segment, label) VALUES ('friends', 'Friends');
+INSERT INTO prm.benefit (certification, benefit, value) VALUES ('security', 'desk', 'yes');
+INSERT INTO prm.benefit (segment, benefit, value) VALUES ('friends', 'gift', 'bag');
+INSERT INTO prm.partner (partner_id, name) VALUES (1, 'one');
+INSERT INTO prm.partner_user (partner_user_id, partner_id, name) VALUES (1, 1, 'Ada');
+INSERT INTO prm.certificate (partner_user_id, certification, issued_on) VALUES (1, 'security', '2026-01-01');
+SELECT prm.add_segment_member('friends', 1);
+SELECT is(pg_temp.has(1), 'desk yes, gift bag', 'it has what both give');
+DO $$ BEGIN PERFORM pg_temp.at('2026-05-03 12:00+02'); PERFORM prm.fire('partner', 1, 'reject', 'no'); PERFORM pg_temp.evaluate(); END $$;
+SELECT is(pg_temp.has(1), NULL, 'and nothing from the evaluation on after it is gone');
+
 -- Commission: by tier it goes by the tier held, by benefits by those that counted just before the event.
 DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('caps and rules'); PERFORM pg_temp.metrics('m'); END $$;
 INSERT INTO prm.segment (segment, label) VALUES ('friends', 'Friends');

@@ -37,6 +37,12 @@ SELECT results_eq($$ SELECT certificate_id, valid_until, renews_id FROM prm.cert
 SELECT prm.renew_certificate(4) AS late \gset
 SELECT is((SELECT format('%s %s', valid_until, renews_id) FROM prm.certificate WHERE program_id = :program AND certificate_id = :late), '2027-11-09 4', 'after the end it counts from the day');
 
+SELECT throws_ok($$ DELETE FROM prm.certificate WHERE program_id = prm.current_program() AND certificate_id = 1 $$, '23503', NULL, 'what was renewed is not deleted, and its renewal with it');
+SELECT is((SELECT count(*) FROM prm.certificate WHERE program_id = :program AND certificate_id = :renewal), 1::bigint, 'the renewal stands');
+INSERT INTO prm.partner_user (partner_user_id, partner_id, name) VALUES (91, 2, 'Bo');
+INSERT INTO prm.certificate (partner_user_id, certification, issued_on) VALUES (91, 'sales', '2025-12-01'), (91, 'sales', '2026-10-20');
+SELECT lives_ok($$ DELETE FROM prm.partner_user WHERE program_id = prm.current_program() AND partner_user_id = 91 $$, 'with the person all of them go');
+
 -- Revocation is a row; the certificate ends the day before.
 SET LOCAL prm.actor = 'auditor';
 SELECT is(prm.revoke_certificate(13, 'not taken in person', '2026-12-01'), '2026-12-01'::date, 'revoked from a day on');

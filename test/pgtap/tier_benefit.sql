@@ -45,6 +45,12 @@ SELECT is((SELECT count(*) FROM prm.v_entitlement WHERE program_id = prm.current
 DO $$ BEGIN PERFORM prm.set_tier_cap(1, 'silver', NULL, 'x'); END $$;
 SELECT results_eq($$ SELECT prm.entitlement(1, b) FROM unnest('{discount,support,priority}'::text[]) b $$, $$ VALUES ('15'), ('mail'), ('9') $$, 'a cap counts for the ladder it is on');
 DO $$ BEGIN PERFORM prm.set_tier_cap(1, NULL, NULL, 'x'); END $$;
+-- By the clock of the model: what is pinned on a ladder by row is enrolled from that moment on.
+INSERT INTO prm.ladder (ladder, label) VALUES ('club', 'Club');
+INSERT INTO prm.tier (ladder, tier, rank, label) VALUES ('club', 'member', 1, 'Member');
+INSERT INTO prm.tier_policy (ladder, enrolment) VALUES ('club', 'by_row');
+DO $$ BEGIN PERFORM prm.pin_tier(2, 'member', NULL, 'x', '{"ladder": "club"}'); END $$;
+SELECT is((SELECT enrolled_from FROM prm.v_tier_standing WHERE program_id = prm.current_program() AND partner_id = 2 AND ladder = 'club'), prm.now(), 'a pin enrols from now on, wherever the clock stands');
 -- For a time.
 UPDATE prm.benefit SET valid = '(,2026-08-01)' WHERE program_id = prm.current_program() AND tier = 'gold' AND benefit = 'discount';
 INSERT INTO prm.benefit (tier, benefit, kind, value, valid) VALUES ('gold', 'discount', 'discount', '30', '[2026-08-01,2026-09-01)');

@@ -129,7 +129,7 @@ COMMENT ON COLUMN prm.v_exam_attempts.reason IS 'Why not now.';
 
 CREATE OR REPLACE VIEW prm.v_certificate_impact WITH (security_invoker = true) AS
   SELECT g.program_id, i.partner_id, p.name AS partner, i.certificate_id, i.partner_user_id, u.name AS person, i.certification, i.lapses_on, i.ladder, i.tier, i.track,
-    i.metric, i.op, i.need, i.have, i.have_after, i.requirement_fails, i.tier_falls, i.to_tier, i.benefits
+    i.metric, i.op, i.need, i.have, i.have_after, i.requirement_fails, i.tier_falls, i.to_tier, i.benefits, i.required_by
   FROM prm.program g
   CROSS JOIN LATERAL prm._certificate_impacts(g.program_id, NULL) i
   CROSS JOIN LATERAL (SELECT x.name FROM prm.partner x WHERE x.program_id = g.program_id AND x.partner_id = i.partner_id OFFSET 0) p
@@ -155,3 +155,4 @@ COMMENT ON COLUMN prm.v_certificate_impact.requirement_fails IS 'Whether the req
 COMMENT ON COLUMN prm.v_certificate_impact.tier_falls IS 'Whether the tier is not met any more with it.';
 COMMENT ON COLUMN prm.v_certificate_impact.to_tier IS 'The tier that is left.';
 COMMENT ON COLUMN prm.v_certificate_impact.benefits IS 'The benefits that change: name: value -> what is left.';
+COMMENT ON COLUMN prm.v_certificate_impact.required_by IS 'Whose requirement it is: the tier held, or a better one by which alone it is met.';

@@ -38,7 +38,7 @@ CREATE TABLE prm.certificate (
   CONSTRAINT certificate_user_fkey FOREIGN KEY (program_id, partner_user_id) REFERENCES prm.partner_user (program_id, partner_user_id) ON DELETE CASCADE,
   CONSTRAINT certificate_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id) ON DELETE CASCADE,
   CONSTRAINT certificate_certification_fkey FOREIGN KEY (program_id, certification) REFERENCES prm.certification (program_id, certification),
-  CONSTRAINT certificate_renews_fkey FOREIGN KEY (program_id, renews_id) REFERENCES prm.certificate (program_id, certificate_id) ON DELETE CASCADE,
+  CONSTRAINT certificate_renews_fkey FOREIGN KEY (program_id, renews_id) REFERENCES prm.certificate (program_id, certificate_id),
   CONSTRAINT certificate_source_check CHECK (source IN ('manual', 'lms', 'track')),
   -- The day before the first: it was revoked before it held.
   CONSTRAINT certificate_valid_check CHECK (valid_until >= issued_on - 1),
