@@ -39,10 +39,10 @@ struct PrmTierValue
 #define NUMERIC_HOLDS(function, a, b) DatumGetBool(DirectFunctionCall2(function, a, b))
 
 static const char *const deals_query =
-	"SELECT coalesce(pg_catalog.sum(d.amount) FILTER (WHERE d.currency OPERATOR(pg_catalog.=) $5), 0),"
-	" CAST(pg_catalog.count(*) AS pg_catalog.numeric)"
-	" FROM prm.deal d WHERE d.program_id OPERATOR(pg_catalog.=) $1 AND d.partner_id OPERATOR(pg_catalog.=) $2"
-	" AND d.closed_at OPERATOR(pg_catalog.>) $3 AND d.closed_at OPERATOR(pg_catalog.<=) $4 AND d.state OPERATOR(pg_catalog.=) ANY ($6)";
+	"SELECT coalesce(pg_catalog.max(t.amount), 0), CAST(coalesce(pg_catalog.max(t.won), 0) AS pg_catalog.numeric)"
+	" FROM pg_catalog.unnest((SELECT prm._deals_won(d.partner_id, d.state, d.amount, d.currency, $6, $5)"
+	"   FROM prm.deal d WHERE d.program_id OPERATOR(pg_catalog.=) $1 AND d.partner_id OPERATOR(pg_catalog.=) $2"
+	"   AND d.closed_at OPERATOR(pg_catalog.>) $3 AND d.closed_at OPERATOR(pg_catalog.<=) $4)) t";
 
 /* A look into the index for each person, as in prm._measure_people(). */
 static const char *const people_query =

@@ -142,7 +142,7 @@ COMMENT ON COLUMN prm.metric.measure IS 'What a built-in metric counts: revenue,
 COMMENT ON COLUMN prm.metric.credit_type IS 'For revenue and deals_won: the type of credit (sourced, influenced, managed ...) by which the partner''s share counts; empty: the partner''s own deals in full.';
 COMMENT ON COLUMN prm.metric.certification IS 'For certified_people and training_coverage: only people with this certification count; empty: with any. Where a built-in metric is called certified_people_X and names no measure, it is X.';
 COMMENT ON COLUMN prm.metric.relation IS 'For source view: the view or table, schema.name, with the columns partner_id and value, and if wished observed_at (its newest value up to the moment counts) and program_id. It belongs to the owner of the model and is read with the rights of whoever asks.';
-COMMENT ON COLUMN prm.metric.window_kind IS 'What a metric counts over. point: as it is at a moment. lifetime. rolling_N_days, _weeks, _months, _years: up to the moment, inclusive. month_to_date, quarter_to_date, half_to_date, year_to_date, last_month, last_quarter, last_half, last_year: calendar, from the programme''s fiscal year. For pushed metrics and views it only says what the sender counts.';
+COMMENT ON COLUMN prm.metric.window_kind IS 'What a metric counts over. point: as it is at a moment. lifetime. rolling_N_days, _weeks, _months, _years: up to the moment, inclusive. month_to_date, quarter_to_date, half_to_date, year_to_date, last_month, last_quarter, last_half, last_year: calendar, from the programme''s fiscal year; N_months_to_date, N_quarters_to_date, N_years_to_date: the running one and the N - 1 before it; last_N_months, last_N_quarters, last_N_years: the last N whole ones. For pushed metrics and views it only says what the sender counts.';
 COMMENT ON COLUMN prm.metric.any_day_window IS 'The metric is measured at the end of each day of this window, a window_kind of at most a year, and the best day counts (or the worst, see any_day_pick); empty: only the moment itself.';
 COMMENT ON COLUMN prm.metric.any_day_pick IS 'With any_day_window: maximum (reached on any day) or minimum (held on every day).';
 COMMENT ON COLUMN prm.metric.plausible_low IS 'A pushed value below this is refused; empty: no bound.';
@@ -200,12 +200,15 @@ COMMENT ON COLUMN prm.metric_standing.market_median IS 'The median of the market
 COMMENT ON COLUMN prm.metric_standing.market_percentile IS 'Percentile in the market.';
 COMMENT ON COLUMN prm.metric_standing.taken_at IS 'When this was written down.';
 
+-- The row number, which nobody reads and nobody computes, keeps the planner from joining programmes with metrics or partners first and
+-- measuring everything once for each of those; a programme that is asked for is still the only one that is measured. Other views too.
 CREATE OR REPLACE VIEW prm.v_partner_metric WITH (security_invoker = true) AS
   SELECT p.program_id, p.partner_id, p.name AS partner, m.metric, m.label, m.unit, v.value, v.observed_at
-  FROM prm.program g
-  CROSS JOIN LATERAL prm._metric_values(g.program_id, NULL, prm.now()) v
-  JOIN prm.metric m ON m.program_id = g.program_id AND m.metric = v.metric
-  JOIN prm.partner p ON p.program_id = g.program_id AND p.partner_id = v.partner_id;
+  FROM (
+    SELECT g.program_id, x.partner_id, x.metric, x.value, x.observed_at, row_number() OVER (PARTITION BY g.program_id) AS number
+    FROM prm.program g CROSS JOIN LATERAL prm._metric_values(g.program_id, NULL, prm.now()) x) v
+  JOIN prm.metric m ON m.program_id = v.program_id AND m.metric = v.metric
+  JOIN prm.partner p ON p.program_id = v.program_id AND p.partner_id = v.partner_id;
 COMMENT ON VIEW prm.v_partner_metric IS 'Every metric of every partner at prm.now(), a row for each value that is known. For one partner partner_metrics() is quicker.';
 COMMENT ON COLUMN prm.v_partner_metric.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_partner_metric.partner_id IS 'The partner.';

@@ -256,6 +256,7 @@ COMMENT ON COLUMN prm.tier_requirement.keep_threshold IS 'What it takes to keep 
 COMMENT ON COLUMN prm.tier_requirement.weight IS 'In a score: the points for the whole threshold; what is had of it gives its share of them.';
 COMMENT ON COLUMN prm.tier_requirement.floor IS 'In a score: the value must be above it (below it for <=), whatever the score; empty: no floor.';
 COMMENT ON COLUMN prm.tier_requirement.is_capped IS 'In a score: whether more than the threshold gives no more points. False: so many points for each threshold.';
+COMMENT ON COLUMN prm.tier_requirement.is_partial IS 'In a score: whether a part of the threshold gives its share of the points. False: all of them or none, and where it is not capped so many for each whole threshold.';
 COMMENT ON COLUMN prm.tier_requirement.alternative_group IS 'Of the rows of a track with the same group one is enough, and in a score the best counts; empty: the row stands for itself.';
 
 COMMENT ON TABLE prm.tier_policy IS 'How the tiers of a ladder are given and taken.';
@@ -267,6 +268,7 @@ COMMENT ON COLUMN prm.tier_policy.review IS 'The term of a tier: it is not lost 
 COMMENT ON COLUMN prm.tier_policy.grace IS 'At least this long lies between the day on which a partner is found short and its demotion; the last stretch before it, of this length, is called grace.';
 COMMENT ON COLUMN prm.tier_policy.entry_tier IS 'The tier of a new partner; it is always met.';
 COMMENT ON COLUMN prm.tier_policy.review_kind IS 'When a partner that fell short is reviewed: term: not before the term of its tier is over; anniversary: on the next anniversary of joining; period: at the end of the programme year. Never before the grace is over.';
+COMMENT ON COLUMN prm.tier_policy.demotion IS 'to_met: demoted to the tier that is met; one_step: to the next lower tier (a soft landing), or to the tier that is met where that is higher, and judged anew from there.';
 COMMENT ON COLUMN prm.tier_policy.period_start IS 'period: a day on which a programme year begins, each as long as review; empty: the fiscal year.';
 COMMENT ON COLUMN prm.tier_policy.inherits IS 'parent: a partner meets what its parent holds (a cap counts); none: each by itself.';
 COMMENT ON COLUMN prm.tier_policy.enrolment IS 'everybody: all partners stand on the ladder; by_row: those that enrol_partner() put there, while their enrolment is valid.';

@@ -116,11 +116,16 @@ BEGIN
     WHERE c.is_join ORDER BY c.segment, c.partner_id
     -- Whoever may not see what another session wrote is told to try again (40001).
     ON CONFLICT DO NOTHING;
+  -- Of those segments only that give something.
+  PERFORM prm._sync_benefits(_write_segment_members.program_id, c.ids) FROM (
+    SELECT array_agg(DISTINCT x.partner_id ORDER BY x.partner_id) AS ids FROM unnest(_write_segment_members.segments, _write_segment_members.partner_ids) AS x(segment, partner_id)
+    WHERE x.segment = ANY (ARRAY(SELECT b.segment FROM prm.benefit b WHERE b.program_id = _write_segment_members.program_id AND b.segment IS NOT NULL))) c
+    WHERE c.ids IS NOT NULL;
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._write_segment_members(bigint, text[], bigint[], boolean[], text, text, timestamptz, text) FROM PUBLIC;
 COMMENT ON FUNCTION prm._write_segment_members(bigint, text[], bigint[], boolean[], text, text, timestamptz, text) IS
-'Ends the memberships of the partners in the segments beside them, now, and where joins says so begins new ones. The caller holds the lock. For the functions of segments, which admins and managers may call.';
+'Ends the memberships of the partners in the segments beside them, now, and where joins says so begins new ones; what the segments give follows. The caller holds the lock. For the functions of segments, which admins and managers may call.';
 
 CREATE OR REPLACE VIEW prm.v_segment WITH (security_invoker = true) AS
   SELECT s.program_id, s.segment, s.label, s.touch_model, s.criteria, s.is_active, coalesce(m.members, 0) AS members, coalesce(m.by_hand, 0) AS by_hand, coalesce(m.prospects, 0) AS prospects, m.last_change
@@ -162,15 +167,16 @@ COMMENT ON COLUMN prm.v_segment_member.since IS 'Since when.';
 COMMENT ON COLUMN prm.v_segment_member.until IS 'Until when; empty: until further notice.';
 
 CREATE OR REPLACE VIEW prm.v_ipp_score WITH (security_invoker = true) AS
-  SELECT m.program_id, s.partner_id, p.name AS partner, p.state, m.model, m.version, s.score
-  FROM prm.ipp_model m
-  CROSS JOIN LATERAL (
-    SELECT x.partner_id, sum(x.points) AS score
-    FROM (SELECT array_agg(q.partner_id) AS ids, array_agg(prm.now()) AS moments FROM prm.partner q WHERE q.program_id = m.program_id) a
+  SELECT s.program_id, s.partner_id, p.name AS partner, p.state, s.model, s.version, s.score
+  -- Grouped here, so that the points are counted once for each model and not for each partner.
+  FROM (
+    SELECT m.program_id, m.model, m.version, x.partner_id, sum(x.points) AS score
+    FROM prm.ipp_model m
+    CROSS JOIN LATERAL (SELECT array_agg(q.partner_id) AS ids, array_agg(prm.now()) AS moments FROM prm.partner q WHERE q.program_id = m.program_id) a
     CROSS JOIN LATERAL prm._ipp_points(m.program_id, m.model, m.version, a.ids, a.moments) x
-    GROUP BY x.partner_id) s
-  JOIN prm.partner p ON p.program_id = m.program_id AND p.partner_id = s.partner_id
-  WHERE m.is_active;
+    WHERE m.is_active
+    GROUP BY m.program_id, m.model, m.version, x.partner_id) s
+  JOIN prm.partner p ON p.program_id = s.program_id AND p.partner_id = s.partner_id;
 COMMENT ON VIEW prm.v_ipp_score IS 'How near every partner and prospect is to the ideal partner, by the versions in force, at prm.now(). For one partner ipp_score() also says why.';
 COMMENT ON COLUMN prm.v_ipp_score.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_ipp_score.partner_id IS 'The partner.';
