@@ -50,3 +50,9 @@ SELECT period, earned_on, what, amount, currency, status
 FROM prm.v_statement_preview
 WHERE partner_id = (SELECT partner_id FROM prm.deal WHERE deal_id = 1497) ORDER BY period DESC, earned_on DESC, entry_id DESC LIMIT 3;
 -- The tour ends
+
+-- The demonstration has something of everything: statements that wait and that were approved, health that changed since the last snapshot.
+SELECT state, count(*) AS statements, sum(total) AS total, min(period) AS first, max(period) AS last FROM prm.v_statement GROUP BY state ORDER BY state;
+SELECT portfolio, partners, round(score, 2) AS health, bands FROM prm.health_portfolio('tier');
+SELECT count(*) FILTER (WHERE h.trend > 0) AS better, count(*) FILTER (WHERE h.trend < 0) AS worse FROM prm.partner p CROSS JOIN LATERAL prm.health(p.partner_id) h WHERE p.program_id = prm.current_program();
+SELECT * FROM prm.audit_ledger();

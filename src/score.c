@@ -70,24 +70,16 @@ judge(PrmScoreWhole *whole, int kind, double points, double score)
 	}
 }
 
-/* A metric with its value, and the score that this is worth (which nobody asks of one whose points are for each unit). */
+/* The part of prm_score_add() for models that are not weighted. */
 void
-prm_score_add(PrmScore *state, const PrmScoreMetric *metric, double value, double score)
+prm_score_judge(PrmScore *state, const PrmScoreMetric *metric, double value, double score)
 {
-	if (state->kind == PRM_SCORE_WEIGHTED)
-	{
-		state->group[metric->group].sum += metric->weight * score;
-		state->group[metric->group].known += metric->weight;
-	}
-	else if (metric->per_unit)
-		prm_score_whole(state)->points += metric->weight == 0 ? 0 : metric->weight * value;
+	PrmScoreWhole *whole = prm_score_whole(state);
+
+	if (metric->per_unit)
+		whole->points += metric->weight == 0 ? 0 : metric->weight * value;
 	else
-		judge(prm_score_whole(state), state->kind, metric->weight, score);
-	state->known = 1;
-	if (value < metric->knock_out_below || value > metric->knock_out_above)
-		state->cap = metric->knock_out_cap < state->cap ? metric->knock_out_cap : state->cap;
-	if (metric->policy >= 0)
-		state->seen |= UINT64_C(1) << metric->policy;
+		judge(whole, state->kind, metric->weight, score);
 }
 
 /* Both are of one model. */

@@ -83,8 +83,29 @@ typedef struct PrmScoreMetric
 extern size_t prm_score_size(int kind, int groups, int policies);
 extern PrmScorePolicy *prm_score_policies(PrmScore *state);
 extern PrmScoreWhole *prm_score_whole(PrmScore *state);
-extern void prm_score_add(PrmScore *state, const PrmScoreMetric *metric, double value, double score);
+extern void prm_score_judge(PrmScore *state, const PrmScoreMetric *metric, double value, double score);
 extern void prm_score_combine(PrmScore *state, PrmScore *other);
 extern bool prm_score_final(PrmScore *state, double *score);
+
+/*
+ * A metric with its value, and the score that this is worth (which nobody asks of one whose points are for each unit). Here,
+ * because it is done once per row and most models are weighted.
+ */
+static inline void
+prm_score_add(PrmScore *state, const PrmScoreMetric *metric, double value, double score)
+{
+	if (state->kind == PRM_SCORE_WEIGHTED)
+	{
+		state->group[metric->group].sum += metric->weight * score;
+		state->group[metric->group].known += metric->weight;
+	}
+	else
+		prm_score_judge(state, metric, value, score);
+	state->known = 1;
+	if (value < metric->knock_out_below || value > metric->knock_out_above)
+		state->cap = metric->knock_out_cap < state->cap ? metric->knock_out_cap : state->cap;
+	if (metric->policy >= 0)
+		state->seen |= UINT64_C(1) << metric->policy;
+}
 
 #endif /* PRM_SCORE_H */

@@ -31,7 +31,10 @@ BEGIN
       CASE WHEN h.partner_id IS NULL THEN p.tier ELSE h.tier END,
       coalesce(s.to_state = ANY (the_gone), least(p.created_at, p.joined_on::timestamp AT TIME ZONE the_zone) > _health_subjects.moment)
     FROM prm.partner p
-    LEFT JOIN prm.partner_history h ON h.program_id = _health_subjects.program_id AND h.partner_id = p.partner_id AND h.valid @> _health_subjects.moment
+    -- By key, one after the other: where nothing was analysed, two tables that seem to hold a row each would be looped over.
+    LEFT JOIN LATERAL (
+      SELECT x.partner_id, x.kind, x.parent_id, x.region, x.country, x.tier FROM prm.partner_history x
+      WHERE x.program_id = _health_subjects.program_id AND x.partner_id = p.partner_id AND x.valid @> _health_subjects.moment LIMIT 1) h ON true
     LEFT JOIN LATERAL (
       SELECT x.to_state FROM prm.state_history x
       WHERE x.program_id = _health_subjects.program_id AND x.subject_id = p.partner_id AND x.machine = 'partner' AND x.at <= _health_subjects.moment

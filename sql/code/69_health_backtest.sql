@@ -11,9 +11,12 @@ DECLARE
 BEGIN
   IF _health_lost.outcome = 'churn' THEN
     RETURN ARRAY(
-      SELECT DISTINCT s.subject_id FROM prm.state_history s
-      WHERE s.program_id = _health_lost.program_id AND s.machine = 'partner' AND s.to_state IN ('offboarding', 'terminated')
-        AND s.at > _health_lost.moment AND s.at <= the_end AND s.subject_id IS NOT NULL);
+      SELECT p.partner_id FROM prm.partner p
+      WHERE p.program_id = _health_lost.program_id AND (
+        -- Counted for each, not joined: the history of a programme is mostly that of its leads and deals.
+        SELECT count(*) FROM prm.state_history s
+        WHERE s.program_id = _health_lost.program_id AND s.subject_id = p.partner_id AND s.machine = 'partner' AND s.subject_id IS NOT NULL
+          AND s.to_state IN ('offboarding', 'terminated') AND s.at > _health_lost.moment AND s.at <= the_end) > 0);
   END IF;
   the_won := prm._won_states(_health_lost.program_id);
   RETURN ARRAY(
@@ -40,19 +43,19 @@ BEGIN
     -- Who is on the way out already is foretold by nobody.
     RETURN ARRAY(
       SELECT s.partner_id FROM prm._health_subjects(_health_watched.program_id, NULL, _health_watched.moment) s
-      WHERE NOT s.is_gone AND NOT EXISTS (
-        SELECT 1 FROM prm.state_history h
+      WHERE NOT s.is_gone AND (
+        SELECT count(*) FROM prm.state_history h
         WHERE h.program_id = _health_watched.program_id AND h.subject_id = s.partner_id AND h.machine = 'partner' AND h.subject_id IS NOT NULL
-          AND h.to_state IN ('offboarding', 'terminated') AND h.at <= _health_watched.moment)
+          AND h.to_state IN ('offboarding', 'terminated') AND h.at <= _health_watched.moment) = 0
       ORDER BY 1);
   END IF;
   the_won := prm._won_states(_health_watched.program_id);
   RETURN ARRAY(
     SELECT s.partner_id FROM prm._health_subjects(_health_watched.program_id, NULL, _health_watched.moment) s
-    WHERE NOT s.is_gone AND EXISTS (
-      SELECT 1 FROM prm.deal d
+    WHERE NOT s.is_gone AND (
+      SELECT count(*) FROM prm.deal d
       WHERE d.program_id = _health_watched.program_id AND d.partner_id = s.partner_id AND d.state = ANY (the_won) AND d.currency = the_currency
-        AND d.closed_at > _health_watched.moment - _health_watched.horizon AND d.closed_at <= _health_watched.moment AND d.amount > 0)
+        AND d.closed_at > _health_watched.moment - _health_watched.horizon AND d.closed_at <= _health_watched.moment AND d.amount > 0) > 0
     ORDER BY 1);
 END
 $prm$;
@@ -75,6 +78,8 @@ DECLARE
   the_losses boolean[];
   the_moments timestamptz[];
   the_used timestamptz[];
+  the_lost bigint[];
+  the_watched bigint[];
   batch record;
   tried record;
   found_rows record;
@@ -106,11 +111,14 @@ BEGIN
     the_losses := '{}';
     the_used := '{}';
     FOR batch IN SELECT m.moment AS at_moment FROM unnest(the_moments) AS m(moment) LOOP
-      SELECT array_agg(h.score ORDER BY h.partner_id) AS scores, array_agg(h.partner_id = ANY (l.lost) ORDER BY h.partner_id) AS losses INTO found_rows
-        FROM (SELECT prm._health_lost(the_program, batch.at_moment, health_backtest.horizon, the_outcome, the_drop) AS lost,
-                prm._health_watched(the_program, batch.at_moment, health_backtest.horizon, the_outcome) AS watched) l
-        CROSS JOIN LATERAL prm._health_scores(the_program, l.watched, batch.at_moment, false,
+      the_lost := prm._health_lost(the_program, batch.at_moment, health_backtest.horizon, the_outcome, the_drop);
+      the_watched := prm._health_watched(the_program, batch.at_moment, health_backtest.horizon, the_outcome);
+      -- Many are picked from all: a long list would be searched for every row.
+      SELECT array_agg(h.score ORDER BY h.partner_id) AS scores, array_agg(l.partner_id IS NOT NULL ORDER BY h.partner_id) AS losses INTO found_rows
+        FROM prm._health_scores(the_program, CASE WHEN cardinality(the_watched) <= 100 THEN the_watched END, batch.at_moment, false,
           the_others || jsonb_build_array(tried.definition || jsonb_build_object('version', tried.version))) h
+        JOIN unnest(the_watched) AS w(partner_id) ON w.partner_id = h.partner_id
+        LEFT JOIN unnest(the_lost) AS l(partner_id) ON l.partner_id = h.partner_id
         WHERE h.model = health_backtest.model AND h.score IS NOT NULL;
       IF found_rows.scores IS NOT NULL THEN
         the_scores := the_scores || found_rows.scores;
@@ -125,8 +133,8 @@ BEGIN
       total AS (
         SELECT count(*) AS observations, count(*) FILTER (WHERE s.is_lost) AS lost, sum(s.place) FILTER (WHERE NOT s.is_lost) AS places,
           count(*) FILTER (WHERE NOT s.is_lost) AS kept, ceil(count(*) / 10.0) AS decile FROM seen s),
-      -- The tenth with the lowest scores; of those who share the last place, as many as fit.
-      edge AS (
+      -- The tenth with the lowest scores; of those who share the last place, as many as fit. Looked for once, not for each row.
+      edge AS MATERIALIZED (
         SELECT t.decile, (SELECT s.score FROM seen s ORDER BY s.score OFFSET greatest(t.decile - 1, 0)::bigint LIMIT 1) AS score FROM total t),
       lowest AS (
         SELECT count(*) FILTER (WHERE s.is_lost AND s.score < e.score)

@@ -228,6 +228,22 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._demo_funds(bigint, bigint, timestamptz) IS 'A fund for the demonstration: requests for one campaign, some of them claimed and paid.';
 
+CREATE FUNCTION prm._demo_statements(program_id bigint, until timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  -- For all payees and currencies; whoever wants a minimum adds a row for a currency, which goes before this one.
+  INSERT INTO prm.settlement_profile (program_id, payment_days) VALUES (_demo_statements.program_id, 14);
+  -- The first year was closed and approved in its time; the second is closed but for the last two months, and waits to be approved.
+  PERFORM prm._demo_clock(_demo_statements.until - interval '11 months', NULL, 'checked against the ledger');
+  PERFORM count(*) FROM prm.close_period(date_trunc('month', (_demo_statements.until - interval '12 months') AT TIME ZONE 'UTC')::date - 1, program_id => _demo_statements.program_id);
+  UPDATE prm.statement SET state = 'approved' WHERE program_id = _demo_statements.program_id AND state = 'settled';
+  PERFORM prm._demo_clock(_demo_statements.until);
+  PERFORM count(*) FROM prm.close_period(date_trunc('month', (_demo_statements.until - interval '1 month') AT TIME ZONE 'UTC')::date - 1, program_id => _demo_statements.program_id);
+END
+$prm$;
+COMMENT ON FUNCTION prm._demo_statements(bigint, timestamptz) IS 'The statements of demo(): terms for everybody, and the periods closed but for the last.';
+
 CREATE FUNCTION prm.demo(seed bigint DEFAULT 1, partners integer DEFAULT 60, deals integer DEFAULT 1500) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $prm$
 #variable_conflict use_column
@@ -268,22 +284,26 @@ BEGIN
     PERFORM prm._demo_clock(the_month + interval '27 days');
     PERFORM count(*) FROM prm.evaluate_tiers(program_id => the_program);
     PERFORM count(*) FROM prm.refresh_segments(program_id => the_program);
-    IF month_no IN (11, 17, 20) THEN
+    -- What was measured last is in no snapshot yet: health() shows a trend, health_changes() why.
+    IF month_no IN (11, 17, 20, 23) THEN
       INSERT INTO prm.metric_value (program_id, partner_id, metric, observed_at, value)
       SELECT p.program_id, p.partner_id, m.metric, the_month + interval '26 days',
         CASE m.metric WHEN 'nps' THEN round((prm._draw(demo.seed, 'nps' || month_no, p.external_ref) * 60 - 20)::numeric + (p.attributes ->> 'quality')::numeric * 50)
         ELSE round((prm._draw(demo.seed, 'logins' || month_no, p.external_ref) * 10)::numeric + (p.attributes ->> 'quality')::numeric * 15) END
       FROM prm.partner p CROSS JOIN (VALUES ('nps'), ('logins_30d')) m(metric)
       WHERE p.program_id = the_program AND p.state = 'active' AND prm._draw(demo.seed, 'measured', p.external_ref) < 0.9;
-      PERFORM prm.refresh_health(program_id => the_program);
+      IF month_no < 23 THEN
+        PERFORM prm.refresh_health(program_id => the_program);
+      END IF;
     END IF;
   END LOOP;
 
   PERFORM prm._demo_funds(the_program, demo.seed, the_end);
+  PERFORM prm._demo_statements(the_program, the_end);
 
   PERFORM set_config('prm.' || s.key, s.value, true) FROM jsonb_each_text(the_settings) s;
   RETURN the_program;
 END
 $prm$;
 COMMENT ON FUNCTION prm.demo(bigint, integer, integer) IS
-'Makes a demonstration programme of 24 months that end now: partners in 3 regions, 4 leads for 3 deals, commissions, tiers, health. The same seed gives the same programme. Returns its number. Only for the owner of schema prm (42501).';
+'Makes a demonstration programme of 24 months that end now: partners in 3 regions, 4 leads for 3 deals, commissions, statements, tiers, health. The same seed gives the same programme. Returns its number. Only for the owner of schema prm (42501).';
