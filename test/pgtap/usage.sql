@@ -85,5 +85,10 @@ SELECT ok(ARRAY['surveys', 'usage', 'recognition'] <@ prm._job_names(), 'run_job
 SELECT is(prm._job_step(:program, j, NULL), NULL, j) FROM unnest('{surveys,usage,recognition}'::text[]) j;
 SELECT is((SELECT array_agg(outcome ORDER BY job) FROM prm.job_run WHERE program_id = :program), '{done,done,done}', 'once per business day');
 
+-- Other programmes are none of it.
+SELECT prm.create_program('pgTAP usage elsewhere', 'blank', 'EUR', 'UTC') AS elsewhere \gset
+INSERT INTO prm.partner (program_id, partner_id, name, joined_on) VALUES (:elsewhere, 77, 'Elsewhere', '2026-01-01');
+SELECT is((SELECT string_agg(a.partner_id::text, ',') FROM prm._adoption(:program, NULL, prm.now()) a WHERE a.partner_id = 77), NULL, 'nobody of another programme');
+SELECT is((SELECT string_agg(a.partner_id::text, ',') FROM prm.v_adoption a WHERE a.program_id = :elsewhere), '77', 'and that one has its own alone');
 SELECT * FROM finish();
 ROLLBACK;
