@@ -19,6 +19,16 @@ SELECT results_eq($$ SELECT metric, have, need, met FROM prm.tier_gap(2) $$, $$ 
 INSERT INTO prm.tier_market (country, metric, threshold_multiplier) VALUES ('IN', 'hours', 2);
 SELECT results_eq($$ SELECT metric, have, need, met FROM prm.tier_gap(4) ORDER BY metric $$, $$ VALUES ('hours', 24.5, 48::numeric, true), ('sales', 50, 50, true) $$, 'one that names the metric says what it says');
 
+-- The same metric as a minimum here and a limit there.
+DO $$ BEGIN PERFORM pg_temp.programme('edge both ways'); PERFORM pg_temp.metrics('sales'); END $$;
+INSERT INTO prm.tier (tier, rank, label) VALUES ('big', 1, 'Big'), ('small', 2, 'Small');
+INSERT INTO prm.tier_requirement (tier, metric, op, threshold) VALUES ('big', 'sales', '>=', 100), ('small', 'sales', '<=', 60);
+INSERT INTO prm.tier_market (country, threshold_multiplier, value_multiplier) VALUES ('IN', 0.5, 1), ('BR', 1, 2);
+INSERT INTO prm.partner (partner_id, name, country) VALUES (1, 'i', 'IN'), (2, 'b', 'BR'), (3, 'd', 'DE'), (4, 'i2', 'IN');
+DO $$ BEGIN PERFORM prm.record_metric(i, 'sales', CASE i WHEN 4 THEN 61 ELSE 50 END) FROM generate_series(1, 4) i; END $$;
+SELECT results_eq($$ SELECT partner_id, qualified, reason FROM prm.evaluate_tiers() $$, $$ VALUES (1::bigint, 'small', 'sales 50 <= 60'), (2, 'small', 'sales 50 <= 60'), (3, 'small', 'sales 50 <= 60'), (4, 'big', 'sales 61 >= 50') $$,
+  'each direction has its own');
+
 -- A score that adds up to exactly the mark reaches it, also where its parts are thirds.
 DO $$ BEGIN PERFORM pg_temp.programme('edge thirds'); PERFORM pg_temp.metrics('a', 'b', 'c'); END $$;
 INSERT INTO prm.tier (tier, rank, label) VALUES ('ten', 1, 'Ten');
