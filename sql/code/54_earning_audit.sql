@@ -83,8 +83,9 @@ BEGIN
         CASE WHEN r.credit_type IS NOT NULL AND r.credit_type IS DISTINCT FROM l.credit_type THEN format('rule %s is for %s credit, this is %s', r.rule_id, r.credit_type, l.credit_type) END,
         CASE WHEN r.deal_kind IS NOT NULL AND r.deal_kind IS DISTINCT FROM e.deal_kind THEN format('rule %s is for %s deals, this is %s', r.rule_id, r.deal_kind, coalesce(e.deal_kind, 'none')) END,
         CASE WHEN r.registered IS NOT NULL AND r.registered IS DISTINCT FROM coalesce(e.registered, false) THEN format('rule %s is for sales that are %sregistered', r.rule_id, CASE WHEN r.registered THEN '' ELSE 'not ' END) END) END),
+      -- What a ban canceled is canceled on the day of the ban.
       ('earned_on', CASE WHEN l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee', 'reversal', 'clawback') AND e.earning_event_id IS NOT NULL
-          AND l.earned_on <> (e.occurred_at AT TIME ZONE the_zone)::date
+          AND l.idempotency_key NOT LIKE 'cancel/%' AND l.earned_on <> (e.occurred_at AT TIME ZONE the_zone)::date
         THEN format('earned on %s, the event is of %s', to_char(l.earned_on, 'YYYY-MM-DD'), to_char((e.occurred_at AT TIME ZONE the_zone)::date, 'YYYY-MM-DD')) END),
       ('currency', CASE WHEN r.rule_id IS NOT NULL AND e.earning_event_id IS NOT NULL AND l.currency <> e.currency
         THEN format('it is in %s, the event in %s', l.currency, e.currency) END),
@@ -195,7 +196,7 @@ BEGIN
     FROM (
       -- An upline does not say which credit it derives from: one of them must explain it.
       SELECT DISTINCT ON (j.entry_id) j.*
-      FROM judged j ORDER BY j.entry_id, abs(j.amount + j.sign * j.capped - j.expected) NULLS LAST
+      FROM judged j ORDER BY j.entry_id, abs(j.amount + j.capped - j.expected) NULLS LAST
     ) j
     CROSS JOIN LATERAL (VALUES
       ('credit', CASE WHEN j.team IS NULL AND j.earning_event_id IS NOT NULL THEN format('event %s has no %s credit%s', j.earning_event_id, j.credit_type, CASE WHEN j.level = 0 THEN ' of partner ' || j.partner_id ELSE '' END) END),
@@ -208,7 +209,7 @@ BEGIN
         WHEN j.gross IS NULL THEN format('it is of %s, and the event has no %s', trim_scale(j.amount), j.basis)
         -- Of two credits with one upline nothing says which of them was capped.
         WHEN (j.override_mode = 'lower_of_plans' OR j.level > 0 AND j.team > 1 AND j.capped <> 0) AND abs(j.amount) <= abs(j.expected) THEN NULL
-        WHEN abs(j.amount + j.sign * j.capped - j.expected) > CASE WHEN j.currency = j.plan_currency THEN 0 ELSE power(10::numeric, -prm.minor_units(j.currency)) END
+        WHEN abs(j.amount + j.capped - j.expected) > CASE WHEN j.currency = j.plan_currency THEN 0 ELSE power(10::numeric, -prm.minor_units(j.currency)) END
           THEN format('it is of %s%s; rule %s pays %s on %s%s', trim_scale(j.amount), CASE WHEN j.capped <> 0 THEN format(' and %s capped', trim_scale(j.capped)) ELSE '' END,
             j.rule_id, trim_scale(j.expected), trim_scale(j.basis_used), CASE WHEN j.accumulate <> 'transaction' THEN format(' after %s', trim_scale(j.attained_before)) ELSE '' END) END),
       ('below', CASE
@@ -471,8 +472,17 @@ BEGIN
     JOIN prm.earning_event e ON e.program_id = _audit_refunds.program_id AND e.earning_event_id = b.earning_event_id
     LEFT JOIN prm.commission_rule r ON r.program_id = _audit_refunds.program_id AND r.rule_id = b.rule_id
     LEFT JOIN prm.commission_plan p ON p.program_id = _audit_refunds.program_id AND p.plan_id = b.plan_id
-    LEFT JOIN prm.ledger l ON l.program_id = _audit_refunds.program_id AND b.reason_code = 'below_minimum' AND l.earning_event_id = b.earning_event_id
-      AND l.credit_type = b.credit_type AND l.partner_id = b.partner_id AND l.rule_id = b.rule_id AND l.level = b.level AND l.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee')
+    -- With what later credits and recalculations made of both.
+    LEFT JOIN (
+      SELECT i.earning_event_id, i.credit_type, i.partner_id, i.lineage_id, i.level FROM prm.breakage i
+      WHERE i.program_id = _audit_refunds.program_id AND i.reason_code = 'below_minimum'
+      GROUP BY i.earning_event_id, i.credit_type, i.partner_id, i.lineage_id, i.level HAVING sum(i.amount) <> 0
+    ) m ON b.reason_code = 'below_minimum' AND (m.earning_event_id, m.credit_type, m.partner_id, m.lineage_id, m.level) = (b.earning_event_id, b.credit_type, b.partner_id, b.lineage_id, b.level)
+    LEFT JOIN (
+      SELECT i.earning_event_id, i.credit_type, i.partner_id, i.lineage_id, i.level, min(i.entry_id) AS entry_id FROM prm.ledger i
+      WHERE i.program_id = _audit_refunds.program_id AND i.kind IN ('commission', 'override', 'bonus', 'royalty', 'fee', 'adjustment') AND i.lineage_id IS NOT NULL
+      GROUP BY i.earning_event_id, i.credit_type, i.partner_id, i.lineage_id, i.level HAVING sum(i.amount) <> 0
+    ) l ON (l.earning_event_id, l.credit_type, l.partner_id, l.lineage_id, l.level) = (m.earning_event_id, m.credit_type, m.partner_id, m.lineage_id, m.level)
     WHERE b.program_id = _audit_refunds.program_id
       AND ((r.rule_id IS NOT NULL AND (r.plan_id, r.lineage_id, r.component) IS DISTINCT FROM (b.plan_id, b.lineage_id, b.component)) OR b.currency <> e.currency
         OR (b.reason_code = 'below_minimum' AND (r.min_amount IS NULL OR b.currency = p.currency AND abs(b.amount) >= r.min_amount AND r.cap_amount IS NULL OR l.entry_id IS NOT NULL))

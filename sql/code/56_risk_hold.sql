@@ -82,11 +82,13 @@ BEGIN
     ORDER BY a.purpose, a.lineage_id, a.plan_id, a.partner_id, a.customer_id, a.credit_type, a.window_start FOR UPDATE;
   -- With what came to be while the locks were waited for.
   SELECT array_agg(n.entry_id ORDER BY n.entry_id), array_agg(n.net ORDER BY n.entry_id) INTO the_entries, the_nets FROM (
-    SELECT t.entry_id, l.amount + coalesce((SELECT sum(r.amount) FROM prm.ledger r
-      WHERE r.program_id = _cancel_unsettled.program_id AND r.cause_entry_id = t.entry_id AND r.kind IN ('reversal', 'clawback')), 0) AS net
+    SELECT t.entry_id, l.amount + coalesce(b.amount, 0) AS net
     FROM unnest(the_entries) AS t(entry_id)
     CROSS JOIN LATERAL (SELECT i.amount FROM prm.ledger i WHERE i.program_id = _cancel_unsettled.program_id AND i.entry_id = t.entry_id OFFSET 0) l
-    WHERE NOT t.entry_id = ANY (the_settled)
+    CROSS JOIN LATERAL (SELECT sum(r.amount) AS amount, bool_or(r.idempotency_key LIKE 'cancel/%') AS is_canceled FROM prm.ledger r
+      WHERE r.program_id = _cancel_unsettled.program_id AND r.cause_entry_id = t.entry_id AND r.kind IN ('reversal', 'clawback')) b
+    -- What was canceled and settled together with what cancels it was never paid: a refund takes nothing back of it either.
+    WHERE NOT t.entry_id = ANY (the_settled) OR b.is_canceled
   ) n WHERE n.net <> 0;
   IF the_entries IS NULL THEN
     RETURN 0;

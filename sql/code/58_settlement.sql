@@ -173,10 +173,13 @@ BEGIN
   CROSS JOIN LATERAL (SELECT i.amount FROM prm.earning_event i
     WHERE i.program_id = _deferred.program_id AND i.earning_event_id = b.earning_event_id OFFSET 0) e
   CROSS JOIN LATERAL (
-    SELECT coalesce(sum(i.amount) FILTER (WHERE i.kind = 'collected'
+    SELECT coalesce(sum(i.amount + i.bounced) FILTER (WHERE i.kind = 'collected'
         AND ((i.occurred_at AT TIME ZONE the_zone) + make_interval(days => coalesce(p.hold_days, 0)))::date <= _deferred.through), 0) AS collected,
       coalesce(sum(i.amount) FILTER (WHERE i.kind = 'refunded' AND (i.occurred_at AT TIME ZONE the_zone)::date <= _deferred.through), 0) AS refunded
-    FROM (SELECT k.kind, k.amount, k.occurred_at FROM prm.earning_event k
+    -- A payment that bounced is a refund of the collection; what it had collected is open again.
+    FROM (SELECT k.kind, k.amount, k.occurred_at, CASE WHEN k.kind = 'collected' THEN coalesce((SELECT sum(f.amount) FROM prm.earning_event f
+          WHERE f.program_id = _deferred.program_id AND f.applies_to_id = k.earning_event_id AND f.kind = 'refunded' AND (f.occurred_at AT TIME ZONE the_zone)::date <= _deferred.through), 0) END AS bounced
+      FROM prm.earning_event k
       WHERE k.program_id = _deferred.program_id AND k.applies_to_id = b.earning_event_id OFFSET 0) i
     LEFT JOIN prm.commission_plan p ON p.program_id = _deferred.program_id AND p.plan_id = l.plan_id) c
   CROSS JOIN LATERAL (SELECT CASE WHEN e.amount + c.refunded <= 0 THEN 1 ELSE least(1, greatest(0, c.collected / (e.amount + c.refunded))) END AS share) s

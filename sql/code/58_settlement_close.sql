@@ -12,36 +12,53 @@ BEGIN
   -- The draw itself is no earning: it is paid back from what is earned above it. Nor is money that came in, or what is brought
   -- forward: what plans and people post counts, that is what has a class of tax. Whoever accrues for a partner with a draw shares
   -- the calendar, so that nothing can come between this sum and the statement.
+  WITH agreement AS MATERIALIZED (
+    SELECT a.partner_id, a.legal_entity, a.currency, a.amount, a.is_recoverable, k.key
+    FROM prm.draw_agreement a
+    CROSS JOIN LATERAL (SELECT prm._payee_of(_post_draws.program_id, a.partner_id, a.currency, _post_draws.period_end) AS payee_id) y
+    CROSS JOIN LATERAL prm._settlement_terms(_post_draws.program_id, ARRAY[y.payee_id], ARRAY[a.currency]) t
+    CROSS JOIN LATERAL (SELECT concat_ws('/', 'draw', a.partner_id, a.currency, t.period_kind, prm.period_start(_post_draws.period_end, t.period_kind, the_fiscal)) AS key) k
+    WHERE a.program_id = _post_draws.program_id AND a.valid @> _post_draws.period_end AND a.partner_id <> ALL ((_post_draws.held).partners || (_post_draws.held).banned)
+      AND (_post_draws.forced OR t.period_kind = _post_draws.period_kind) AND (_post_draws.payee_id IS NULL OR y.payee_id = _post_draws.payee_id)
+      -- Whoever has left draws no more, even where its agreement has no end; a forced close is its last.
+      AND (_post_draws.forced OR NOT EXISTS (SELECT 1 FROM prm.partner p JOIN prm.machine_state s ON s.program_id = p.program_id AND s.machine = 'partner' AND s.state = p.state
+        WHERE p.program_id = a.program_id AND p.partner_id = a.partner_id AND s.is_final))
+      AND NOT EXISTS (SELECT 1 FROM prm.ledger l WHERE l.program_id = _post_draws.program_id AND l.idempotency_key = k.key)
+  ), item AS MATERIALIZED (
+    SELECT a.key, o.partner_id, o.entry_id, o.amount, o.counted
+    FROM agreement a
+    CROSS JOIN LATERAL (SELECT i.partner_id, i.entry_id, i.amount, i.counted FROM prm.ledger_open i
+      WHERE i.program_id = _post_draws.program_id AND i.partner_id = a.partner_id AND i.currency = a.currency AND i.due_on <= _post_draws.period_end
+        AND NOT i.is_deferred AND i.tax_class <> 0 AND i.entry_id <> ALL ((_post_draws.held).entries) OFFSET 0) o
+    UNION ALL
+    SELECT a.key, r.partner_id, r.entry_id, r.release, o.counted
+    FROM agreement a
+    JOIN prm._deferred(_post_draws.program_id, _post_draws.period_end) r ON r.partner_id = a.partner_id AND r.currency = a.currency
+    CROSS JOIN LATERAL (SELECT i.counted FROM prm.ledger_open i
+      WHERE i.program_id = _post_draws.program_id AND i.partner_id = r.partner_id AND i.entry_id = r.entry_id OFFSET 0) o
+    WHERE r.tax_class <> 0 AND r.entry_id <> ALL ((_post_draws.held).entries)
+  ), counted AS (
+    -- What stays open after this close, as it is below a minimum, is not earned again in the next period.
+    UPDATE prm.ledger_open o SET counted = i.amount FROM item i
+      WHERE o.program_id = _post_draws.program_id AND o.partner_id = i.partner_id AND o.entry_id = i.entry_id AND o.counted <> i.amount
+  )
   INSERT INTO prm.ledger (program_id, partner_id, legal_entity, kind, component, amount, currency, earned_on, eligible_at, reason, idempotency_key, explain)
     SELECT _post_draws.program_id, d.partner_id, d.legal_entity, 'draw', CASE WHEN d.is_recoverable THEN 'recoverable' ELSE 'guarantee' END, d.posted, d.currency,
       _post_draws.period_end, _post_draws.period_end::timestamp AT TIME ZONE prm._program_time_zone(_post_draws.program_id),
       CASE WHEN d.posted > 0 THEN format('%s earned, %s guaranteed', d.earned, d.amount) ELSE format('repaid from %s earned above %s', d.earned - d.amount, d.amount) END,
-      concat_ws('/', 'draw', d.partner_id, d.currency, t.period_kind, prm.period_start(_post_draws.period_end, t.period_kind, the_fiscal)),
-      jsonb_build_object('earned', d.earned, 'draw', d.amount, 'debt_before', d.debt, 'amount', d.posted)
+      d.key, jsonb_build_object('earned', d.earned, 'draw', d.amount, 'debt_before', d.debt, 'amount', d.posted)
     FROM (
       SELECT a.*, e.earned, b.debt,
         CASE WHEN e.earned < a.amount THEN a.amount - greatest(e.earned, 0)
              WHEN a.is_recoverable THEN -least(b.debt, e.earned - a.amount) ELSE 0 END AS posted
-      FROM prm.draw_agreement a
-      CROSS JOIN LATERAL (
-        SELECT coalesce(sum(o.amount), 0) AS earned FROM (
-          SELECT i.amount FROM prm.ledger_open i
-          WHERE i.program_id = _post_draws.program_id AND i.partner_id = a.partner_id AND i.currency = a.currency AND i.due_on <= _post_draws.period_end
-            AND NOT i.is_deferred AND i.tax_class <> 0 AND i.entry_id <> ALL ((_post_draws.held).entries)
-          UNION ALL
-          SELECT r.release FROM prm._deferred(_post_draws.program_id, _post_draws.period_end) r
-          WHERE r.partner_id = a.partner_id AND r.currency = a.currency AND r.tax_class <> 0 AND r.entry_id <> ALL ((_post_draws.held).entries)) o) e
+      FROM agreement a
+      LEFT JOIN (SELECT i.key, sum(i.amount - i.counted) AS sum FROM item i GROUP BY i.key) n ON n.key = a.key
+      CROSS JOIN LATERAL (SELECT coalesce(n.sum, 0) AS earned) e
       CROSS JOIN LATERAL (
         SELECT coalesce(sum(l.amount), 0) AS debt FROM prm.ledger l
         WHERE l.program_id = _post_draws.program_id AND l.partner_id = a.partner_id AND l.kind IN ('draw', 'payout') AND l.kind = 'draw' AND l.component = 'recoverable' AND l.currency = a.currency) b
-      WHERE a.program_id = _post_draws.program_id AND a.valid @> _post_draws.period_end AND a.partner_id <> ALL ((_post_draws.held).partners || (_post_draws.held).banned)
-        -- Whoever has left draws no more, even where its agreement has no end; a forced close is its last.
-        AND (_post_draws.forced OR NOT EXISTS (SELECT 1 FROM prm.partner p JOIN prm.machine_state k ON k.program_id = p.program_id AND k.machine = 'partner' AND k.state = p.state
-          WHERE p.program_id = a.program_id AND p.partner_id = a.partner_id AND k.is_final))
     ) d
-    CROSS JOIN LATERAL (SELECT prm._payee_of(_post_draws.program_id, d.partner_id, d.currency, _post_draws.period_end) AS payee_id) y
-    CROSS JOIN LATERAL prm._settlement_terms(_post_draws.program_id, ARRAY[y.payee_id], ARRAY[d.currency]) t
-    WHERE d.posted <> 0 AND (_post_draws.forced OR t.period_kind = _post_draws.period_kind) AND (_post_draws.payee_id IS NULL OR y.payee_id = _post_draws.payee_id)
+    WHERE d.posted <> 0
     ORDER BY d.partner_id
     ON CONFLICT (program_id, idempotency_key) DO NOTHING;
 END
@@ -234,7 +251,7 @@ BEGIN
     DELETE FROM prm.ledger_open o USING released r
     WHERE r.is_last AND o.program_id = _close_one.program_id AND o.partner_id = r.earner_id AND o.entry_id = r.entry_id
   ), lessened AS (
-    UPDATE prm.ledger_open o SET amount = o.amount - r.release, part = o.part + 1 FROM released r
+    UPDATE prm.ledger_open o SET amount = o.amount - r.release, part = o.part + 1, counted = CASE WHEN o.counted = 0 THEN 0 ELSE o.counted - r.release END FROM released r
     WHERE NOT r.is_last AND o.program_id = _close_one.program_id AND o.partner_id = r.earner_id AND o.entry_id = r.entry_id
   ), taxed AS MATERIALIZED (
     SELECT x.*, a.statement_id, a.partner_id AS reader_id FROM tax x
@@ -341,6 +358,7 @@ DECLARE
   the_today date := (prm.now() AT TIME ZONE prm._program_time_zone(_close.program_id))::date;
   the_held prm.settlement_hold;
   the_done prm.closing[] := '{}';
+  the_closed prm.closing[];
   the_rows prm.closing[];
   the_periods date[];
   the_start date;
@@ -380,25 +398,30 @@ BEGIN
         UNION ALL SELECT the_start
         UNION ALL SELECT prm.period_start(g::date, kind.period_kind, the_fiscal)
           FROM prm.draw_agreement a CROSS JOIN LATERAL generate_series(greatest(lower(a.valid), kind.closed_through + 1)::timestamp,
-            least(coalesce(upper(a.valid) - 1, the_last), the_last)::timestamp, interval '15 days') g
-          WHERE a.program_id = _close.program_id AND greatest(lower(a.valid), kind.closed_through + 1) IS NOT NULL) p;
+            least(coalesce(upper(a.valid) - 1, the_last), the_last)::timestamp, interval '13 days') g
+          -- No period is shorter than the second half of a February. Without a first day nothing is made up for.
+          WHERE a.program_id = _close.program_id AND isfinite(greatest(lower(a.valid), kind.closed_through + 1))) p;
     END IF;
+    the_closed := '{}';
     FOREACH the_start IN ARRAY the_periods
     LOOP
-      -- What an earlier period was too little for comes up again.
-      the_done := coalesce((SELECT array_agg(d) FROM unnest(the_done) d WHERE d.statement_id IS NOT NULL OR d.outcome = 'period_closed'), '{}');
+      -- What an earlier period was too little for comes up again, in a later one of the same kind.
+      the_closed := coalesce((SELECT array_agg(d) FROM unnest(the_closed) d WHERE d.statement_id IS NOT NULL OR d.outcome = 'period_closed'), '{}');
       SELECT array_agg(r) INTO the_rows FROM prm._close_one(_close.program_id, the_start,
         least(prm.period_end(the_start, kind.period_kind, the_fiscal), the_last), kind.period_kind,
         _close.payee_id, _close.mode = 'forced', the_held) r;
-      the_done := the_done || coalesce(the_rows, '{}');
+      the_closed := the_closed || coalesce(the_rows, '{}');
     END LOOP;
+    the_done := the_done || the_closed;
     IF _close.mode = 'close' AND _close.payee_id IS NULL THEN
       UPDATE prm.settlement_calendar c SET closed_through = the_last, closed_at = prm.now() WHERE c.program_id = _close.program_id AND c.period_kind = kind.period_kind;
     END IF;
   END LOOP;
   IF EXISTS (SELECT 1 FROM unnest(the_done) d WHERE d.auto_approve AND d.statement_id IS NOT NULL) THEN
     UPDATE prm.statement s SET state = 'approved'
-      WHERE s.program_id = _close.program_id AND s.statement_id IN (SELECT d.statement_id FROM unnest(the_done) d WHERE d.auto_approve);
+      WHERE s.program_id = _close.program_id AND s.statement_id IN (SELECT d.statement_id FROM unnest(the_done) d WHERE d.auto_approve)
+        -- A debt of an earlier period may have been carried into a later one meanwhile.
+        AND s.state = 'settled';
   END IF;
   RETURN QUERY SELECT * FROM unnest(the_done);
   RETURN QUERY SELECT u.* FROM prm._unsettled(_close.program_id, _close.period, _close.payee_id, the_held, the_done) u;

@@ -69,6 +69,12 @@ BEGIN
       DETAIL = 'The outcomes are upheld, rejected and withdrawn.', HINT = 'Where it is upheld, prm.post_adjustment(...) corrects the amount.';
   END IF;
   PERFORM prm._lock_calendar(the_program, false);
+  -- The entry and its statement, in the order of dispute(). Whoever resolves the same dispute at this moment, or another one of the
+  -- same statement, waits; or both would leave the statement to the other.
+  PERFORM l.entry_id FROM prm.ledger l WHERE l.program_id = the_program AND l.entry_id = resolve_dispute.entry_id FOR NO KEY UPDATE;
+  PERFORM s.statement_id FROM prm.statement s WHERE s.program_id = the_program AND s.state = 'disputed'
+    AND s.statement_id IN (SELECT l.statement_id FROM prm.statement_line l WHERE l.program_id = the_program AND l.entry_id = resolve_dispute.entry_id)
+    ORDER BY s.statement_id FOR UPDATE;
   SELECT h.hold_id INTO hold FROM prm._standing_hold h
     WHERE h.program_id = the_program AND h.entry_id = resolve_dispute.entry_id AND h.kind = 'dispute' ORDER BY h.hold_id LIMIT 1;
   IF hold.hold_id IS NULL THEN

@@ -90,7 +90,8 @@ BEGIN
       coalesce(sum(o.total) FILTER (WHERE o.pay_currency IS DISTINCT FROM t.pay_currency AND o.is_ready AND o.total >= 0
         AND (o.period_end + t.payment_days < the_today OR o.is_forced OR the_forced)), 0) AS unconverted,
       count(*) FILTER (WHERE o.is_ready AND o.total >= 0 AND NOT (o.period_end + t.payment_days < the_today OR o.is_forced OR the_forced)) AS waiting,
-      count(*) FILTER (WHERE o.state IN ('settled', 'disputed') AND o.total >= 0) AS unapproved,
+      -- A debt that is disputed is none yet.
+      count(*) FILTER (WHERE o.state = 'settled' AND o.total >= 0 OR o.state = 'disputed') AS unapproved, count(*) FILTER (WHERE o.state = 'disputed') AS disputed,
       bool_or(o.is_forced) AS has_forced, min(o.period_end + t.payment_days + 1) FILTER (WHERE o.is_ready AND o.total >= 0) AS first_due
     FROM open o JOIN term t ON t.payee_id = o.payee_id AND t.currency = o.currency
     GROUP BY o.payee_id, o.partner_id, o.legal_entity, o.currency
@@ -156,7 +157,8 @@ BEGIN
   )
   SELECT j.payee_id, j.currency, m.payout_id, coalesce(m.amount, j.claim + j.debt), j.outcome,
     CASE j.outcome
-      WHEN 'not_approved' THEN CASE j.unapproved WHEN 1 THEN 'a statement waits for approval' ELSE format('%s statements wait for approval', j.unapproved) END
+      WHEN 'not_approved' THEN CASE WHEN j.unapproved = j.disputed THEN CASE j.disputed WHEN 1 THEN 'a statement is disputed' ELSE format('%s statements are disputed', j.disputed) END
+        WHEN j.unapproved = 1 THEN 'a statement waits for approval' ELSE format('%s statements wait for approval', j.unapproved) END
       WHEN 'not_due' THEN format('payable from %s', to_char(j.first_due, 'YYYY-MM-DD'))
       WHEN 'owes' THEN format('the payee owes %s; later statements pay it first', -(j.claim + j.debt))
       WHEN 'blocked' THEN format('blocked until the debt of %s is paid', -j.debt)

@@ -124,7 +124,8 @@ COMMENT ON FUNCTION prm.ledger_as_of(timestamptz, bigint, bigint) IS
 'The ledger as it was known at a moment of the wall clock: the entries, holds and statement lines that were recorded by then, however rules and facts were corrected since. Error 22023 no moment.';
 
 CREATE FUNCTION prm._audit_settlement(program_id bigint) RETURNS SETOF prm.ledger_violation
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+-- All of it is sets; the tables may have no statistics that know the programme.
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off AS $prm$
   SELECT 'statement_total', NULL::bigint, format('statement %s has %s lines of %s and says %s of %s', s.statement_id, coalesce(l.entries, 0), coalesce(l.amount, 0), s.entries, s.total)
   FROM prm.statement s
   LEFT JOIN (SELECT i.statement_id, sum(i.amount) AS amount, count(*) AS entries FROM prm.statement_line i WHERE i.program_id = _audit_settlement.program_id GROUP BY i.statement_id) l

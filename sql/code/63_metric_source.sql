@@ -10,14 +10,21 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   found record;
+  the_oid oid;
   the_fault text;
   the_advice text;
   the_code text := _metric_relation.code;
 BEGIN
+  -- What cannot be read as a name (a whole query, say) is no relation either.
+  BEGIN
+    the_oid := to_regclass(_metric_relation.relation);
+  EXCEPTION WHEN invalid_name THEN
+    the_oid := NULL;
+  END;
   SELECT c.oid, n.nspname, c.relname, c.relkind, c.relowner, o.relowner AS model_owner INTO found
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN (SELECT x.relowner FROM pg_class x WHERE x.oid = 'prm.metric'::regclass) o
-    WHERE c.oid = to_regclass(_metric_relation.relation);
+    WHERE c.oid = the_oid;
   IF found.oid IS NULL THEN
     the_fault := 'does not exist';
     the_advice := 'Create the view, or name another in prm.metric.relation, with its schema.';

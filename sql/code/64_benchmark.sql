@@ -85,13 +85,8 @@ DECLARE
   the_self bigint := prm._acting_partner(the_program);
   the_partner bigint := benchmark.partner_id;
   the_moment timestamptz;
-  the_unknown text;
 BEGIN
-  SELECT k INTO the_unknown FROM jsonb_object_keys(coalesce(benchmark.options, '{}')) k WHERE k NOT IN ('at', 'segment') LIMIT 1;
-  IF the_unknown IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('benchmark has no option "%s"', the_unknown),
-      DETAIL = 'The options are at (a moment, by default now) and segment (the peers to compare with, by default the partner''s first segment by position).', HINT = 'Correct or leave out the option.';
-  END IF;
+  PERFORM prm._known_options('benchmark', benchmark.options, ARRAY['at', 'segment']);
   IF NOT EXISTS (SELECT 1 FROM prm.metric m WHERE m.program_id = the_program AND m.metric = benchmark.metric) THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('metric "%s" does not exist', coalesce(benchmark.metric, 'NULL')),
       DETAIL = format('Programme %s has no such metric.', the_program), HINT = 'SELECT metric, label FROM prm.metric lists them.';
@@ -112,11 +107,11 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('segment "%s" does not exist', benchmark.options ->> 'segment'),
       DETAIL = format('Programme %s has no such segment.', the_program), HINT = 'SELECT segment, label FROM prm.segment lists them.';
   END IF;
-  the_moment := coalesce((benchmark.options ->> 'at')::timestamptz, prm.now());
+  the_moment := coalesce(prm._option_value('benchmark', benchmark.options, 'at', 'moment')::timestamptz, prm.now());
   RETURN QUERY
     SELECT b.* FROM prm._benchmark(the_program, ARRAY[benchmark.metric], the_moment, benchmark.options ->> 'segment') b
     WHERE the_partner IS NULL OR b.partner_id = the_partner ORDER BY b.program_rank, b.partner_id;
 END
 $prm$;
 COMMENT ON FUNCTION prm.benchmark(text, bigint, jsonb, bigint) IS
-'Where the partners (or one) stand by a metric, best first: a row for each with its value, its percentile in the programme, among its kind, region and segment, and in the market as prm.metric_benchmark tells. Who has left the programme is not among them. A partner reads its own row only, as of the last refresh_metrics(). options: at, segment. Errors: 42704 unknown metric, partner or segment, 22023 unknown option.';
+'Where the partners (or one) stand by a metric, best first: a row for each with its value, its percentile in the programme, among its kind, region and segment, and in the market as prm.metric_benchmark tells. Who has left the programme is not among them. A partner reads its own row only, as of the last refresh_metrics(). options: at (a moment, by default now), segment (the peers to compare with, by default the partner''s first by position). Errors: 42704 unknown metric, partner or segment, 22023 unknown option, or one that is no moment.';

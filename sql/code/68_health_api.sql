@@ -178,6 +178,7 @@ LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = 
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(health_portfolio.program_id);
+  the_band text;
 BEGIN
   IF health_portfolio.part_by IS NULL OR NOT health_portfolio.part_by IN ('program', 'kind', 'region', 'country', 'tier', 'parent', 'model') THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('partners are not told apart by "%s"', coalesce(health_portfolio.part_by, 'NULL')),
@@ -187,6 +188,13 @@ BEGIN
       OR EXISTS (SELECT 1 FROM jsonb_each(health_portfolio.scores) x WHERE jsonb_typeof(x.value) <> 'number')) THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scores say what each band is worth', DETAIL = format('They are %s.', health_portfolio.scores),
       HINT = 'Give {"good": 100, "average": 60, "poor": 40} with the names of your bands, or leave it out for the mean of the scores.';
+  END IF;
+  SELECT k.name INTO the_band FROM jsonb_object_keys(health_portfolio.scores) AS k(name)
+    WHERE NOT EXISTS (SELECT 1 FROM prm.health_band b WHERE b.program_id = the_program AND b.band = k.name) ORDER BY k.name LIMIT 1;
+  IF the_band IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('band "%s" does not exist', the_band),
+      DETAIL = format('The bands of programme %s are %s.', the_program, coalesce((SELECT string_agg(DISTINCT b.band, ', ' ORDER BY b.band) FROM prm.health_band b WHERE b.program_id = the_program), 'none')),
+      HINT = 'Correct the name; a band that is left out leaves the mean.';
   END IF;
   RETURN QUERY
     WITH scored AS (
@@ -205,7 +213,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.health_portfolio(text, jsonb, bigint) IS
-'How the partners are doing together, for the programme or by kind, region, country, tier, parent or model: the mean of the scores, or, where scores says what each band is worth, of those; partners without a score are counted but leave the mean. Who is terminated or rejected does not count. Error 22023: another way to tell them apart, or scores that are no numbers.';
+'How the partners are doing together, for the programme or by kind, region, country, tier, parent or model: the mean of the scores, or, where scores says what each band is worth, of those; partners without a score are counted but leave the mean. Who is terminated or rejected does not count. Errors: 22023 another way to tell them apart, or scores that are no numbers; 42704 no such band.';
 
 CREATE FUNCTION prm.record_choice(partner_id bigint, metric text, choice text, observed_at timestamptz DEFAULT prm.now(), program_id bigint DEFAULT prm.current_program()) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

@@ -351,6 +351,7 @@ DECLARE
   the_ladder text := prm._ladder_option(the_program, 'plan_tier', plan_tier.options, ARRAY['track', 'for', 'role', 'due_on']);
   the_target text := plan_tier.tier;
   the_for text := coalesce(plan_tier.options ->> 'for', 'partner');
+  the_day date := prm._option_value('plan_tier', plan_tier.options, 'due_on', 'day')::date;
   plan record;
   the_held integer;
   the_rank integer;
@@ -359,6 +360,13 @@ BEGIN
   IF the_for NOT IN ('partner', 'owner') THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('tasks are not for "%s"', the_for),
       DETAIL = 'The option "for" is partner (its people do the tasks) or owner (the vendor''s people do).', HINT = 'Correct or leave out the option.';
+  END IF;
+  IF the_day < (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a plan is due on a day to come',
+      DETAIL = format('The option due_on is %s, which is over.', to_char(the_day, 'YYYY-MM-DD')), HINT = 'Give a later day, or leave it out.';
+  ELSIF plan_tier.options ->> 'role' IS NOT NULL AND NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname = plan_tier.options ->> 'role') THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('role "%s" does not exist', plan_tier.options ->> 'role'),
+      DETAIL = 'Only members of the role could do the tasks.', HINT = 'Name a database role, or leave it out.';
   END IF;
   SELECT h.rank INTO the_held FROM prm.enrolment e JOIN prm.tier h ON h.program_id = the_program AND h.ladder = the_ladder AND h.tier = e.tier
     WHERE e.program_id = the_program AND e.partner_id = the_partner AND e.ladder = the_ladder;
@@ -379,7 +387,7 @@ BEGIN
     PERFORM prm.drop_tier_plan(plan.tier_plan_id, the_program);
   END IF;
   the_plans := prm._open_tier_plans(the_program, ARRAY[the_partner], the_ladder, ARRAY[the_target], CASE WHEN the_rank <= the_held THEN 'keep' ELSE 'reach' END,
-    the_for, plan_tier.options ->> 'role', ARRAY[(plan_tier.options ->> 'due_on')::date], plan_tier.options ->> 'track');
+    the_for, plan_tier.options ->> 'role', ARRAY[the_day], plan_tier.options ->> 'track');
   IF the_plans IS NULL THEN
     SELECT n.tier_plan_id INTO plan FROM prm.tier_plan n WHERE n.program_id = the_program AND n.partner_id = the_partner AND n.ladder = the_ladder AND n.state = 'open';
     IF plan.tier_plan_id IS NULL THEN
@@ -393,7 +401,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.plan_tier(bigint, text, jsonb, bigint) IS
-'Opens a plan towards a tier (by default the next one of ladder main; one that is held is to be kept), with a task for each requirement that is short, and returns its number; NULL: there is no next tier. The tasks close by themselves as they are met, the plan when the tier is held. The same plan again is the same number; a plan for another tier takes its place. options: ladder, track (by default the nearest), for (partner or owner), role, due_on. Errors: 42704 unknown partner, ladder or tier, 22023 unknown option, 55000 a tier that cannot be met.';
+'Opens a plan towards a tier (by default the next one of ladder main; one that is held is to be kept), with a task for each requirement that is short, and returns its number; NULL: there is no next tier. The tasks close by themselves as they are met, the plan when the tier is held. The same plan again is the same number; a plan for another tier takes its place. options: ladder, track (by default the nearest), for (partner or owner), role, due_on. Errors: 42704 unknown partner, ladder, tier or role, 22023 unknown option, or a day that is none or over, 55000 a tier that cannot be met.';
 
 CREATE FUNCTION prm.drop_tier_plan(tier_plan_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

@@ -87,7 +87,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.set_tier_cap(bigint, text, timestamptz, text, jsonb, bigint) IS
-'Lets a partner count for no more than a tier of ladder main (options: ladder) until a moment (NULL: without end), whatever it holds; the tier held goes on by its own rules and counts again when the cap ends. A NULL tier ends the cap. Returns the tier that counts: the lower of the two. Errors: 42704 unknown partner, ladder or tier, 22023 no reason, or an end that is past, 42501 not the owner of the model.';
+'Lets a partner count for no more than a tier of ladder main (options: ladder) until a moment (NULL: without end), whatever it holds; the tier held goes on by its own rules and counts again when the cap ends. Benefits follow the cap at once, and with them product access in registrations and the benefits that commission rules see; commission rules for a tier go by the tier held. A NULL tier ends the cap. Returns the tier that counts: the lower of the two. Errors: 42704 unknown partner, ladder or tier, 22023 no reason, or an end that is past, 42501 not the owner of the model.';
 
 CREATE FUNCTION prm._sync_approvals(program_id bigint, findings prm.tier_finding[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -184,7 +184,7 @@ DECLARE
   the_from timestamptz := coalesce(enrol_partner.valid_from, prm.now());
 BEGIN
   PERFORM prm._check_tier_writer();
-  IF enrol_partner.valid_until <= the_from THEN
+  IF enrol_partner.valid_until <= the_from OR NOT isfinite(the_from) THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'an enrolment must end after it begins',
       DETAIL = format('It would begin at %s and end at %s.', the_from, enrol_partner.valid_until), HINT = 'Give a later end, or NULL for one without end.';
   END IF;

@@ -140,5 +140,34 @@ INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_a
 SELECT is(pg_temp.left_of(:plan), :one_by_one::numeric, 'both: the same refunds in one statement come to the same');
 
 SELECT pg_temp.sound('all of it');
+-- What is held back of a royalty is negative, as the royalty is.
+SELECT pg_temp.plan('owed') AS owed \gset
+INSERT INTO prm.commission_rule (plan_id, schedule, entry_kind, cap_amount) VALUES (:owed, '10%', 'royalty', 15);
+SELECT pg_temp.sell('owed 1', 'Ann', 100) > 0 AS sold, pg_temp.sell('owed 2', 'Ann', 100) > 0 AS sold_again \gset
+SELECT is(pg_temp.earned('owed 2') || ', ' || pg_temp.lost('owed 2'), 'Ann -5.00, capped -5', 'a royalty that is capped');
+-- A sale that was paid, and whose shares are too little since somebody else is credited, too.
+SELECT pg_temp.plan('least') AS least \gset
+INSERT INTO prm.commission_rule (plan_id, schedule, min_amount) VALUES (:least, '10%', 8);
+SELECT pg_temp.sell('least 1', 'Ann', 100) AS sale \gset
+INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight, revision) VALUES (:sale, 'sourced', pg_temp.id('Ann'), 50, 1), (:sale, 'sourced', pg_temp.id('Bob'), 50, 1);
+SELECT is(pg_temp.earned('least 1') || ', ' || pg_temp.lost('least 1'), 'Ann -10.00, Ann 10.00, below_minimum 5, below_minimum 5', 'is paid no more');
+SELECT pg_temp.sound('held back');
+
+-- Within a cap that several share, credits move what each used of it; what a ban cancels is free again.
+SELECT pg_temp.plan('shared') AS shared \gset
+INSERT INTO prm.customer (name) VALUES ('Shared') RETURNING customer_id AS shared_customer \gset
+INSERT INTO prm.commission_rule (plan_id, schedule, cap_amount, cap_scope, cap_window) VALUES (:shared, '10%', 50, 'customer', 'quarter');
+INSERT INTO prm.risk_rule (risk_rule, label, kind, parameters) VALUES ('shared', 'Shared', 'velocity', '{"events": 100000, "within": "1 hour"}');
+SELECT pg_temp.sell('shared 1', 'Ann', 100, jsonb_build_object('customer_id', :shared_customer::bigint)) AS sale \gset
+INSERT INTO prm.sales_credit (earning_event_id, credit_type, partner_id, weight, revision) VALUES (:sale, 'sourced', pg_temp.id('Ann'), 60, 1), (:sale, 'sourced', pg_temp.id('Bob'), 40, 1);
+SELECT is(pg_temp.earned('shared 1'), 'Ann -4.00, Ann 10.00, Bob 4.00', 'the credits of a sale under a shared cap change');
+SELECT is((SELECT string_agg(format('%s %s', p.name, a.amount), ', ' ORDER BY a.accumulator_entry_id) FROM prm.accumulator_entry a LEFT JOIN prm.ledger l ON l.program_id = a.program_id AND l.entry_id = a.entry_id
+  LEFT JOIN prm.partner p ON p.program_id = l.program_id AND p.partner_id = l.partner_id WHERE a.program_id = prm.current_program() AND a.plan_id = :shared AND a.purpose = 'cap'), 'Ann 10.00, Ann -4.00, Bob 4.00', 'and each adjustment says what it uses');
+SELECT pg_temp.sound('shared');
+INSERT INTO prm.risk_event (risk_rule, partner_id, evidence) VALUES ('shared', pg_temp.id('Bob'), '[]') RETURNING risk_event_id AS risk \gset
+SELECT prm.resolve_risk(:risk, 'banned', 'fraud');
+SELECT is((SELECT a.amount FROM prm.accumulator a WHERE a.program_id = prm.current_program() AND a.plan_id = :shared AND a.purpose = 'cap'), 6.00, 'a ban frees what one of them used');
+SELECT pg_temp.sound('shared, after a ban');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -69,7 +69,7 @@ SELECT throws_ok('SELECT prm.nps_response(1, 11, ''people'')', '22023', NULL, 'o
 SELECT throws_ok('SELECT prm.nps_response(1, 7.5, ''people'')', '22023', NULL, 'no whole number');
 SELECT throws_ok('SELECT prm.nps_response(1, NULL, ''people'')', '22023', NULL, 'no score');
 SELECT throws_ok('SELECT prm.nps_response(99, 7, ''people'')', '42704', NULL, 'unknown partner');
-SELECT throws_ok('SELECT prm.nps_response(1, 7, ''people'', NULL, ''{"who": 1}'')', '22023', 'nps_response() has no option "who"', 'unknown option');
+SELECT throws_ok('SELECT prm.nps_response(1, 7, ''people'', NULL, ''{"who": 1}'')', '22023', 'nps_response has no option "who"', 'unknown option');
 SELECT throws_ok('SELECT prm.nps_response(1, 7, ''people'', NULL, ''{"survey_ask_id": 0}'')', '42704', NULL, 'unknown ask');
 -- In bulk.
 INSERT INTO prm.survey_response (survey, partner_id, customer_id, score, answered_at) SELECT 'customers', 1, 2, s, '2026-06-16 00:00+02' FROM unnest('{10,9,2,8}'::int[]) s;

@@ -92,7 +92,7 @@ COMMENT ON COLUMN prm.breakage.component IS 'Component of the plan.';
 COMMENT ON COLUMN prm.breakage.level IS '0 for the seller, 1 for its parent ...';
 COMMENT ON COLUMN prm.breakage.reason_code IS 'below_minimum, capped, no_exchange_rate, recurring_over, unqualified_upline, no_seller_plan ...';
 COMMENT ON COLUMN prm.breakage.reason IS 'The same in words.';
-COMMENT ON COLUMN prm.breakage.amount IS 'What was not paid; NULL where it cannot be told.';
+COMMENT ON COLUMN prm.breakage.amount IS 'What was not paid, signed as its entry would be (royalties and fees below zero); NULL where it cannot be told. Recalculations add what the difference is.';
 COMMENT ON COLUMN prm.breakage.currency IS 'ISO 4217.';
 
 COMMENT ON TABLE prm.collected_total IS 'What was collected of each event so far; the row that collections of one event wait for. Written by the triggers of earning_event only.';

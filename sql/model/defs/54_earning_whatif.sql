@@ -145,7 +145,9 @@ BEGIN
     JOIN prm.earning_event e ON e.program_id = the_program AND e.earning_event_id = d.earning_event_id
       AND CASE WHEN the_asked IS NULL THEN e.occurred_at >= the_from AND e.occurred_at < the_until
           ELSE d.earning_event_id = ANY (the_asked) OR (d.earning_event_id = ANY (the_events) AND d.plan_id = ANY (the_counting) AND (d.partner_id = 0 OR d.partner_id = ANY (the_touched))) END
-    WHERE d.amount <> 0 OR d.basis_amount <> 0;
+    LEFT JOIN (SELECT DISTINCT i.earning_event_id, i.plan_id FROM unnest(the_rows) i) r ON d.purpose = 'cap' AND r.earning_event_id = d.earning_event_id AND r.plan_id = d.plan_id
+    -- Of those who share a cap one may use more of it and another less.
+    WHERE d.amount <> 0 OR d.basis_amount <> 0 OR r.plan_id IS NOT NULL;
   the_moment := clock_timestamp();
 
   INSERT INTO prm.breakage (program_id, earning_event_id, credit_type, partner_id, plan_id, rule_id, lineage_id, component, level, reason_code, reason, amount, currency, recorded_at)
@@ -245,6 +247,7 @@ BEGIN
                   AND l.kind = 'adjustment' AND l.plan_id = c.plan_id AND c.lineage_id IN (0, l.lineage_id) AND c.partner_id IN (0, l.partner_id)) x) m
         CROSS JOIN LATERAL unnest(CASE WHEN m.total = c.amount THEN m.ids ELSE ARRAY[m.ids[1]] END, CASE WHEN m.total = c.amount THEN m.amounts ELSE ARRAY[c.amount] END)
           AS u(entry_id, amount)
+        WHERE u.amount <> 0 OR c.basis_amount <> 0
         WINDOW steps AS (PARTITION BY c.purpose, c.lineage_id, c.plan_id, c.partner_id, c.customer_id, c.credit_type, c.window_start ORDER BY c.place, u.entry_id)
         RETURNING purpose, lineage_id, plan_id, partner_id, customer_id, credit_type, window_start, amount, basis_amount
     )

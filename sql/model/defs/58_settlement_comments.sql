@@ -77,6 +77,7 @@ COMMENT ON COLUMN prm.ledger_open.is_owed IS 'What the partner owes: clawbacks, 
 COMMENT ON COLUMN prm.ledger_open.is_deferred IS 'Whether its plan pays as the customer does.';
 COMMENT ON COLUMN prm.ledger_open.amount IS 'What is open of it.';
 COMMENT ON COLUMN prm.ledger_open.is_carry IS 'Whether it brings a debt forward.';
+COMMENT ON COLUMN prm.ledger_open.counted IS 'What of it a draw has counted as earned: a period counts only what none before it did.';
 COMMENT ON COLUMN prm.ledger_open.currency IS 'ISO 4217.';
 COMMENT ON COLUMN prm.ledger_open.legal_entity IS 'The paying company; empty: none.';
 

@@ -75,17 +75,18 @@ BEGIN
       FROM made m JOIN prm.statement_share i ON i.program_id = _cancel_statements.program_id AND i.statement_id = m.cancels_id
   ), opened AS (
     -- As _ledger_opened() lists new entries; what is still open of an entry comes together again.
-    INSERT INTO prm.ledger_open AS o (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_owed, is_deferred, tax_class, amount, currency, legal_entity, is_carry)
+    INSERT INTO prm.ledger_open AS o (program_id, partner_id, entry_id, payee_id, eligible_at, due_on, part, is_receivable, is_owed, is_deferred, tax_class, amount, currency, legal_entity, is_carry, counted)
       SELECT _cancel_statements.program_id, n.earner_id, n.entry_id, coalesce(n.payee_id, 0), n.eligible_at, greatest(n.earned_on, (n.eligible_at AT TIME ZONE the_zone)::date), n.part + 1,
         n.kind IN ('royalty', 'fee') OR n.kind = 'carry' AND n.component = 'receivable', n.kind IN ('clawback', 'royalty', 'fee', 'carry'),
         n.earning_event_id IS NOT NULL AND coalesce(n.plan_id = ANY (the_deferred), false),
         CASE WHEN n.kind NOT IN ('commission', 'override', 'bonus', 'adjustment', 'reversal', 'clawback') THEN 0 WHEN n.plan_id = ANY (the_gross) THEN 2 ELSE 1 END,
-        n.amount, n.currency, coalesce(n.legal_entity, ''), n.kind = 'carry'
+        -- The draw of the period that settled them has counted them.
+        n.amount, n.currency, coalesce(n.legal_entity, ''), n.kind = 'carry', n.amount
       FROM (SELECT l.earner_id, l.entry_id, l.payee_id, l.legal_entity, l.kind, l.component, l.currency, l.plan_id, l.earning_event_id, l.eligible_at, l.earned_on,
           max(l.part) AS part, sum(l.amount) AS amount
         FROM line l WHERE NOT l.is_tax GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11) n
       ORDER BY n.earner_id, n.entry_id
-      ON CONFLICT (program_id, partner_id, entry_id) DO UPDATE SET amount = o.amount + excluded.amount, part = excluded.part
+      ON CONFLICT (program_id, partner_id, entry_id) DO UPDATE SET amount = o.amount + excluded.amount, part = excluded.part, counted = o.counted + excluded.counted
   )
   SELECT array_agg(m.statement_id ORDER BY m.statement_id) INTO the_new FROM made m;
   PERFORM set_config('prm.reason', 'it takes a statement back', true);

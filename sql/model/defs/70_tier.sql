@@ -1,52 +1,36 @@
 
 -- Tiers: promotion when a deal is won or somebody is certified, the row-type functions, and the views for people and tools.
 
-CREATE OR REPLACE FUNCTION prm._deals_closed() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-DECLARE
-  the_programs bigint[];
-  the_program bigint;
-  the_won text[];
-  the_start timestamptz;
-  the_ids bigint[];
-BEGIN
-  SELECT array_agg(DISTINCT n.program_id ORDER BY n.program_id) INTO the_programs FROM new_rows n
-    WHERE n.closed_at IS NOT NULL AND n.partner_id IS NOT NULL;
-  FOREACH the_program IN ARRAY coalesce(the_programs, '{}')
-  LOOP
-    the_won := prm._won_states(the_program);
-    -- What was won more than a year ago counts in no window: loading history costs no evaluation.
-    the_start := prm._year_before(the_program, prm.now());
-    IF TG_OP = 'INSERT' THEN
-      SELECT array_agg(DISTINCT n.partner_id ORDER BY n.partner_id) INTO the_ids FROM new_rows n
-        WHERE n.program_id = the_program AND n.partner_id IS NOT NULL AND n.state = ANY (the_won) AND n.closed_at > the_start;
-    ELSE
-      -- EXCEPT, because a join of the two would be planned before their size is known, and grow with its square.
-      SELECT array_agg(DISTINCT c.partner_id ORDER BY c.partner_id) INTO the_ids
-        FROM (SELECT n.deal_id, n.partner_id, n.state, n.amount, n.currency, n.closed_at FROM new_rows n
-                WHERE n.program_id = the_program AND n.partner_id IS NOT NULL AND n.state = ANY (the_won) AND n.closed_at > the_start
-              EXCEPT
-              SELECT o.deal_id, o.partner_id, o.state, o.amount, o.currency, o.closed_at FROM old_rows o
-                WHERE o.program_id = the_program AND o.state = ANY (the_won)) c;
-    END IF;
-    IF the_ids IS NOT NULL THEN
-      -- Two sessions that win deals of one partner at once do not see each other: whoever works off these rows sees both.
-      INSERT INTO prm.tier_due (program_id, partner_id, cause) SELECT the_program, i.partner_id, 'deal won' FROM unnest(the_ids) AS i(partner_id);
-      PERFORM prm._evaluate_tiers(the_program, the_ids, NULL, true, false);
-    END IF;
-  END LOOP;
-  RETURN NULL;
-END
-$prm$;
-REVOKE ALL ON FUNCTION prm._deals_closed() FROM PUBLIC;
-COMMENT ON FUNCTION prm._deals_closed() IS
-'Statement trigger of prm.deal: evaluates the partners of the deals that were won, all in one pass, for promotions; and leaves a row in tier_due for each, because concurrent wins do not see each other.';
-
 CREATE OR REPLACE TRIGGER prm_40_tiers_insert AFTER INSERT ON prm.deal
-  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._deals_closed();
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.tier_trigger();
 CREATE OR REPLACE TRIGGER prm_40_tiers_update AFTER UPDATE ON prm.deal
-  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._deals_closed();
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.tier_trigger();
+
+-- What backends keep of the ladders (src/tier_book.c).
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.ladder
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.ladder ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier_policy
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier_policy ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier_requirement
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier_requirement ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier_track
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier_track ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier_market
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier_market ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier_product
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier_product ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.metric
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.metric ENABLE ALWAYS TRIGGER prm_definition_changed;
 
 CREATE OR REPLACE FUNCTION prm._certificates_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$

@@ -23,6 +23,7 @@ CREATE TABLE prm.metric (
   partner_enters boolean NOT NULL DEFAULT false,
   partner_visible boolean NOT NULL DEFAULT false,
   keep_history boolean NOT NULL DEFAULT false,
+  CONSTRAINT metric_name_check CHECK (btrim(metric) <> '' AND length(metric) <= 200),
   CONSTRAINT metric_pkey PRIMARY KEY (program_id, metric),
   CONSTRAINT metric_source_check CHECK (source IN ('built_in', 'pushed', 'view')),
   CONSTRAINT metric_measure_check CHECK ((measure IS NOT NULL) = (source = 'built_in')),

@@ -164,6 +164,7 @@ CREATE TABLE prm.ledger_open (
   currency text NOT NULL,
   legal_entity text NOT NULL,
   is_carry boolean NOT NULL DEFAULT false,
+  counted numeric NOT NULL DEFAULT 0,
   CONSTRAINT ledger_open_pkey PRIMARY KEY (program_id, partner_id, entry_id)
 ) WITH (fillfactor = 100);
 CREATE INDEX ledger_open_deferred_idx ON prm.ledger_open (program_id, entry_id) WHERE is_deferred;

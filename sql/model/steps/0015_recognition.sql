@@ -11,10 +11,12 @@ CREATE TABLE prm.badge (
   threshold numeric,
   points numeric NOT NULL DEFAULT 0,
   is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT badge_name_check CHECK (btrim(badge) <> '' AND length(badge) <= 200),
   CONSTRAINT badge_pkey PRIMARY KEY (program_id, badge),
   CONSTRAINT badge_metric_fkey FOREIGN KEY (program_id, metric) REFERENCES prm.metric (program_id, metric),
   CONSTRAINT badge_metric_check CHECK (num_nonnulls(metric, threshold) IN (0, 2)),
-  CONSTRAINT badge_points_check CHECK (points >= 0 AND points < 'Infinity')
+  CONSTRAINT badge_points_check CHECK (points >= 0 AND points < 'Infinity'),
+  CONSTRAINT badge_threshold_check CHECK (threshold > '-Infinity' AND threshold < 'Infinity')
 );
 
 CREATE TABLE prm.badge_award (
@@ -45,6 +47,8 @@ CREATE TABLE prm.point_rule (
   once_per text NOT NULL DEFAULT 'event',
   valid daterange NOT NULL DEFAULT daterange(NULL, NULL),
   is_active boolean NOT NULL DEFAULT true,
+  expires_days integer,
+  CONSTRAINT point_rule_name_check CHECK (btrim(point_rule) <> '' AND length(point_rule) <= 200),
   CONSTRAINT point_rule_pkey PRIMARY KEY (program_id, point_rule),
   CONSTRAINT point_rule_source_check CHECK (source IN ('earning', 'usage')),
   CONSTRAINT point_rule_points_check CHECK (points > 0 AND points < 'Infinity' AND growth_factor > 0 AND growth_factor < 'Infinity'),
@@ -53,7 +57,8 @@ CREATE TABLE prm.point_rule (
   CONSTRAINT point_rule_policy_check CHECK (rate_policy IN ('in_force', 'first_sale')),
   CONSTRAINT point_rule_once_check CHECK (once_per IN ('event', 'day', 'ever')),
   CONSTRAINT point_rule_shape_check CHECK (CASE source WHEN 'earning' THEN once_per = 'event' ELSE per_amount IS NULL AND credit_type IS NULL AND rate_policy = 'in_force' END),
-  CONSTRAINT point_rule_valid_check CHECK (NOT isempty(valid))
+  CONSTRAINT point_rule_valid_check CHECK (NOT isempty(valid)),
+  CONSTRAINT point_rule_expires_check CHECK (expires_days >= 1 AND expires_days <= 36500)
 );
 
 CREATE TABLE prm.point_entry (
@@ -71,6 +76,7 @@ CREATE TABLE prm.point_entry (
   reason text,
   at timestamptz NOT NULL,
   recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  expires_at timestamptz,
   CONSTRAINT point_entry_pkey PRIMARY KEY (program_id, point_entry_id),
   CONSTRAINT point_entry_cause_key UNIQUE (program_id, cause_key),
   CONSTRAINT point_entry_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id),
@@ -97,6 +103,7 @@ CREATE TABLE prm.mission (
   points numeric NOT NULL DEFAULT 0,
   badge text,
   is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT mission_name_check CHECK (btrim(mission) <> '' AND length(mission) <= 200),
   CONSTRAINT mission_pkey PRIMARY KEY (program_id, mission),
   CONSTRAINT mission_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),
   CONSTRAINT mission_badge_fkey FOREIGN KEY (program_id, badge) REFERENCES prm.badge (program_id, badge),
@@ -115,6 +122,7 @@ CREATE TABLE prm.mission_step (
   measure text NOT NULL,
   kind text,
   goal numeric NOT NULL DEFAULT 1,
+  CONSTRAINT mission_step_name_check CHECK (btrim(step) <> '' AND length(step) <= 200),
   CONSTRAINT mission_step_pkey PRIMARY KEY (program_id, mission, step),
   CONSTRAINT mission_step_mission_fkey FOREIGN KEY (program_id, mission) REFERENCES prm.mission (program_id, mission) ON DELETE CASCADE,
   CONSTRAINT mission_step_measure_check CHECK (measure IN ('leads', 'deals_won', 'earning', 'usage', 'certificates', 'points', 'manual')),
@@ -167,6 +175,7 @@ CREATE TABLE prm.campaign (
   lag_days integer NOT NULL DEFAULT 30,
   retained_days integer NOT NULL DEFAULT 30,
   is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT campaign_name_check CHECK (btrim(campaign) <> '' AND length(campaign) <= 200),
   CONSTRAINT campaign_pkey PRIMARY KEY (program_id, campaign),
   CONSTRAINT campaign_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),
   CONSTRAINT campaign_badge_fkey FOREIGN KEY (program_id, badge) REFERENCES prm.badge (program_id, badge),
@@ -174,7 +183,7 @@ CREATE TABLE prm.campaign (
   CONSTRAINT campaign_measure_check CHECK (measure IN ('leads', 'deals_won', 'earning', 'usage', 'certificates', 'points')),
   CONSTRAINT campaign_goal_check CHECK (goal > 0 AND goal < 'Infinity'),
   CONSTRAINT campaign_points_check CHECK (points >= 0 AND points < 'Infinity'),
-  CONSTRAINT campaign_holdout_check CHECK (holdout_percent BETWEEN 0 AND 90),
+  CONSTRAINT campaign_holdout_check CHECK (holdout_percent = 0 OR (holdout_percent >= 1 AND holdout_percent <= 90)),
   CONSTRAINT campaign_cost_check CHECK (cost >= 0 AND cost < 'Infinity'),
   CONSTRAINT campaign_days_check CHECK (lag_days >= 0 AND retained_days > 0)
 );
@@ -200,8 +209,11 @@ CREATE TABLE prm.streak_rule (
   freezes integer NOT NULL DEFAULT 0,
   working_days_only boolean NOT NULL DEFAULT false,
   is_active boolean NOT NULL DEFAULT true,
+  freezes_per text NOT NULL DEFAULT 'ever',
+  CONSTRAINT streak_rule_name_check CHECK (btrim(streak) <> '' AND length(streak) <= 200),
   CONSTRAINT streak_rule_pkey PRIMARY KEY (program_id, streak),
-  CONSTRAINT streak_rule_freezes_check CHECK (freezes >= 0)
+  CONSTRAINT streak_rule_freezes_check CHECK (freezes >= 0),
+  CONSTRAINT streak_rule_per_check CHECK (freezes_per IN ('ever', 'month'))
 );
 
 -- The streak through a day. A day is counted once, when it is over.
@@ -214,6 +226,7 @@ CREATE TABLE prm.streak (
   freezes integer NOT NULL,
   state text NOT NULL,
   through_on date NOT NULL,
+  counted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   CONSTRAINT streak_pkey PRIMARY KEY (program_id, partner_id, streak),
   CONSTRAINT streak_rule_fkey FOREIGN KEY (program_id, streak) REFERENCES prm.streak_rule (program_id, streak) ON DELETE CASCADE,
   CONSTRAINT streak_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id) ON DELETE CASCADE,

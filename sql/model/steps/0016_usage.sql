@@ -8,6 +8,7 @@ CREATE TABLE prm.usage_activity (
   kind text NOT NULL DEFAULT 'other',
   is_key boolean NOT NULL DEFAULT false,
   weight numeric NOT NULL DEFAULT 1,
+  CONSTRAINT usage_activity_name_check CHECK (btrim(activity) <> '' AND length(activity) <= 200),
   CONSTRAINT usage_activity_pkey PRIMARY KEY (program_id, activity),
   CONSTRAINT usage_activity_kind_check CHECK (kind IN ('login', 'content', 'other')),
   CONSTRAINT usage_activity_weight_check CHECK (weight >= 0 AND weight < 'Infinity')
@@ -37,6 +38,8 @@ CREATE TABLE prm.usage_event (
 CREATE INDEX usage_event_partner_idx ON prm.usage_event (program_id, partner_id, at) INCLUDE (activity);
 -- BRIN, for windows over all partners: a B-tree by time would be taken for one partner's events where there are no statistics.
 CREATE INDEX usage_event_at_idx ON prm.usage_event USING brin (program_id, at);
+-- For what came in since.
+CREATE INDEX usage_event_recorded_idx ON prm.usage_event USING brin (program_id, recorded_at);
 
 -- One row for each programme that wants other bounds than the defaults.
 CREATE TABLE prm.adoption_policy (
@@ -53,7 +56,7 @@ CREATE TABLE prm.adoption_policy (
   CONSTRAINT adoption_policy_pkey PRIMARY KEY (program_id, policy),
   CONSTRAINT adoption_policy_policy_check CHECK (policy = 'standard'),
   CONSTRAINT adoption_policy_days_check CHECK (window_days >= 1 AND window_days <= 3650 AND activation_days > 0 AND adopter_days >= 1 AND adopter_key_events >= 0),
-  CONSTRAINT adoption_policy_drop_check CHECK (drop_percent > 0 AND drop_percent <= 100 AND drop_min_events >= 1),
+  CONSTRAINT adoption_policy_drop_check CHECK (drop_percent >= 1 AND drop_percent <= 100 AND drop_min_events >= 1),
   CONSTRAINT adoption_policy_due_check CHECK (rescue_due >= interval '0')
 );
 

@@ -12,9 +12,13 @@ CREATE TABLE prm.segment (
   is_active boolean NOT NULL DEFAULT true,
   created_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT segment_pkey PRIMARY KEY (program_id, segment),
-  CONSTRAINT segment_name_check CHECK (btrim(segment) <> ''),
+  CONSTRAINT segment_name_check CHECK (btrim(segment) <> '' AND length(segment) <= 200),
   CONSTRAINT segment_touch_model_check CHECK (touch_model IN ('high', 'tech', 'pooled'))
 );
+
+-- Health models and market benchmarks may be for the members of a segment.
+ALTER TABLE prm.health_model ADD CONSTRAINT health_model_segment_fkey FOREIGN KEY (program_id, segment) REFERENCES prm.segment (program_id, segment);
+ALTER TABLE prm.metric_benchmark ADD CONSTRAINT metric_benchmark_segment_fkey FOREIGN KEY (program_id, segment) REFERENCES prm.segment (program_id, segment);
 
 -- Who is, or was, in a segment when. A partner may be in several; in one of them it is at most once at a time.
 CREATE TABLE prm.segment_member (
@@ -44,6 +48,7 @@ CREATE TABLE prm.ipp_model (
   label text NOT NULL,
   is_active boolean NOT NULL DEFAULT true,
   created_at timestamptz NOT NULL DEFAULT now(),
+  CONSTRAINT ipp_model_name_check CHECK (btrim(model) <> '' AND length(model) <= 200),
   CONSTRAINT ipp_model_pkey PRIMARY KEY (program_id, model, version),
   CONSTRAINT ipp_model_version_check CHECK (version >= 1)
 );
@@ -58,7 +63,11 @@ CREATE TABLE prm.ipp_criterion (
   criteria text NOT NULL,
   weight numeric NOT NULL DEFAULT 1,
   position integer NOT NULL DEFAULT 0,
+  CONSTRAINT ipp_criterion_name_check CHECK (btrim(criterion) <> '' AND length(criterion) <= 200),
   CONSTRAINT ipp_criterion_pkey PRIMARY KEY (program_id, model, version, criterion),
   CONSTRAINT ipp_criterion_model_fkey FOREIGN KEY (program_id, model, version) REFERENCES prm.ipp_model (program_id, model, version) ON DELETE CASCADE,
   CONSTRAINT ipp_criterion_weight_check CHECK (weight > 0 AND weight < 'Infinity')
 );
+
+-- What its members have.
+ALTER TABLE prm.benefit ADD CONSTRAINT benefit_segment_fkey FOREIGN KEY (program_id, segment) REFERENCES prm.segment (program_id, segment) ON DELETE CASCADE;
