@@ -157,7 +157,7 @@ BEGIN
     SELECT the_program, b.partner_id, b.metric, b.value, b.observed_at, CASE WHEN b.program_peers >= 5 THEN b.program_percentile END, b.program_peers,
       CASE WHEN b.kind_peers >= 5 THEN b.kind_percentile END, b.kind_peers, CASE WHEN b.region_peers >= 5 THEN b.region_percentile END, b.region_peers,
       b.segment, CASE WHEN b.segment_peers >= 5 THEN b.segment_percentile END, b.segment_peers, b.market, b.market_median, b.market_percentile, prm.now()
-    FROM prm._benchmark(the_program, coalesce(the_names, '{}'), prm.now(), NULL) b
+    FROM prm._benchmark(the_program, coalesce(the_names, '{}'), prm.now(), NULL, true) b
     ORDER BY b.partner_id, b.metric
     ON CONFLICT (program_id, partner_id, metric) DO UPDATE SET value = excluded.value, observed_at = excluded.observed_at, program_percentile = excluded.program_percentile,
       program_peers = excluded.program_peers, kind_percentile = excluded.kind_percentile, kind_peers = excluded.kind_peers, region_percentile = excluded.region_percentile,

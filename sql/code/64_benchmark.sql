@@ -24,7 +24,7 @@ $prm$;
 COMMENT ON FUNCTION prm._market_percentile(numeric, numeric, numeric, numeric, numeric, numeric) IS
 'The percentile of a value in a distribution of which some points are known: straight lines between them, never beyond the outermost. NULL values are not known.';
 
-CREATE FUNCTION prm._benchmark(program_id bigint, metrics text[], moment timestamptz, segment text) RETURNS SETOF prm.benchmark_row
+CREATE FUNCTION prm._benchmark(program_id bigint, metrics text[], moment timestamptz, segment text, visible_only boolean DEFAULT false) RETURNS SETOF prm.benchmark_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -43,7 +43,7 @@ BEGIN
     member AS MATERIALIZED (
       SELECT b.partner_id, b.segment, row_number() OVER (PARTITION BY b.partner_id ORDER BY b.segment IS DISTINCT FROM _benchmark.segment, s.position, b.segment) AS choice
       FROM prm.segment_member b JOIN prm.segment s ON s.program_id = _benchmark.program_id AND s.segment = b.segment
-      WHERE b.program_id = _benchmark.program_id AND b.valid @> _benchmark.moment),
+      WHERE b.program_id = _benchmark.program_id AND b.valid @> _benchmark.moment AND (s.partner_visible OR NOT _benchmark.visible_only)),
     grouped AS (
       SELECT w.partner_id, w.metric, g.segment, g.choice, count(*) OVER (PARTITION BY w.metric, g.segment) AS peers,
         rank() OVER (PARTITION BY w.metric, g.segment ORDER BY w.merit) - 1 AS worse, count(*) OVER (PARTITION BY w.metric, g.segment, w.merit) AS equals
@@ -61,12 +61,12 @@ BEGIN
       w.kind, round(100 * (w.kind_worse + w.kind_equals / 2.0) / w.kind_peers, 2), w.kind_peers,
       w.region, CASE WHEN w.region IS NOT NULL THEN round(100 * (w.region_worse + w.region_equals / 2.0) / w.region_peers, 2) END, CASE WHEN w.region IS NOT NULL THEN w.region_peers END,
       x.segment, round(100 * (x.worse + x.equals / 2.0) / x.peers, 2), x.peers,
-      k.market, k.p50, CASE WHEN w.higher_is_better THEN k.percentile ELSE 100 - k.percentile END, CASE WHEN w.higher_is_better THEN w.value - k.p50 ELSE k.p50 - w.value END
+      k.market, CASE WHEN k.partner_visible OR NOT _benchmark.visible_only THEN k.p50 END, CASE WHEN w.higher_is_better THEN k.percentile ELSE 100 - k.percentile END, CASE WHEN w.higher_is_better THEN w.value - k.p50 ELSE k.p50 - w.value END
     FROM placed w
     LEFT JOIN grouped x ON x.partner_id = w.partner_id AND x.metric = w.metric AND x.choice = 1 AND (_benchmark.segment IS NULL OR x.segment = _benchmark.segment)
     LEFT JOIN LATERAL (
       -- The row that says most about the partner.
-      SELECT coalesce(concat_ws(', ', b.segment, b.partner_kind, b.region), '') AS market, b.p50, prm._market_percentile(w.value, b.p10, b.p25, b.p50, b.p75, b.p90) AS percentile
+      SELECT coalesce(concat_ws(', ', b.segment, b.partner_kind, b.region), '') AS market, b.p50, b.partner_visible, prm._market_percentile(w.value, b.p10, b.p25, b.p50, b.p75, b.p90) AS percentile
       FROM prm.metric_benchmark b
       WHERE b.program_id = _benchmark.program_id AND b.metric = w.metric AND b.valid @> the_day
         AND (b.segment IS NULL OR EXISTS (SELECT 1 FROM member g WHERE g.partner_id = w.partner_id AND g.segment = b.segment))
@@ -74,8 +74,8 @@ BEGIN
       ORDER BY b.segment IS NULL, b.partner_kind IS NULL, b.region IS NULL, b.metric_benchmark_id LIMIT 1) k ON true;
 END
 $prm$;
-COMMENT ON FUNCTION prm._benchmark(bigint, text[], timestamptz, text) IS
-'Where all partners stand by the metrics at a moment. A percentile is the share of the peers that are worse, plus half of those that are equal, the partner itself among them.';
+COMMENT ON FUNCTION prm._benchmark(bigint, text[], timestamptz, text, boolean) IS
+'Where all partners stand by the metrics at a moment. visible_only: as partners may know it, without segments and medians that they are not told. A percentile is the share of the peers that are worse, plus half of those that are equal, the partner itself among them.';
 
 CREATE FUNCTION prm.benchmark(metric text, partner_id bigint DEFAULT NULL, options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.benchmark_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$

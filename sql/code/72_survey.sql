@@ -149,7 +149,9 @@ DECLARE
   the_user bigint := prm._option_value('nps_response', nps_response.options, 'partner_user_id', 'whole number')::bigint;
   the_customer bigint := prm._option_value('nps_response', nps_response.options, 'customer_id', 'whole number')::bigint;
   the_zone text := prm._program_time_zone(the_program);
-  the_moment timestamptz := prm._not_to_come(coalesce(prm._usage_moment(prm._option_value('nps_response', nps_response.options, 'answered_at', 'moment'), the_zone), prm.now()), 'an answer');
+  the_text text := prm._option_value('nps_response', nps_response.options, 'answered_at', 'moment');
+  -- Without an offset it is of the programme's zone, and a day alone is its beginning.
+  the_moment timestamptz := prm._not_to_come(coalesce(prm._usage_moment(the_text, the_zone), prm._usage_moment(the_text || ' 00:00', the_zone), the_text::timestamptz, prm.now()), 'an answer');
   the_id bigint;
   asked record;
   known record;
@@ -246,3 +248,95 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._work_surveys(bigint) IS 'The job surveys: opens the waves whose turn it is, and writes a message survey.ask for everybody on a due list whose time came. Returns how many waves and messages.';
+
+CREATE TYPE prm.nps_group AS (group_no integer, survey text, dimension text, member text, partner_id bigint, survey_wave_id bigint, min_answers integer, answers bigint,
+  promoters bigint, detractors bigint, score numeric, margin numeric, kind text, tier text, is_hidden boolean);
+COMMENT ON TYPE prm.nps_group IS 'A group of answers with its scores, and whether they may be shown; internal, a row of _nps_groups().';
+CREATE TYPE prm.nps_part AS (sum_of text, depth integer, group_no integer, is_whole boolean, answers bigint, min_answers integer);
+COMMENT ON TYPE prm.nps_part IS 'That a group is one of the parts of a sum, or the whole: all answers are the sum of those about each partner, and so on; internal.';
+
+CREATE FUNCTION prm._nps_hidden(parts prm.nps_part[], hidden integer[]) RETURNS integer[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan AS $prm$
+#variable_conflict use_column
+DECLARE
+  -- (A plan of its own each time: only then is the list of what is hidden looked up by hashing.)
+  the_hidden integer[] := coalesce(_nps_hidden.hidden, '{}');
+  the_next integer[];
+BEGIN
+  -- Complementary suppression. Whole = parts + rest, where the rest are answers that are in no part (outside of a wave, of a
+  -- partner without a tier). Whoever knows the whole subtracts the parts that are shown and has what is left: that must be
+  -- nothing, or at least min_answers answers that are not one hidden part alone. And a whole that is hidden itself must not be
+  -- the sum of parts that are all shown. Where a sum breaks this, its smallest part that is shown is hidden too, or the whole
+  -- where there is none. That may break other sums in which it stands, so this is done until none is broken; narrow sums first,
+  -- since what is hidden for them serves the wide ones too. Each round hides something, so it ends.
+  LOOP
+    SELECT array_agg(DISTINCT b.group_no) INTO the_next
+      FROM (
+        SELECT coalesce(s.smallest, s.whole) AS group_no, s.depth, max(s.depth) OVER () AS deepest
+        FROM (
+          SELECT e.sum_of, max(e.depth) AS depth, max(e.min_answers) AS minimum, max(e.group_no) FILTER (WHERE e.is_whole) AS whole, bool_or(e.is_whole AND NOT e.is_hidden) AS is_known,
+            coalesce(sum(e.answers) FILTER (WHERE e.is_whole), 0) - coalesce(sum(e.answers) FILTER (WHERE NOT e.is_whole), 0) AS rest,
+            count(*) FILTER (WHERE NOT e.is_whole AND e.is_hidden) AS parts, coalesce(sum(e.answers) FILTER (WHERE NOT e.is_whole AND e.is_hidden), 0) AS answers,
+            (array_agg(e.group_no ORDER BY e.answers, e.group_no) FILTER (WHERE NOT e.is_whole AND NOT e.is_hidden))[1] AS smallest
+          FROM (SELECT p.sum_of, p.depth, p.group_no, p.is_whole, p.answers, p.min_answers, p.group_no = ANY (the_hidden) AS is_hidden FROM unnest(_nps_hidden.parts) p) e
+          GROUP BY e.sum_of) s
+        WHERE CASE WHEN s.is_known THEN (s.parts > 0 OR s.rest > 0) AND NOT (s.answers + s.rest >= s.minimum AND (s.parts <> 1 OR s.rest > 0))
+                   ELSE s.parts = 0 AND s.rest = 0 AND s.smallest IS NOT NULL END) b
+      WHERE b.depth = b.deepest;
+    EXIT WHEN the_next IS NULL;
+    the_hidden := the_hidden || the_next;
+  END LOOP;
+  RETURN the_hidden;
+END
+$prm$;
+COMMENT ON FUNCTION prm._nps_hidden(prm.nps_part[], integer[]) IS
+'The groups whose figures must not be shown, given those with too few answers: also those with whose help a hidden one, or fewer answers than the minimum, could be had by subtraction.';
+
+CREATE FUNCTION prm._nps_groups(program_id bigint) RETURNS SETOF prm.nps_group
+LANGUAGE plpgsql STABLE ROWS 200 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_zone text := prm._program_time_zone(_nps_groups.program_id);
+  the_groups prm.nps_group[];
+  the_parts prm.nps_part[];
+  the_hidden integer[];
+BEGIN
+  the_groups := ARRAY(
+    SELECT ROW(row_number() OVER (ORDER BY r.survey, d.dimension, d.member), r.survey, d.dimension, d.member, d.partner_id, d.survey_wave_id, s.min_answers, count(*),
+      count(*) FILTER (WHERE r.score >= 9), count(*) FILTER (WHERE r.score <= 6), prm.nps(r.score), prm.nps_margin(r.score), max(p.kind), max(p.tier), count(*) < s.min_answers)::prm.nps_group
+    FROM prm.survey_response r
+    JOIN prm.survey s ON s.program_id = _nps_groups.program_id AND s.survey = r.survey
+    JOIN prm.partner p ON p.program_id = _nps_groups.program_id AND p.partner_id = r.partner_id
+    LEFT JOIN prm.customer c ON c.program_id = _nps_groups.program_id AND c.customer_id = r.customer_id
+    CROSS JOIN LATERAL (VALUES
+      ('all', 'all', NULL::bigint, NULL::bigint),
+      ('partner', r.partner_id::text, r.partner_id, NULL),
+      ('wave', r.survey_wave_id::text, NULL, r.survey_wave_id),
+      ('partner_wave', CASE WHEN r.survey_wave_id IS NOT NULL THEN format('%s/%s', r.partner_id, r.survey_wave_id) END, r.partner_id, r.survey_wave_id),
+      ('month', to_char(r.answered_at AT TIME ZONE the_zone, 'YYYY-MM'), NULL, NULL),
+      ('partner_kind', p.kind, NULL, NULL),
+      ('tier', p.tier, NULL, NULL),
+      ('country', coalesce(c.country, p.country), NULL, NULL),
+      ('customer_segment', c.segment, NULL, NULL)) AS d(dimension, member, partner_id, survey_wave_id)
+    WHERE r.program_id = _nps_groups.program_id AND d.member IS NOT NULL
+    GROUP BY r.survey, d.dimension, d.member, d.partner_id, d.survey_wave_id, s.min_answers);
+  SELECT array_agg(g.group_no) INTO the_hidden FROM unnest(the_groups) g WHERE g.is_hidden;
+  -- All answers of a survey are those about each partner, in each wave, of each month and so on. A partner has one kind and one
+  -- tier, so its answers are a part of theirs; those about it in a wave are a part of its own and of the wave's.
+  SELECT array_agg(ROW(format('%s %s %s', length(g.survey), g.survey, x.name), CASE WHEN x.name LIKE 'by %' THEN 1 WHEN x.name ~ '^(kind|tier) ' THEN 2 ELSE 3 END, g.group_no, x.is_whole, g.answers, g.min_answers)::prm.nps_part) INTO the_parts
+    FROM unnest(the_groups) g
+    CROSS JOIN LATERAL (VALUES ('all', 'by partner', true), ('all', 'by wave', true), ('all', 'by month', true), ('all', 'by partner_kind', true), ('all', 'by tier', true),
+      ('all', 'by country', true), ('all', 'by customer_segment', true), (nullif(nullif(g.dimension, 'partner_wave'), 'all'), 'by ' || g.dimension, false),
+      ('partner_kind', 'kind ' || g.member, true), ('partner', 'kind ' || g.kind, false), ('tier', 'tier ' || g.member, true), ('partner', 'tier ' || g.tier, false),
+      ('partner', 'partner ' || g.partner_id, true), ('partner_wave', 'partner ' || g.partner_id, false),
+      ('wave', 'wave ' || g.survey_wave_id, true), ('partner_wave', 'wave ' || g.survey_wave_id, false)) AS x(dimension, name, is_whole)
+    WHERE x.dimension = g.dimension AND x.name IS NOT NULL;
+  the_hidden := prm._nps_hidden(the_parts, the_hidden);
+  RETURN QUERY
+    SELECT g.group_no, g.survey, g.dimension, g.member, g.partner_id, g.survey_wave_id, g.min_answers, g.answers, g.promoters, g.detractors, g.score, g.margin, g.kind, g.tier,
+      g.group_no = ANY (the_hidden)
+    FROM unnest(the_groups) g;
+END
+$prm$;
+COMMENT ON FUNCTION prm._nps_groups(bigint) IS
+'The answers of every survey by partner, wave, month and so on, with which of them may be shown. What it does not guard against: sums of several of these groups at once with knowledge of who is in which (months against waves), figures of yesterday against those of today, and the metrics customer_nps and partner_nps.';

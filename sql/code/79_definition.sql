@@ -85,9 +85,7 @@ BEGIN
   RETURN QUERY
     SELECT 'warning', format('%s (programme %s)', n.what, n.program_id), format('it names %s "%s", which does not exist', n.kind, n.name), n.fix
     FROM (
-      SELECT b.program_id, format('benchmark of metric %s', b.metric) AS what, 'segment' AS kind, b.segment AS name, 'Correct prm.metric_benchmark.segment.' AS fix FROM prm.metric_benchmark b
-      UNION ALL SELECT h.program_id, format('health model %s', h.model), 'segment', h.segment, 'Correct prm.health_model.segment.' FROM prm.health_model h
-      UNION ALL SELECT k.program_id, format('growth market %s', concat_ws(' ', k.country, k.region)), 'metric', k.metric, 'Correct prm.tier_market.metric.' FROM prm.tier_market k
+      SELECT k.program_id, format('growth market %s', concat_ws(' ', k.country, k.region)) AS what, 'metric' AS kind, k.metric AS name, 'Correct prm.tier_market.metric.' AS fix FROM prm.tier_market k
       UNION ALL SELECT s.program_id, format('step %s of mission %s', s.step, s.mission), CASE s.measure WHEN 'usage' THEN 'activity' ELSE 'earning kind' END, s.kind, 'Correct prm.mission_step.kind.'
         FROM prm.mission_step s WHERE s.measure IN ('usage', 'earning')
       UNION ALL SELECT c.program_id, format('campaign %s', c.campaign), CASE c.measure WHEN 'usage' THEN 'activity' ELSE 'earning kind' END, c.kind, 'Correct prm.campaign.kind.'
@@ -98,7 +96,6 @@ BEGIN
       UNION ALL SELECT a.program_id, 'adoption policy', 'role', a.rescue_role, 'Create the role, or correct prm.adoption_policy.rescue_role: nobody can do its tasks.' FROM prm.adoption_policy a
     ) n
     WHERE n.name IS NOT NULL AND CASE n.kind
-        WHEN 'segment' THEN NOT EXISTS (SELECT 1 FROM prm.segment x WHERE x.program_id = n.program_id AND x.segment = n.name)
         WHEN 'metric' THEN NOT EXISTS (SELECT 1 FROM prm.metric x WHERE x.program_id = n.program_id AND x.metric = n.name)
         WHEN 'activity' THEN NOT EXISTS (SELECT 1 FROM prm.usage_activity x WHERE x.program_id = n.program_id AND x.activity = n.name)
         WHEN 'earning kind' THEN NOT EXISTS (SELECT 1 FROM prm.earning_kind x WHERE x.program_id = n.program_id AND x.kind = n.name)
@@ -107,4 +104,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._check_definitions() IS
-'What check() says of definitions that can never work: tiers that ask for metrics which do not exist, or for a score without a mark, and rows that name segments, metrics, activities, kinds or roles which do not exist.';
+'What check() says of definitions that can never work: tiers that ask for metrics which do not exist, or for a score without a mark, and rows that name metrics, activities, kinds or roles which do not exist.';

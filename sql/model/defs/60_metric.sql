@@ -180,6 +180,7 @@ COMMENT ON COLUMN prm.metric_benchmark.p75 IS 'Three quarters of the market lie 
 COMMENT ON COLUMN prm.metric_benchmark.p90 IS 'Nine tenths of the market lie below this value.';
 COMMENT ON COLUMN prm.metric_benchmark.valid IS 'Business days on which it holds; rows for the same partners do not overlap.';
 COMMENT ON COLUMN prm.metric_benchmark.source IS 'Where it comes from.';
+COMMENT ON COLUMN prm.metric_benchmark.partner_visible IS 'Whether partners are told the median; the percentile they are told in any case, the other points never.';
 
 COMMENT ON TABLE prm.metric_standing IS 'Where each partner stands by the metrics with partner_visible, as of the last refresh_metrics(). A partner reads its own rows. Percentiles are 0 to 100, higher is better, and empty among fewer than five peers.';
 COMMENT ON COLUMN prm.metric_standing.partner_id IS 'The partner.';
@@ -192,11 +193,11 @@ COMMENT ON COLUMN prm.metric_standing.kind_percentile IS 'Percentile among partn
 COMMENT ON COLUMN prm.metric_standing.kind_peers IS 'How many they are.';
 COMMENT ON COLUMN prm.metric_standing.region_percentile IS 'Percentile among partners of its region.';
 COMMENT ON COLUMN prm.metric_standing.region_peers IS 'How many they are.';
-COMMENT ON COLUMN prm.metric_standing.segment IS 'The segment with whose members it is compared.';
+COMMENT ON COLUMN prm.metric_standing.segment IS 'The segment with whose members it is compared, of those that are partner_visible.';
 COMMENT ON COLUMN prm.metric_standing.segment_percentile IS 'Percentile among them.';
 COMMENT ON COLUMN prm.metric_standing.segment_peers IS 'How many they are.';
 COMMENT ON COLUMN prm.metric_standing.market IS 'Whom the market benchmark is about: segment, kind and region that it names.';
-COMMENT ON COLUMN prm.metric_standing.market_median IS 'The median of the market.';
+COMMENT ON COLUMN prm.metric_standing.market_median IS 'The median of the market; empty where its benchmark is not partner_visible.';
 COMMENT ON COLUMN prm.metric_standing.market_percentile IS 'Percentile in the market.';
 COMMENT ON COLUMN prm.metric_standing.taken_at IS 'When this was written down.';
 

@@ -9,6 +9,7 @@ COMMENT ON COLUMN prm.health_model.partner_kind IS 'The kind of partner it is fo
 COMMENT ON COLUMN prm.health_model.segment IS 'The segment it is for, one of prm.segment; empty: for everybody. A segment that a model is for cannot be deleted.';
 COMMENT ON COLUMN prm.health_model.priority IS 'Where a partner is in several segments with a model: the highest goes first, then the name.';
 COMMENT ON COLUMN prm.health_model.is_active IS 'Whether it is in force.';
+COMMENT ON COLUMN prm.health_model.partner_visible IS 'Whether partners read their own score by it. Single metrics they see where prm.metric.partner_visible says so; of a model with few metrics the score tells of those too.';
 COMMENT ON COLUMN prm.health_model.band_ties IS 'Where a score on a band''s lower bound belongs: high (to that band) or low (to the band below; the lowest band holds its own bound).';
 COMMENT ON COLUMN prm.health_model.rollup IS 'How a partner takes over the scores of the partners below it: mean, revenue_weighted (by revenue_12m; the mean where nobody has any) or minimum. Empty: it does not.';
 COMMENT ON COLUMN prm.health_model.rollup_own IS 'Whether its own score counts beside theirs; where it does not, it still does when none of them has a score.';

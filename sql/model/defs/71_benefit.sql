@@ -78,7 +78,7 @@ CREATE OR REPLACE VIEW prm.v_entitlement WITH (security_invoker = true) AS
   WHERE g.valid @> prm.now()
   ORDER BY g.program_id, g.partner_id, g.benefit, CASE WHEN g.kind IN ('discount', 'mdf_share', 'lead_priority') THEN g.value::numeric END DESC NULLS LAST,
     g.ladder IS NULL, g.ladder <> 'main', g.ladder, g.certification, g.segment;
-COMMENT ON VIEW prm.v_entitlement IS 'What each partner is entitled to now, by the tiers that count (the lower of held and cap), by certificates and by segments: one row per benefit, the one that counts where several give it. entitlement() asks for one, explain_entitlement() also names what does not count.';
+COMMENT ON VIEW prm.v_entitlement IS 'What each partner is entitled to now, by the tiers that count (the lower of held and cap), by certificates and by segments: one row per benefit, the one that counts where several give it. entitlement() asks for one, explain_entitlement() also names what does not count. A partner reads its own rows.';
 COMMENT ON COLUMN prm.v_entitlement.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_entitlement.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.v_entitlement.benefit IS 'The benefit.';

@@ -25,6 +25,7 @@ COMMENT ON COLUMN prm.adoption_policy.adopter_days IS 'An adopter is active on a
 COMMENT ON COLUMN prm.adoption_policy.adopter_key_events IS '... with at least so many key activities.';
 COMMENT ON COLUMN prm.adoption_policy.drop_percent IS 'A fall of events by this much is a drop.';
 COMMENT ON COLUMN prm.adoption_policy.drop_min_events IS 'Only where there were at least so many events before.';
+COMMENT ON COLUMN prm.adoption_policy.rescue_to IS 'For whom the rescue tasks are: owner (the vendor''s people, with the reasons and suggestions) or partner (its people, told only that activity fell).';
 COMMENT ON COLUMN prm.adoption_policy.rescue_role IS 'The database role whose members do the rescue tasks; NULL: anybody.';
 COMMENT ON COLUMN prm.adoption_policy.rescue_due IS 'When they are due.';
 

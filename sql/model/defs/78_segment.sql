@@ -8,6 +8,7 @@ COMMENT ON COLUMN prm.segment.description IS 'What it is for.';
 COMMENT ON COLUMN prm.segment.criteria IS 'Who belongs to it: a jsonpath comparison over {partner, metrics, certifications, health}, strict, so that an absent field satisfies nothing; NULL: a static segment, whose members are set by hand.';
 COMMENT ON COLUMN prm.segment.touch_model IS 'How its partners are cared for: high (a person of their own), tech (by the portal), pooled (a shared team); NULL: it does not say.';
 COMMENT ON COLUMN prm.segment.position IS 'Place in lists; where one segment must be chosen among several, the lowest wins.';
+COMMENT ON COLUMN prm.segment.partner_visible IS 'Whether partners are told that they are in it, by my_segments() and in what they are compared with; nothing else of it is theirs to read.';
 COMMENT ON COLUMN prm.segment.is_active IS 'False: refresh_segments() ends its memberships by criteria.';
 
 COMMENT ON TABLE prm.segment_member IS 'Who is, or was, in a segment when. Who is in it now: valid @> prm.now(). Written by refresh_segments(), add_segment_member() and remove_segment_member().';

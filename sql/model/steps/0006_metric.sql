@@ -88,6 +88,7 @@ CREATE TABLE prm.metric_benchmark (
   p90 numeric,
   valid daterange NOT NULL DEFAULT daterange(NULL, NULL),
   source text,
+  partner_visible boolean NOT NULL DEFAULT false,
   CONSTRAINT metric_benchmark_pkey PRIMARY KEY (program_id, metric_benchmark_id),
   CONSTRAINT metric_benchmark_metric_fkey FOREIGN KEY (program_id, metric) REFERENCES prm.metric (program_id, metric) ON DELETE CASCADE,
   CONSTRAINT metric_benchmark_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),

@@ -201,6 +201,28 @@ CREATE TABLE prm.campaign_member (
   CONSTRAINT campaign_member_reward_check CHECK (NOT held_out OR rewarded_at IS NULL)
 );
 
+-- Leaderboards that partners may look at, and what they see of each other there.
+CREATE TABLE prm.board (
+  program_id bigint NOT NULL REFERENCES prm.program (program_id) ON DELETE CASCADE,
+  board text NOT NULL,
+  label text NOT NULL,
+  metric text NOT NULL DEFAULT 'points',
+  window_kind text,
+  partner_kind text,
+  tier text,
+  country text,
+  places integer,
+  shows text NOT NULL DEFAULT 'own',
+  shows_values boolean NOT NULL DEFAULT false,
+  is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT board_pkey PRIMARY KEY (program_id, board),
+  CONSTRAINT board_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),
+  CONSTRAINT board_window_check CHECK (window_kind ~
+    '^(rolling_[1-9][0-9]{0,3}_days?|rolling_[1-9][0-9]{0,2}_(week|month)s?|rolling_[1-9][0-9]?_years?|(month|quarter|half|year)_to_date|last_(month|quarter|half|year))$'),
+  CONSTRAINT board_places_check CHECK (places >= 1),
+  CONSTRAINT board_shows_check CHECK (shows IN ('own', 'places', 'names'))
+);
+
 CREATE TABLE prm.streak_rule (
   program_id bigint NOT NULL REFERENCES prm.program (program_id) ON DELETE CASCADE,
   streak text NOT NULL,

@@ -10,6 +10,7 @@ CREATE TABLE prm.health_model (
   segment text,
   priority integer NOT NULL DEFAULT 0,
   is_active boolean NOT NULL DEFAULT true,
+  partner_visible boolean NOT NULL DEFAULT true,
   band_ties text NOT NULL DEFAULT 'high',
   rollup text,
   rollup_own boolean NOT NULL DEFAULT true,

@@ -10,6 +10,7 @@ CREATE TABLE prm.segment (
   touch_model text,
   position integer NOT NULL DEFAULT 0,
   is_active boolean NOT NULL DEFAULT true,
+  partner_visible boolean NOT NULL DEFAULT false,
   created_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT segment_pkey PRIMARY KEY (program_id, segment),
   CONSTRAINT segment_name_check CHECK (btrim(segment) <> '' AND length(segment) <= 200),
