@@ -118,7 +118,10 @@ BEGIN
     RETURN QUERY
       WITH fall AS (
         SELECT w.partner_id, w.ladder, w.tier, x.is_fall,
-          CASE WHEN x.is_fall THEN (SELECT t.tier FROM prm.tier t WHERE t.program_id = _certificate_impacts.program_id AND t.ladder = w.ladder AND t.rank = a.rank) END AS to_tier
+          CASE WHEN x.is_fall THEN (SELECT t.tier FROM prm.tier t WHERE t.program_id = _certificate_impacts.program_id AND t.ladder = w.ladder
+            -- A soft landing is one step, and never below what is met.
+            AND t.rank = CASE WHEN EXISTS (SELECT 1 FROM prm.tier_policy y WHERE y.program_id = _certificate_impacts.program_id AND y.ladder = w.ladder AND y.demotion = 'one_step')
+              THEN (SELECT max(l.rank) FROM prm.tier l WHERE l.program_id = _certificate_impacts.program_id AND l.ladder = w.ladder AND l.rank < h.rank) ELSE a.rank END) END AS to_tier
         FROM unnest(the_partners, the_ladders, the_tiers) AS w(partner_id, ladder, tier)
         JOIN prm.tier h ON h.program_id = _certificate_impacts.program_id AND h.ladder = w.ladder AND h.tier = w.tier
         JOIN prm.enrolment e ON e.program_id = _certificate_impacts.program_id AND e.partner_id = w.partner_id AND e.ladder = w.ladder

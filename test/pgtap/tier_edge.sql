@@ -96,6 +96,19 @@ SELECT results_eq($$ SELECT array_agg(to_tier ORDER BY tier_history_id) FROM prm
 DO $$ BEGIN PERFORM prm.pin_tier(3, 'platinum', NULL, 'x'); PERFORM prm.pin_tier(3, NULL, NULL, 'x'); PERFORM prm.enrol_partner(3, 'main', '2026-01-01', '2031-01-01 00:00+01'); END $$;
 SELECT is(pg_temp.held(3), NULL, 'an enrolment that ends takes all of it at once');
 
+-- What depends on a certificate knows of it: the day after, one step down.
+DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('edge impact'); END $$;
+INSERT INTO prm.tier (tier, rank, label) VALUES ('blue', 1, 'Blue'), ('silver', 2, 'Silver'), ('gold', 3, 'Gold');
+INSERT INTO prm.tier_policy (entry_tier, review, grace, demotion) VALUES ('blue', '0', '0', 'one_step');
+INSERT INTO prm.tier_requirement (tier, metric, threshold) VALUES ('silver', 'certified_people', 1), ('gold', 'certified_people', 1);
+INSERT INTO prm.partner (partner_id, name) VALUES (1, 'one');
+INSERT INTO prm.partner_user (partner_user_id, partner_id, name) VALUES (1, 1, 'Ada');
+INSERT INTO prm.certification (certification, label) VALUES ('sales', 'Sales');
+INSERT INTO prm.certificate (partner_user_id, certification, issued_on, valid_until) VALUES (1, 'sales', '2026-01-01', '2026-03-31');
+SELECT results_eq($$ SELECT tier, to_tier FROM prm.certificate_impact(1) $$, $$ VALUES ('gold', 'silver') $$, 'the impact of its end is one step');
+DO $$ BEGIN PERFORM pg_temp.at('2026-04-01 00:00+02'); PERFORM pg_temp.evaluate(); END $$;
+SELECT is(pg_temp.held(1), 'silver', 'as it then is');
+
 -- Ranks are any numbers.
 DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('edge ranks'); PERFORM pg_temp.metrics('m'); END $$;
 INSERT INTO prm.tier (tier, rank, label) VALUES ('low', -20, 'Low'), ('mid', -3, 'Mid'), ('high', 2000000000, 'High');
