@@ -70,6 +70,20 @@ SELECT results_eq($$ SELECT partner_id, qualified FROM prm.evaluate_tiers() $$, 
   'nearly all of four are not three of five; 399.99 are three full hundreds');
 SELECT results_eq($$ SELECT metric, points FROM prm.tier_gap(4, 'points') ORDER BY metric $$, $$ VALUES ('sales', 15::numeric), ('score', 15) $$, 'the gap shows the points that are given');
 
+-- Hysteresis of a score: 70 to reach it, 60 to keep it; and a track that asks for all in a ladder of scores.
+DO $$ BEGIN PERFORM pg_temp.programme('edge marks'); PERFORM pg_temp.metrics('a', 'b'); END $$;
+INSERT INTO prm.tier (tier, rank, label) VALUES ('designated', 1, 'Designated');
+INSERT INTO prm.tier_policy (mode, mark, review, grace) VALUES ('score', 99, '0', '0');
+INSERT INTO prm.tier_track (tier, track, mode, mark, keep_mark) VALUES ('designated', 'standard', 'score', 70, 60), ('designated', 'plain', 'all', NULL, NULL);
+INSERT INTO prm.tier_requirement (tier, track, metric, threshold, weight) VALUES ('designated', 'standard', 'a', 100, 100), ('designated', 'plain', 'b', 1, 1), ('designated', 'default mark', 'b', 0.5, 98.9);
+INSERT INTO prm.partner (partner_id, name) SELECT i, 'p' FROM generate_series(1, 4) i;
+DO $$ BEGIN PERFORM prm.record_metric(1, 'a', 70), prm.record_metric(2, 'a', 69.99), prm.record_metric(3, 'b', 1), prm.record_metric(4, 'b', 0.99); PERFORM pg_temp.evaluate(); END $$;
+SELECT results_eq($$ SELECT pg_temp.held(i) FROM generate_series(1, 4) i $$, $$ VALUES ('designated'), (NULL), ('designated'), (NULL) $$, 'a mark of its own, all of a track, and the mark of the policy');
+DO $$ BEGIN PERFORM prm.record_metric(1, 'a', 60), prm.record_metric(2, 'a', 60); PERFORM pg_temp.evaluate(); END $$;
+SELECT results_eq($$ SELECT pg_temp.held(i), (SELECT need FROM prm.tier_gap(i, 'designated') WHERE track = 'standard' AND metric = 'score') FROM generate_series(1, 2) i $$, $$ VALUES ('designated', 60::numeric), (NULL, 70) $$, '60 keeps what 70 reached, and the gap says what is needed');
+DO $$ BEGIN PERFORM prm.record_metric(1, 'a', 59.99); PERFORM pg_temp.evaluate(); END $$;
+SELECT is(pg_temp.held(1), NULL, 'below it is lost');
+
 -- A soft landing: at the end of the year one tier down, and not to what is met, a year for each.
 DO $$ BEGIN PERFORM pg_temp.programme('edge landing'); PERFORM pg_temp.metrics('points'); END $$;
 INSERT INTO prm.tier (tier, rank, label) VALUES ('blue', 10, 'Blue'), ('silver', 20, 'Silver'), ('gold', 30, 'Gold'), ('platinum', 40, 'Platinum');
