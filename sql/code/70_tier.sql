@@ -265,9 +265,10 @@ BEGIN
   END IF;
   SELECT g.fiscal_year_start INTO the_month FROM prm.program g WHERE g.program_id = _judge_tiers.program_id;
   -- Who has left, or was never let in, holds nothing, whatever it meets.
-  SELECT array_agg(p.partner_id), array_agg(p.state) INTO the_left, the_left_states FROM prm.partner p
-    WHERE p.program_id = _judge_tiers.program_id AND p.partner_id = ANY (ARRAY(SELECT DISTINCT m.partner_id FROM unnest(_judge_tiers.met) m))
-      AND p.state = ANY (ARRAY(SELECT s.state FROM prm.machine_state s WHERE s.program_id = _judge_tiers.program_id AND s.machine = 'partner' AND s.is_final));
+  SELECT array_agg(x.partner_id), array_agg(x.state) INTO the_left, the_left_states FROM (
+    SELECT DISTINCT p.partner_id, p.state FROM unnest(_judge_tiers.met) m
+    JOIN prm.partner p ON p.program_id = _judge_tiers.program_id AND p.partner_id = m.partner_id
+    WHERE p.state = ANY (ARRAY(SELECT s.state FROM prm.machine_state s WHERE s.program_id = _judge_tiers.program_id AND s.machine = 'partner' AND s.is_final))) x;
   RETURN QUERY
     WITH standing AS (
       SELECT m.partner_id, m.ladder, e.tier AS held, h.rank, m.source, o.ended, e.qualified_tier, coalesce(e.standing, 'active') AS standing, e.pinned_until, e.pin_reason,
@@ -333,8 +334,7 @@ BEGIN
     FROM judged j
     CROSS JOIN LATERAL (
       SELECT CASE WHEN j.outcome = 'demote' AND j.demotion = 'one_step' AND NOT j.ended THEN coalesce((
-                    SELECT t.tier FROM prm.tier t WHERE t.program_id = _judge_tiers.program_id AND t.ladder = j.ladder AND t.rank < j.rank
-                      AND (j.qualified_rank IS NULL OR t.rank > j.qualified_rank) ORDER BY t.rank DESC LIMIT 1), j.qualified)
+                    SELECT t.tier FROM prm.tier t WHERE t.program_id = _judge_tiers.program_id AND t.ladder = j.ladder AND t.rank < j.rank ORDER BY t.rank DESC LIMIT 1), j.qualified)
                   WHEN j.outcome = 'demote' THEN j.qualified
                   WHEN j.outcome = 'promote' AND NOT j.asks THEN j.qualified
                   WHEN j.outcome IN ('promote', 'needs_approval') THEN coalesce(j.free_tier, j.held)

@@ -153,7 +153,11 @@ BEGIN
         LEFT JOIN prm.tier c ON c.program_id = _certificate_impacts.program_id AND c.ladder = f.ladder AND c.tier = f.cap_tier),
       fall AS (
         SELECT e.partner_id, e.ladder, e.tier, x.is_fall,
-          CASE WHEN x.is_fall THEN (SELECT t.tier FROM prm.tier t WHERE t.program_id = _certificate_impacts.program_id AND t.ladder = e.ladder AND t.rank = greatest(a.rank, w.rank_after, i.rank_after)) END AS to_tier
+          CASE WHEN x.is_fall THEN (SELECT t.tier FROM prm.tier t WHERE t.program_id = _certificate_impacts.program_id AND t.ladder = e.ladder
+            -- A soft landing is one step, and never below what is met.
+            AND t.rank = CASE WHEN EXISTS (SELECT 1 FROM prm.tier_policy y WHERE y.program_id = _certificate_impacts.program_id AND y.ladder = e.ladder AND y.demotion = 'one_step')
+              THEN (SELECT max(l.rank) FROM prm.tier l WHERE l.program_id = _certificate_impacts.program_id AND l.ladder = e.ladder AND l.rank < h.rank)
+              ELSE greatest(a.rank, w.rank_after, i.rank_after) END) END AS to_tier
         FROM day d
         JOIN prm.enrolment e ON e.program_id = _certificate_impacts.program_id AND e.partner_id = d.partner_id
         JOIN prm.tier h ON h.program_id = _certificate_impacts.program_id AND h.ladder = e.ladder AND h.tier = e.tier

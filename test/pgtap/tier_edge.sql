@@ -19,6 +19,16 @@ SELECT results_eq($$ SELECT metric, have, need, met FROM prm.tier_gap(2) $$, $$ 
 INSERT INTO prm.tier_market (country, metric, threshold_multiplier) VALUES ('IN', 'hours', 2);
 SELECT results_eq($$ SELECT metric, have, need, met FROM prm.tier_gap(4) ORDER BY metric $$, $$ VALUES ('hours', 24.5, 48::numeric, true), ('sales', 50, 50, true) $$, 'one that names the metric says what it says');
 
+-- The same metric as a minimum here and a limit there.
+DO $$ BEGIN PERFORM pg_temp.programme('edge both ways'); PERFORM pg_temp.metrics('sales'); END $$;
+INSERT INTO prm.tier (tier, rank, label) VALUES ('big', 1, 'Big'), ('small', 2, 'Small');
+INSERT INTO prm.tier_requirement (tier, metric, op, threshold) VALUES ('big', 'sales', '>=', 100), ('small', 'sales', '<=', 60);
+INSERT INTO prm.tier_market (country, threshold_multiplier, value_multiplier) VALUES ('IN', 0.5, 1), ('BR', 1, 2);
+INSERT INTO prm.partner (partner_id, name, country) VALUES (1, 'i', 'IN'), (2, 'b', 'BR'), (3, 'd', 'DE'), (4, 'i2', 'IN');
+DO $$ BEGIN PERFORM prm.record_metric(i, 'sales', CASE i WHEN 4 THEN 61 ELSE 50 END) FROM generate_series(1, 4) i; END $$;
+SELECT results_eq($$ SELECT partner_id, qualified, reason FROM prm.evaluate_tiers() $$, $$ VALUES (1::bigint, 'small', 'sales 50 <= 60'), (2, 'small', 'sales 50 <= 60'), (3, 'small', 'sales 50 <= 60'), (4, 'big', 'sales 61 >= 50') $$,
+  'each direction has its own');
+
 -- A score that adds up to exactly the mark reaches it, also where its parts are thirds.
 DO $$ BEGIN PERFORM pg_temp.programme('edge thirds'); PERFORM pg_temp.metrics('a', 'b', 'c'); END $$;
 INSERT INTO prm.tier (tier, rank, label) VALUES ('ten', 1, 'Ten');
@@ -60,6 +70,20 @@ SELECT results_eq($$ SELECT partner_id, qualified FROM prm.evaluate_tiers() $$, 
   'nearly all of four are not three of five; 399.99 are three full hundreds');
 SELECT results_eq($$ SELECT metric, points FROM prm.tier_gap(4, 'points') ORDER BY metric $$, $$ VALUES ('sales', 15::numeric), ('score', 15) $$, 'the gap shows the points that are given');
 
+-- Hysteresis of a score: 70 to reach it, 60 to keep it; and a track that asks for all in a ladder of scores.
+DO $$ BEGIN PERFORM pg_temp.programme('edge marks'); PERFORM pg_temp.metrics('a', 'b'); END $$;
+INSERT INTO prm.tier (tier, rank, label) VALUES ('designated', 1, 'Designated');
+INSERT INTO prm.tier_policy (mode, mark, review, grace) VALUES ('score', 99, '0', '0');
+INSERT INTO prm.tier_track (tier, track, mode, mark, keep_mark) VALUES ('designated', 'standard', 'score', 70, 60), ('designated', 'plain', 'all', NULL, NULL);
+INSERT INTO prm.tier_requirement (tier, track, metric, threshold, weight) VALUES ('designated', 'standard', 'a', 100, 100), ('designated', 'plain', 'b', 1, 1), ('designated', 'default mark', 'b', 0.5, 98.9);
+INSERT INTO prm.partner (partner_id, name) SELECT i, 'p' FROM generate_series(1, 4) i;
+DO $$ BEGIN PERFORM prm.record_metric(1, 'a', 70), prm.record_metric(2, 'a', 69.99), prm.record_metric(3, 'b', 1), prm.record_metric(4, 'b', 0.99); PERFORM pg_temp.evaluate(); END $$;
+SELECT results_eq($$ SELECT pg_temp.held(i) FROM generate_series(1, 4) i $$, $$ VALUES ('designated'), (NULL), ('designated'), (NULL) $$, 'a mark of its own, all of a track, and the mark of the policy');
+DO $$ BEGIN PERFORM prm.record_metric(1, 'a', 60), prm.record_metric(2, 'a', 60); PERFORM pg_temp.evaluate(); END $$;
+SELECT results_eq($$ SELECT pg_temp.held(i), (SELECT need FROM prm.tier_gap(i, 'designated') WHERE track = 'standard' AND metric = 'score') FROM generate_series(1, 2) i $$, $$ VALUES ('designated', 60::numeric), (NULL, 70) $$, '60 keeps what 70 reached, and the gap says what is needed');
+DO $$ BEGIN PERFORM prm.record_metric(1, 'a', 59.99); PERFORM pg_temp.evaluate(); END $$;
+SELECT is(pg_temp.held(1), NULL, 'below it is lost');
+
 -- A soft landing: at the end of the year one tier down, and not to what is met, a year for each.
 DO $$ BEGIN PERFORM pg_temp.programme('edge landing'); PERFORM pg_temp.metrics('points'); END $$;
 INSERT INTO prm.tier (tier, rank, label) VALUES ('blue', 10, 'Blue'), ('silver', 20, 'Silver'), ('gold', 30, 'Gold'), ('platinum', 40, 'Platinum');
@@ -85,6 +109,19 @@ SELECT results_eq($$ SELECT array_agg(to_tier ORDER BY tier_history_id) FROM prm
   $$ VALUES ('{platinum,gold,silver,blue}'::text[]) $$, 'step by step');
 DO $$ BEGIN PERFORM prm.pin_tier(3, 'platinum', NULL, 'x'); PERFORM prm.pin_tier(3, NULL, NULL, 'x'); PERFORM prm.enrol_partner(3, 'main', '2026-01-01', '2031-01-01 00:00+01'); END $$;
 SELECT is(pg_temp.held(3), NULL, 'an enrolment that ends takes all of it at once');
+
+-- What depends on a certificate knows of it: the day after, one step down.
+DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('edge impact'); END $$;
+INSERT INTO prm.tier (tier, rank, label) VALUES ('blue', 1, 'Blue'), ('silver', 2, 'Silver'), ('gold', 3, 'Gold');
+INSERT INTO prm.tier_policy (entry_tier, review, grace, demotion) VALUES ('blue', '0', '0', 'one_step');
+INSERT INTO prm.tier_requirement (tier, metric, threshold) VALUES ('silver', 'certified_people', 1), ('gold', 'certified_people', 1);
+INSERT INTO prm.partner (partner_id, name) VALUES (1, 'one');
+INSERT INTO prm.partner_user (partner_user_id, partner_id, name) VALUES (1, 1, 'Ada');
+INSERT INTO prm.certification (certification, label) VALUES ('sales', 'Sales');
+INSERT INTO prm.certificate (partner_user_id, certification, issued_on, valid_until) VALUES (1, 'sales', '2026-01-01', '2026-03-31');
+SELECT results_eq($$ SELECT tier, to_tier FROM prm.certificate_impact(1) $$, $$ VALUES ('gold', 'silver') $$, 'the impact of its end is one step');
+DO $$ BEGIN PERFORM pg_temp.at('2026-04-01 00:00+02'); PERFORM pg_temp.evaluate(); END $$;
+SELECT is(pg_temp.held(1), 'silver', 'as it then is');
 
 -- Ranks are any numbers.
 DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('edge ranks'); PERFORM pg_temp.metrics('m'); END $$;

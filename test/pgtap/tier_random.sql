@@ -31,7 +31,7 @@ END $$;
 CREATE TEMP TABLE found (round int, the_order text, partner_id bigint, qualified text, outcome text) ON COMMIT DROP;
 CREATE TEMP TABLE fault (round int, what text, partner_id bigint) ON COMMIT DROP;
 DO $$
-DECLARE r int; o text; p bigint; m text; before int; after int; h bigint;
+DECLARE r int; o text; p bigint; m text; before int; after int; score_before numeric; score_after numeric; h bigint;
 BEGIN
   FOR r IN 1 .. 6 LOOP
     FOREACH o IN ARRAY '{ASC,DESC}'::text[] LOOP
@@ -64,9 +64,15 @@ BEGIN
     FOR p IN 1 .. 30 LOOP
       FOREACH m IN ARRAY '{a,b,c,bad}'::text[] LOOP
         SELECT t.rank INTO before FROM prm.evaluate_tiers(p, dry_run => true) e LEFT JOIN prm.tier t ON t.program_id = prm.current_program() AND t.tier = e.qualified;
+        -- Scores tell more than tiers: few of them stand just below a mark.
+        IF p <= 12 THEN SELECT sum(g.have) INTO score_before FROM prm.tier t CROSS JOIN LATERAL prm.tier_gap(p, t.tier) g WHERE t.program_id = prm.current_program() AND t.rank >= 4 AND g.metric = 'score'; END IF;
         PERFORM prm.record_metric(p, m, coalesce((SELECT v.value FROM prm.partner_metrics(p) v WHERE v.metric = m), CASE m WHEN 'bad' THEN 60 ELSE 0 END) + (1 + p % 17) * CASE m WHEN 'bad' THEN -1 ELSE 1 END);
         SELECT t.rank INTO after FROM prm.evaluate_tiers(p, dry_run => true) e LEFT JOIN prm.tier t ON t.program_id = prm.current_program() AND t.tier = e.qualified;
         IF coalesce(after, 0) < coalesce(before, 0) THEN INSERT INTO fault VALUES (r, 'monotone ' || m, p); END IF;
+        IF p <= 12 THEN
+          SELECT sum(g.have) INTO score_after FROM prm.tier t CROSS JOIN LATERAL prm.tier_gap(p, t.tier) g WHERE t.program_id = prm.current_program() AND t.rank >= 4 AND g.metric = 'score';
+          IF score_after < score_before THEN INSERT INTO fault VALUES (r, 'monotone score ' || m, p); END IF;
+        END IF;
         EXIT WHEN r > 2;
       END LOOP;
     END LOOP;
