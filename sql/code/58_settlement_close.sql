@@ -56,7 +56,8 @@ BEGIN
       CROSS JOIN LATERAL (SELECT coalesce(n.sum, 0) AS earned) e
       CROSS JOIN LATERAL (
         SELECT coalesce(sum(l.amount), 0) AS debt FROM prm.ledger l
-        WHERE l.program_id = _post_draws.program_id AND l.partner_id = a.partner_id AND l.kind IN ('draw', 'payout') AND l.kind = 'draw' AND l.component = 'recoverable' AND l.currency = a.currency) b
+        WHERE l.program_id = _post_draws.program_id AND l.partner_id = a.partner_id AND (l.kind IN ('draw', 'payout', 'carry') OR l.kind = 'reversal' AND l.plan_id IS NULL)
+          AND l.kind IN ('draw', 'reversal') AND l.component = 'recoverable' AND l.currency = a.currency) b
     ) d
     WHERE d.posted <> 0
     ORDER BY d.partner_id

@@ -460,9 +460,10 @@ BEGIN
     UNION ALL
     SELECT l.currency, 0, 0, 0, coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout' OR l.kind = 'carry' AND l.component = 'closed'), 0),
       -coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout'), 0), 0,
-      coalesce(sum(l.amount) FILTER (WHERE l.kind = 'draw' AND l.component = 'recoverable'), 0)
+      coalesce(sum(l.amount) FILTER (WHERE l.kind IN ('draw', 'reversal') AND l.component = 'recoverable'), 0)
     FROM prm.ledger l
-    WHERE l.program_id = the_program AND l.partner_id = partner_balance.partner_id AND l.kind IN ('draw', 'payout', 'carry')
+    WHERE l.program_id = the_program AND l.partner_id = partner_balance.partner_id
+      AND (l.kind IN ('draw', 'payout', 'carry') OR l.kind = 'reversal' AND l.plan_id IS NULL)
     GROUP BY l.currency
   ) x
   GROUP BY x.currency ORDER BY x.currency;

@@ -123,5 +123,27 @@ SELECT is((SELECT sum(amount) FROM prm.ledger WHERE program_id = :program), 0.00
 SELECT is(pg_temp.sound(), NULL, 'and the books are sound');
 SELECT pg_temp.at('2025-03-03 12:00+00');
 SELECT is(pg_temp.closing('2025-02-28'), 'settled Ann 0.00 USD 2025-02-01', 'nothing is owed of it');
+
+-- Nor is it taxed, or owed, where it was a fund's money or a draw.
+SELECT pg_temp.program('Not earned') AS program \gset
+SELECT pg_temp.at('2025-01-01 12:00+00');
+SELECT pg_temp.partner('Ann') AS ann \gset
+INSERT INTO prm.tax_rule (tax_rule, label, vat_rate) VALUES ('vat', 'VAT', 0.2);
+SELECT pg_temp.profile(:ann, 'month', 500) AS payee \gset
+UPDATE prm.payee SET tax_rule = 'vat' WHERE program_id = :program;
+INSERT INTO prm.draw_agreement (partner_id, currency, amount, valid) VALUES (:ann, 'USD', 60, '[2025-01-01,2025-02-15)');
+INSERT INTO prm.mdf_fund (name, currency, granted, year_start) VALUES ('F', 'USD', 1000, '2025-01-01') RETURNING fund_id AS fund \gset
+INSERT INTO prm.risk_rule (risk_rule, label, kind, parameters) VALUES ('fast', 'Fast', 'velocity', '{"events": 100000, "within": "1 hour"}');
+SELECT prm.request_mdf(:fund, 'fair', 200, '[2025-01-01,2025-01-05)', :ann) AS request \gset
+SELECT prm.approve_mdf(:request), prm.claim_mdf(:request, 200, '{"invoice": "1"}'), prm.reimburse_mdf(:request);
+SELECT pg_temp.at('2025-02-03 12:00+00');
+SELECT is(pg_temp.closing('2025-01-31'), 'below_minimum Ann 160.00 USD 2025-01-01', 'a reimbursement and a draw');
+INSERT INTO prm.risk_event (risk_rule, partner_id, evidence) VALUES ('fast', :ann, '[]') RETURNING risk_event_id AS risk \gset
+SELECT prm.resolve_risk(:risk, 'banned', 'fraud'), prm.resolve_risk(:risk, 'benign', 'it was none');
+SELECT is(pg_temp.balance(:ann), 'USD pending 0 held 0 eligible 0.00 statement 0 paid 0 debt 0 draw 0', 'a ban cancels both, and no draw is left to be repaid');
+SELECT is((SELECT count(*) FROM prm.v_aged_balance WHERE program_id = :program AND side = 'draw' AND total <> 0), 0::bigint, 'by age neither');
+SELECT pg_temp.at('2025-03-03 12:00+00');
+SELECT is(pg_temp.closing('2025-02-28'), 'settled Ann 0.00 USD 2025-02-01', 'they are settled with what cancels them, without a tax');
+SELECT is(pg_temp.sound(), NULL, 'and the books are sound');
 SELECT * FROM finish();
 ROLLBACK;
