@@ -11,7 +11,7 @@
  *                     sales; earning_count.c: both in memory; earning_query.c: statements over arrays
  *   earning_pay.c     what the matching rules pay, event by event in order; earning_evaluate.c: what one rule gives; earning_cap.c:
  *                     what caps leave; earning_load.c: rates of exchange and quotas
- *   earning_refund.c  what a refund takes back; earning_origin.c: what the refunded events earned
+ *   earning_refund.c  what a refund takes back; earning_origin.c, earning_origin_read.c: what the refunded events earned
  *   earning_paid.c    what a lineage with a cap or minimum holds in a window
  *   earning_ban.c     what a ban gave back of used caps, for replays
  *   earning_replay.c  what a replay counts, for recalculations

@@ -289,6 +289,12 @@ extern void prm_original_passed(PrmEarningRun *run, PrmEvent *event); /* its ref
 extern void prm_originals_load(PrmEarningRun *run);
 extern void prm_originals_paid(PrmEarningRun *run); /* after the counts are locked */
 extern void prm_original_note(PrmEarningRun *run, PrmAttempt *attempt, PrmOutcome *outcome, List *caps);
+extern PrmOriginal *prm_original_of(PrmEarningRun *run, int64 event_id); /* NULL where no refund asks for it */
+extern PrmEarned *prm_earned_make(PrmRule *rule, const char *credit_type, int64 partner_id);
+extern void prm_note_unused_caps(PrmEarningRun *run, const PrmOriginal *original, PrmEarned *earned);
+
+/* earning_origin_read.c */
+extern void prm_originals_read(PrmEarningRun *run, Datum ids); /* a bigint[] of events */
 extern bool prm_is_unwound(const PrmEarned *earned);
 
 /* earning_paid.c: what a lineage holds in a window */

@@ -10,6 +10,7 @@
 
 #include "health.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "catalog/pg_type.h"
@@ -19,7 +20,8 @@
 /*
  * A finite numeric as a double. The digits are read from the stored form, which is part of the format on disk and has
  * not changed since 9.1: a two-byte header with sign, scale and weight (the short form) or sign and scale followed by
- * the weight (the long form), then digits in base 10000. What does not fit goes the long way round, through text.
+ * the weight (the long form), then digits in base 10000. What does not fit goes the long way round, through text; what is
+ * greater than every double counts as the greatest, so that it lies within bounds that have no end.
  */
 double
 prm_finite_double(Numeric number, const char *what)
@@ -50,7 +52,8 @@ prm_finite_double(Numeric number, const char *what)
 	if (likely(prm_digits_to_double((const int16_t *) form + head, (int) (VARSIZE(number) - VARHDRSZ) / 2 - head, weight,
 									negative, &result)))
 		return result;
-	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(number)));
+	result = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(number)));
+	return Max(Min(result, DBL_MAX), -DBL_MAX);
 }
 
 Datum
@@ -278,5 +281,9 @@ prm_weighted_score_final(PG_FUNCTION_ARGS)
 	sums = weighted_sums(PG_GETARG_ARRAYTYPE_P(0));
 	if (sums[1] == 0)
 		PG_RETURN_NULL();
+	if (!isfinite(sums[0] / sums[1]))
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("the score is out of range"),
+						errdetail("The weights are so great that their sum leaves the range of numbers."),
+						errhint("Weigh scores by numbers such as 1 to 100.")));
 	PG_RETURN_DATUM(prm_double_numeric(sums[0] / sums[1]));
 }

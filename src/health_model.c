@@ -1,6 +1,6 @@
 /*
  * health_model.c: the aggregate score_metrics(metric, value, model): the score of one partner from the rows of its
- * metrics, in one pass and without a join. Owns the compiled form of a weighted health model and the aggregate's state.
+ * metrics, in one pass and without a join. Owns the compiled form of a health model; the arithmetic stands in score.c.
  * Called by anybody who scores many partners at once; health() says the same for one and explains it.
  *
  * The model is the jsonb document of health_definition(). It is compiled when it is first seen and kept in fn_extra; the
@@ -10,53 +10,23 @@
 #include "prm.h"
 
 #include "health.h"
+#include "score.h"
+
+#include <math.h>
 
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
 
-#define STATE_MAGIC 0x68656131
+#define STATE_MAGIC 0x68656132
 #define GROUPS_MAX 256
 #define METRICS_MAX 1024
-#define POLICIES_MAX 64
-
-typedef struct ModelGroup
-{
-	double sum;	   /* of weight * score */
-	double known;  /* of weight */
-	double weight; /* of the group itself */
-} ModelGroup;
-
-/* What a metric counts where no row tells its value; present in the state only for policies other than skip. */
-typedef struct ModelPolicy
-{
-	int32 group;
-	int32 filler;
-	double weight;
-	double score;
-} ModelPolicy;
-
-typedef struct ModelState
-{
-	int32 length; /* the header of a bytea */
-	int32 magic;
-	int32 groups;
-	int32 policies;
-	uint64 seen; /* bit i: the metric of policy i has a value */
-	double cap;
-	ModelGroup group[FLEXIBLE_ARRAY_MEMBER]; /* followed by the policies */
-} ModelState;
 
 typedef struct ModelMetric
 {
 	const char *name;
 	int length;
-	int group;
-	int policy; /* -1: skip */
-	double weight;
-	double knock_out_below; /* infinities where there is none */
-	double knock_out_above;
-	double knock_out_cap;
+	PrmScoreMetric part;
 	PrmNormalizer normalizer;
 } ModelMetric;
 
@@ -65,39 +35,51 @@ typedef struct Model
 	Size size;
 	char *bytes;
 	MemoryContext memory;
-	ModelState *empty; /* the state before the first row */
+	PrmScore *empty; /* the state before the first row */
 	int count;
 	int mask;
 	int16 *slot; /* open addressing: index of a metric, or -1 */
 	ModelMetric *metric;
 } Model;
 
-#define STATE_SIZE(groups, policies)                                                                         \
-	(offsetof(ModelState, group) + sizeof(ModelGroup) * (Size) (groups) + sizeof(ModelPolicy) * (Size) (policies))
-
-static ModelPolicy *
-policies_of(ModelState *state)
+/* What of a model is read before its size is known. */
+typedef struct Reading
 {
-	return (ModelPolicy *) &state->group[state->groups];
-}
+	PrmScoreKind kind;
+	int groups;
+	int policies;
+	PrmScoreGroup group[GROUPS_MAX];
+	char *name[GROUPS_MAX];
+	PrmScorePolicy policy[PRM_SCORE_POLICIES_MAX];
+	PrmScoreWhole whole;
+} Reading;
 
-static ModelState *
+static PrmScore *
 state_argument(FunctionCallInfo fcinfo, int number)
 {
 	bytea *value = PG_GETARG_BYTEA_P(number);
-	ModelState *state = (ModelState *) value;
+	PrmScore *state = (PrmScore *) value;
 
-	if (VARSIZE(value) < offsetof(ModelState, group) || state->magic != STATE_MAGIC || state->groups < 0 || state->groups > GROUPS_MAX ||
-		state->policies < 0 || state->policies > POLICIES_MAX || VARSIZE(value) != STATE_SIZE(state->groups, state->policies))
+	if (VARSIZE(value) < offsetof(PrmScore, group) || state->magic != STATE_MAGIC || state->kind < PRM_SCORE_WEIGHTED ||
+		state->kind > PRM_SCORE_WORST || state->groups < 0 || state->groups > GROUPS_MAX || state->policies < 0 ||
+		state->policies > PRM_SCORE_POLICIES_MAX || VARSIZE(value) != prm_score_size(state->kind, state->groups, state->policies))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the state of score_metrics is not its own"),
 						errdetail("It is expected to be what the aggregate itself has written."),
 						errhint("Call the aggregate prm.score_metrics(metric, value, model), not its parts.")));
 	return state;
 }
 
+static void
+require_same_model(const PrmScore *state, const PrmScore *other)
+{
+	if (state->kind != other->kind || state->groups != other->groups || state->policies != other->policies)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("score_metrics was given two models for one score"),
+						errdetail("Their kinds or groups differ."), errhint("GROUP BY what the model depends on.")));
+}
+
 #define MODEL_FAULT(...)                                                                                      \
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("this is no health model that score_metrics can use"), \
-					errdetail(__VA_ARGS__), errhint("Give the document of prm.health_definition('model') for a model of kind weighted.")))
+					errdetail(__VA_ARGS__), errhint("Give the document of prm.health_definition('model').")))
 
 static bool
 has_text(JsonbContainer *object, const char *key, JsonbValue *value)
@@ -155,40 +137,64 @@ metric_index(const Model *model, const char *name, int length)
 	return -1;
 }
 
-/* The number of the group (of that name and aspect), made where it is new. */
+/* The number of the group (of that name and aspect), made where it is new. Only weighted models have use for it. */
 static int
-group_index(ModelGroup *group, char **names, int *count, JsonbContainer *object, double weight)
+group_index(Reading *reading, JsonbContainer *object)
 {
+	double weight = weight_at(object, "group_weight");
 	JsonbValue name;
 	JsonbValue aspect;
 	char *key;
 
 	if (!has_text(object, "group_name", &name))
 		MODEL_FAULT("A metric has no \"group_name\".");
+	if (reading->kind != PRM_SCORE_WEIGHTED)
+		return 0;
 	if (!has_text(object, "aspect", &aspect))
 		aspect.val.string.len = 0;
 	key = psprintf("%.*s\x01%.*s", aspect.val.string.len, aspect.val.string.len > 0 ? aspect.val.string.val : "", name.val.string.len,
 				   name.val.string.val);
-	for (int i = 0; i < *count; i++)
+	for (int i = 0; i < reading->groups; i++)
 	{
-		if (strcmp(names[i], key) == 0)
+		if (strcmp(reading->name[i], key) == 0)
 		{
-			group[i].weight = Max(group[i].weight, weight);
+			reading->group[i].weight = Max(reading->group[i].weight, weight);
 			return i;
 		}
 	}
-	if (*count == GROUPS_MAX)
+	if (reading->groups == GROUPS_MAX)
 		MODEL_FAULT("It has more than %d groups.", GROUPS_MAX);
-	names[*count] = key;
-	group[*count].weight = weight;
-	return (*count)++;
+	reading->name[reading->groups] = key;
+	reading->group[reading->groups].weight = weight;
+	return reading->groups++;
+}
+
+/* How its value becomes a score, or that there is none to become: points for each unit. */
+static void
+compile_normalizer(ModelMetric *metric, JsonbContainer *object, PrmScoreKind kind)
+{
+	JsonbValue how;
+	JsonbValue options;
+
+	if (!has_text(object, "how", &how))
+		MODEL_FAULT("Metric \"%s\" has no \"how\".", metric->name);
+	if (how.val.string.len == 8 && memcmp(how.val.string.val, "per_unit", 8) == 0)
+	{
+		if (kind != PRM_SCORE_ADDITIVE)
+			MODEL_FAULT("Metric \"%s\" counts per unit, which only additive models do.", metric->name);
+		metric->part.per_unit = true;
+		return;
+	}
+	prm_read_normalizer(&metric->normalizer, how.val.string.val, how.val.string.len, number_at(object, "low"), number_at(object, "high"),
+						prm_json_find(object, "options", &options) && options.type == jbvBinary ? options.val.binary.data : NULL);
+	if (metric->normalizer.how == PRM_NORMALIZE_PERCENTILE)
+		MODEL_FAULT("Metric \"%s\" is a percentile, which needs the values of the others.", metric->name);
 }
 
 static void
-compile_metric(ModelMetric *metric, JsonbContainer *object, ModelPolicy *policy, int *policies)
+compile_metric(ModelMetric *metric, JsonbContainer *object, Reading *reading)
 {
 	JsonbValue value;
-	JsonbValue how;
 	Numeric below = number_at(object, "knock_out_below");
 	Numeric above = number_at(object, "knock_out_above");
 	Numeric cap = number_at(object, "knock_out_cap");
@@ -204,26 +210,91 @@ compile_metric(ModelMetric *metric, JsonbContainer *object, ModelPolicy *policy,
 		if (prm_json_find(object, elsewhere[i], &value) && value.type != jbvNull)
 			MODEL_FAULT("Metric \"%s\" has %s, which needs more than its value.", metric->name, elsewhere[i]);
 	}
-	if (!has_text(object, "how", &how))
-		MODEL_FAULT("Metric \"%s\" has no \"how\".", metric->name);
-	prm_read_normalizer(&metric->normalizer, how.val.string.val, how.val.string.len, number_at(object, "low"), number_at(object, "high"),
-						prm_json_find(object, "options", &value) && value.type == jbvBinary ? value.val.binary.data : NULL);
-	if (metric->normalizer.how == PRM_NORMALIZE_PERCENTILE)
-		MODEL_FAULT("Metric \"%s\" is a percentile, which needs the values of the others.", metric->name);
-	metric->weight = weight_at(object, "weight");
-	metric->knock_out_below = below == NULL ? -get_float8_infinity() : prm_finite_double(below, "a knock-out");
-	metric->knock_out_above = above == NULL ? get_float8_infinity() : prm_finite_double(above, "a knock-out");
-	metric->knock_out_cap = cap == NULL ? get_float8_infinity() : prm_finite_double(cap, "a knock-out");
-	metric->policy = -1;
-	if (has_text(object, "missing", &value) && value.val.string.len > 0 && value.val.string.val[0] != 's')
+	compile_normalizer(metric, object, reading->kind);
+	metric->part.group = group_index(reading, object);
+	metric->part.weight = weight_at(object, "weight");
+	if (reading->kind == PRM_SCORE_ADDITIVE)
 	{
-		if (*policies == POLICIES_MAX)
-			MODEL_FAULT("More than %d of its metrics count where they are missing.", POLICIES_MAX);
-		metric->policy = *policies;
-		policy[*policies].group = metric->group;
-		policy[*policies].weight = metric->weight;
-		policy[*policies].score = value.val.string.val[0] == 'n' ? 50 : 0;
-		(*policies)++;
+		Numeric points = number_at(object, "points");
+
+		metric->part.weight = points == NULL ? 0 : prm_finite_double(points, "the points of a metric");
+	}
+	metric->part.knock_out_below = below == NULL ? -get_float8_infinity() : prm_finite_double(below, "a knock-out");
+	metric->part.knock_out_above = above == NULL ? get_float8_infinity() : prm_finite_double(above, "a knock-out");
+	metric->part.knock_out_cap = cap == NULL ? get_float8_infinity() : prm_finite_double(cap, "a knock-out");
+	metric->part.policy = -1;
+	if (!metric->part.per_unit && has_text(object, "missing", &value) && value.val.string.len > 0 && value.val.string.val[0] != 's')
+	{
+		PrmScorePolicy *policy = &reading->policy[reading->policies];
+
+		if (reading->policies == PRM_SCORE_POLICIES_MAX)
+			MODEL_FAULT("More than %d of its metrics count where they are missing.", PRM_SCORE_POLICIES_MAX);
+		metric->part.policy = reading->policies++;
+		policy->group = metric->part.group;
+		policy->weight = metric->part.weight;
+		policy->score = value.val.string.val[0] == 'n' ? 50 : 0;
+	}
+}
+
+static double
+option_at(JsonbContainer *object, const char *key, double otherwise)
+{
+	Numeric number = object == NULL ? NULL : number_at(object, key);
+
+	return number == NULL ? otherwise : prm_finite_double(number, "an option of a health model");
+}
+
+static JsonbContainer *
+object_at(JsonbContainer *object, const char *key)
+{
+	JsonbValue value;
+
+	if (object == NULL || !prm_json_find(object, key, &value) || value.type == jbvNull)
+		return NULL;
+	if (value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data))
+		MODEL_FAULT("\"%s\" is no object.", key);
+	return value.val.binary.data;
+}
+
+/* The kind and its options, with the defaults of _health_scores() and the refusals of _check_health_options(). */
+static void
+compile_kind(JsonbContainer *root, Reading *reading)
+{
+	PrmScoreWhole *whole = &reading->whole;
+	JsonbContainer *options;
+	JsonbContainer *scores;
+	JsonbValue value;
+
+	reading->kind = PRM_SCORE_WEIGHTED;
+	whole->worst = get_float8_infinity();
+	if (!has_text(root, "kind", &value) || (value.val.string.len == 8 && memcmp(value.val.string.val, "weighted", 8) == 0))
+		return;
+	options = object_at(root, "options");
+	if (value.val.string.len == 8 && memcmp(value.val.string.val, "additive", 8) == 0)
+		reading->kind = PRM_SCORE_ADDITIVE;
+	else if (value.val.string.len == 5 && memcmp(value.val.string.val, "rules", 5) == 0)
+		reading->kind = PRM_SCORE_RULES;
+	else
+		MODEL_FAULT("Its kind is %.*s.", value.val.string.len, value.val.string.val);
+	whole->start = option_at(options, "start", 100);
+	whole->low = option_at(options, "low", 0);
+	whole->high = option_at(options, "high", 100);
+	if (!(whole->low < whole->high))
+		MODEL_FAULT("\"low\" is %.15g and \"high\" is %.15g.", whole->low, whole->high);
+	whole->good_from = option_at(options, "good_from", 75);
+	whole->average_from = option_at(options, "average_from", 50);
+	if (whole->average_from > whole->good_from)
+		MODEL_FAULT("\"average_from\" is %.15g and \"good_from\" is %.15g.", whole->average_from, whole->good_from);
+	scores = object_at(options, "scores");
+	whole->good = option_at(scores, "good", 100);
+	whole->average = option_at(scores, "average", 60);
+	whole->poor = option_at(scores, "poor", 40);
+	if (reading->kind == PRM_SCORE_RULES && options != NULL && prm_json_find(options, "rule", &value))
+	{
+		if (value.type == jbvString && value.val.string.len == 5 && memcmp(value.val.string.val, "worst", 5) == 0)
+			reading->kind = PRM_SCORE_WORST;
+		else if (value.type != jbvString || value.val.string.len != 8 || memcmp(value.val.string.val, "all_good", 8) != 0)
+			MODEL_FAULT("Its rule is neither all_good nor worst.");
 	}
 }
 
@@ -235,18 +306,12 @@ compile_model(FunctionCallInfo fcinfo, struct varlena *raw)
 	MemoryContext before = MemoryContextSwitchTo(memory);
 	Model *model = palloc0(sizeof(Model));
 	Jsonb *document = (Jsonb *) PG_DETOAST_DATUM(PointerGetDatum(raw));
-	ModelGroup group[GROUPS_MAX];
-	char *names[GROUPS_MAX];
-	ModelPolicy policy[POLICIES_MAX];
-	int groups = 0;
-	int policies = 0;
+	Reading *reading = palloc0(sizeof(Reading));
+	Size size;
 	JsonbContainer *array;
 	JsonbValue value;
 
-	memset(group, 0, sizeof(group));
-	memset(policy, 0, sizeof(policy));
-	if (has_text(&document->root, "kind", &value) && !(value.val.string.len == 8 && memcmp(value.val.string.val, "weighted", 8) == 0))
-		MODEL_FAULT("Its kind is %.*s.", value.val.string.len, value.val.string.val);
+	compile_kind(&document->root, reading);
 	if (!prm_json_find(&document->root, "metrics", &value) || value.type != jbvBinary || !JsonContainerIsArray(value.val.binary.data))
 		MODEL_FAULT("It has no array \"metrics\".");
 	array = value.val.binary.data;
@@ -267,8 +332,7 @@ compile_model(FunctionCallInfo fcinfo, struct varlena *raw)
 
 		if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
 			MODEL_FAULT("Metric %d is no object.", i + 1);
-		metric->group = group_index(group, names, &groups, element->val.binary.data, weight_at(element->val.binary.data, "group_weight"));
-		compile_metric(metric, element->val.binary.data, policy, &policies);
+		compile_metric(metric, element->val.binary.data, reading);
 		if (metric_index(model, metric->name, metric->length) >= 0)
 			MODEL_FAULT("Metric \"%s\" stands in it twice.", metric->name);
 		place = (int) (name_hash(metric->name, metric->length) & (uint32) model->mask);
@@ -276,14 +340,19 @@ compile_model(FunctionCallInfo fcinfo, struct varlena *raw)
 			place = (place + 1) & model->mask;
 		model->slot[place] = (int16) i;
 	}
-	model->empty = palloc0(STATE_SIZE(groups, policies));
-	SET_VARSIZE(model->empty, STATE_SIZE(groups, policies));
+	size = prm_score_size(reading->kind, reading->groups, reading->policies);
+	model->empty = palloc0(size);
+	SET_VARSIZE(model->empty, size);
 	model->empty->magic = STATE_MAGIC;
-	model->empty->groups = groups;
-	model->empty->policies = policies;
+	model->empty->kind = reading->kind;
+	model->empty->groups = reading->groups;
+	model->empty->policies = reading->policies;
 	model->empty->cap = get_float8_infinity();
-	memcpy(model->empty->group, group, sizeof(ModelGroup) * (Size) groups);
-	memcpy(policies_of(model->empty), policy, sizeof(ModelPolicy) * (Size) policies);
+	memcpy(model->empty->group, reading->group, sizeof(PrmScoreGroup) * (Size) reading->groups);
+	memcpy(prm_score_policies(model->empty), reading->policy, sizeof(PrmScorePolicy) * (Size) reading->policies);
+	if (reading->kind != PRM_SCORE_WEIGHTED)
+		*prm_score_whole(model->empty) = reading->whole;
+	pfree(reading);
 	model->memory = memory;
 	model->size = VARSIZE_ANY(raw);
 	model->bytes = palloc(model->size);
@@ -317,10 +386,10 @@ prm_score_metrics_add(PG_FUNCTION_ARGS)
 {
 	const Model *model;
 	const ModelMetric *metric;
-	ModelState *state;
+	PrmScore *state;
 	text *name;
 	double value;
-	double score;
+	double score = 0;
 	int index;
 
 	if (PG_ARGISNULL(3))
@@ -337,10 +406,8 @@ prm_score_metrics_add(PG_FUNCTION_ARGS)
 		state = state_argument(fcinfo, 0);
 		/* Inside an aggregate the state is changed in place; a caller of the bare function keeps his. */
 		if (!AggCheckCallContext(fcinfo, NULL))
-			state = (ModelState *) PG_DETOAST_DATUM_COPY(PG_GETARG_DATUM(0));
-		if (state->groups != model->empty->groups || state->policies != model->empty->policies)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("score_metrics was given two models for one score"),
-							errdetail("Their groups differ."), errhint("GROUP BY what the model depends on.")));
+			state = (PrmScore *) PG_DETOAST_DATUM_COPY(PG_GETARG_DATUM(0));
+		require_same_model(state, model->empty);
 	}
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		PG_RETURN_BYTEA_P(state);
@@ -350,14 +417,8 @@ prm_score_metrics_add(PG_FUNCTION_ARGS)
 		PG_RETURN_BYTEA_P(state);
 	metric = &model->metric[index];
 	value = prm_finite_double(PG_GETARG_NUMERIC(2), "the value");
-	if (!prm_normalize(&metric->normalizer, value, &score))
-		PG_RETURN_BYTEA_P(state);
-	state->group[metric->group].sum += metric->weight * score;
-	state->group[metric->group].known += metric->weight;
-	if (unlikely(value < metric->knock_out_below || value > metric->knock_out_above))
-		state->cap = Min(state->cap, metric->knock_out_cap);
-	if (metric->policy >= 0)
-		state->seen |= UINT64CONST(1) << metric->policy;
+	if (metric->part.per_unit || prm_normalize(&metric->normalizer, value, &score))
+		prm_score_add(state, &metric->part, value, score);
 	PG_RETURN_BYTEA_P(state);
 }
 
@@ -366,8 +427,8 @@ PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_score_metrics_combine);
 Datum
 prm_score_metrics_combine(PG_FUNCTION_ARGS)
 {
-	ModelState *state;
-	ModelState *more;
+	PrmScore *state;
+	PrmScore *more;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 	{
@@ -378,17 +439,9 @@ prm_score_metrics_combine(PG_FUNCTION_ARGS)
 	state = state_argument(fcinfo, 0);
 	more = state_argument(fcinfo, 1);
 	if (!AggCheckCallContext(fcinfo, NULL))
-		state = (ModelState *) PG_DETOAST_DATUM_COPY(PG_GETARG_DATUM(0));
-	if (state->groups != more->groups || state->policies != more->policies)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("score_metrics was given two models for one score"),
-						errdetail("Their groups differ."), errhint("GROUP BY what the model depends on.")));
-	for (int i = 0; i < state->groups; i++)
-	{
-		state->group[i].sum += more->group[i].sum;
-		state->group[i].known += more->group[i].known;
-	}
-	state->seen |= more->seen;
-	state->cap = Min(state->cap, more->cap);
+		state = (PrmScore *) PG_DETOAST_DATUM_COPY(PG_GETARG_DATUM(0));
+	require_same_model(state, more);
+	prm_score_combine(state, more);
 	PG_RETURN_BYTEA_P(state);
 }
 
@@ -398,40 +451,13 @@ PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_score_metrics_final);
 Datum
 prm_score_metrics_final(PG_FUNCTION_ARGS)
 {
-	ModelState *state;
-	double sum = 0;
-	double weight = 0;
-	bool known = false;
+	double score;
 
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || !prm_score_final(state_argument(fcinfo, 0), &score))
 		PG_RETURN_NULL();
-	state = state_argument(fcinfo, 0);
-	for (int i = 0; i < state->groups; i++)
-		known |= state->group[i].known > 0;
-	if (!known)
-		PG_RETURN_NULL();
-	for (int i = 0; i < state->groups; i++)
-	{
-		double group_sum = state->group[i].sum;
-		double group_known = state->group[i].known;
-
-		for (int j = 0; j < state->policies; j++)
-		{
-			const ModelPolicy *policy = &policies_of(state)[j];
-
-			if (policy->group == i && !(state->seen & (UINT64CONST(1) << j)))
-			{
-				group_sum += policy->weight * policy->score;
-				group_known += policy->weight;
-			}
-		}
-		if (group_known > 0)
-		{
-			sum += state->group[i].weight * (group_sum / group_known);
-			weight += state->group[i].weight;
-		}
-	}
-	if (!(weight > 0))
-		PG_RETURN_NULL();
-	PG_RETURN_DATUM(prm_double_numeric(Min(sum / weight, state->cap)));
+	if (!isfinite(score))
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("the score is out of range"),
+						errdetail("The weights or points of its model are so great that they leave the range of numbers."),
+						errhint("Weigh metrics by numbers such as 1 to 100.")));
+	PG_RETURN_DATUM(prm_double_numeric(score));
 }

@@ -199,6 +199,8 @@ read_target(PrmNormalizer *normalizer, JsonbContainer *options)
 		tolerance = json_number(how, &value, "tolerance");
 	if (tolerance < 0)
 		FAULT("the tolerance of a metric is negative", "It is %.15g.", tolerance);
+	if (!isfinite((fabs(target) + tolerance) * 1000))
+		FAULT("an option of a metric is out of range", "The target is %.15g and the tolerance %.15g.", target, tolerance);
 	normalizer->target_low = target - tolerance;
 	normalizer->target_high = target + tolerance;
 	if (isinf(normalizer->low) && isinf(normalizer->high))
@@ -273,6 +275,9 @@ prm_read_normalizer(PrmNormalizer *normalizer, const char *name, int length, Num
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the bounds of a metric are not in order"),
 							errdetail("low is %.15g and high is %.15g.", normalizer->low, normalizer->high),
 							errhint("low must be below high; where less is better, use inverse.")));
+		/* normalize.c multiplies distances between bounds and target by 100. A bound that is not there is multiplied by nobody. */
+		if ((low != NULL && !isfinite(normalizer->low * 1000)) || (high != NULL && !isfinite(normalizer->high * 1000)))
+			FAULT("the bounds of a metric are out of range", "low is %.15g and high is %.15g.", normalizer->low, normalizer->high);
 	}
 	switch (how)
 	{

@@ -164,6 +164,10 @@ prm_append_only(PG_FUNCTION_ARGS)
 	if (prm_history_deleting && TRIGGER_FIRED_BY_DELETE(trigger->tg_event) &&
 		RelationGetRelid(trigger->tg_relation) == prm_model_relation("state_history", false))
 		PG_RETURN_POINTER(NULL);
+	/* So do the records of a programme that is deleted as a whole; it had no ledger. */
+	if (prm_program_deleting && TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && RelationGetNamespace(trigger->tg_relation) == prm_schema_oid() &&
+		RelationGetRelid(trigger->tg_relation) != prm_model_relation("ledger", false))
+		return TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ? PointerGetDatum(trigger->tg_trigtuple) : PointerGetDatum(NULL);
 	table = RelationGetRelationName(trigger->tg_relation);
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("table \"%s\" is append-only", table),
 					errdetail("What it records stays as it was recorded: rows are neither changed nor deleted, by anyone."),

@@ -75,6 +75,9 @@ extern void prm_install_hints(void);
 /* machine_context.c: not NULL while a hook runs: the library acts, on behalf of this actor */
 extern const char *prm_hook_actor;
 
+/* program.c: while a programme is deleted with all that is in it */
+extern bool prm_program_deleting;
+
 /* install.c */
 extern void prm_require_model(void);
 

@@ -38,6 +38,18 @@ CREATE FUNCTION prm._program_time_zone(program_id bigint) RETURNS text
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_program_time_zone';
 COMMENT ON FUNCTION prm._program_time_zone(bigint) IS 'The time zone of a programme, in which its business dates are taken, from the session''s cache. Error 42704 where it does not exist.';
 
+CREATE FUNCTION prm._days_later(program_id bigint, moment timestamptz, days integer) RETURNS timestamptz
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_zone text := prm._program_time_zone(_days_later.program_id);
+BEGIN
+  RETURN ((_days_later.moment AT TIME ZONE the_zone) + make_interval(days => _days_later.days)) AT TIME ZONE the_zone;
+END
+$prm$;
+COMMENT ON FUNCTION prm._days_later(bigint, timestamptz, integer) IS
+'The same time of day so many days later (negative: earlier) by the clocks of the programme''s zone, whatever the zone of the session.';
+
 CREATE FUNCTION prm.definition_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'prm_definition_changed';
 COMMENT ON FUNCTION prm.definition_changed() IS

@@ -37,11 +37,11 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   -- The order in which foreign keys allow the rows to come.
-  the_tables constant text[] := ARRAY['partner_kind', 'earning_kind', 'legal_entity', 'ladder', 'tier', 'tier_policy', 'certification', 'metric',
-    'metric_benchmark', 'tier_requirement', 'tier_track', 'tier_market', 'course', 'exam', 'track', 'track_step', 'benefit', 'health_model', 'health_metric', 'health_band', 'product', 'tier_product', 'tier_point_rate', 'commission_plan',
+  the_tables constant text[] := ARRAY['partner_kind', 'earning_kind', 'legal_entity', 'ladder', 'tier', 'tier_policy', 'certification', 'metric', 'segment',
+    'metric_benchmark', 'tier_requirement', 'tier_track', 'tier_market', 'course', 'exam', 'track', 'track_step', 'exam_limit', 'benefit', 'health_model', 'health_metric', 'health_band', 'product', 'tier_product', 'tier_point_rate', 'commission_plan',
     'commission_rule', 'exchange_rate', 'outbox_rule', 'calendar', 'calendar_hours', 'calendar_holiday', 'escalation_role', 'lead_criterion', 'machine_hook',
     'risk_rule', 'survey', 'badge', 'point_rule', 'mission', 'mission_step', 'campaign', 'streak_rule', 'usage_activity', 'adoption_policy',
-    'tax_rule', 'settlement_profile', 'payout_fee_rule', 'account_map', 'statement_policy', 'segment', 'ipp_model', 'ipp_criterion', 'mdf_fund'];
+    'tax_rule', 'settlement_profile', 'payout_fee_rule', 'account_map', 'statement_policy', 'ipp_model', 'ipp_criterion', 'mdf_fund'];
   the_table text;
   the_rows jsonb;
   the_columns text;
@@ -137,3 +137,58 @@ END
 $prm$;
 COMMENT ON FUNCTION prm.create_program(text, text, text, text) IS
 'Makes a programme from a template (reseller, blank): rows that you then edit. Returns its number. Errors: 22023 bad name, currency, time zone or template, 23505 the name is taken.';
+
+CREATE FUNCTION prm._empty_program(program_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_entries bigint := (SELECT count(*) FROM (SELECT 1 FROM prm.ledger l WHERE l.program_id = _empty_program.program_id LIMIT 1000) x);
+  the_facts oid[];
+  the_left oid[];
+  the_next oid[];
+  target record;
+BEGIN
+  IF the_entries > 0 THEN
+    RAISE EXCEPTION USING ERRCODE = '55000',
+      MESSAGE = format('programme %s has booked money and cannot be deleted', _empty_program.program_id),
+      DETAIL = format('Its ledger has %s%s. The ledger is never deleted, and neither is what its entries refer to.', CASE WHEN the_entries = 1000 THEN 'at least ' ELSE '' END,
+        CASE the_entries WHEN 1 THEN '1 entry' ELSE the_entries || ' entries' END),
+      HINT = 'Leave the programme, and end what is in force: offboard its partners, set upper(valid) of its commission rules. What was only a trial is best made in a database of its own.',
+      SCHEMA = 'prm', TABLE = 'program';
+  END IF;
+  -- What may earn goes first: while an event is there, taking away the credits of its deal would book again.
+  the_facts := ARRAY(
+    WITH RECURSIVE fact AS (
+      SELECT 'prm.earning_event'::regclass::oid AS relation
+      UNION SELECT c.conrelid FROM fact f JOIN pg_constraint c ON c.contype = 'f' AND c.confrelid = f.relation AND c.connamespace = 'prm'::regnamespace)
+    SELECT f.relation FROM fact f);
+  -- Twice: triggers write down that something went.
+  FOR round_no IN 1 .. 2 LOOP
+    the_left := ARRAY(
+      SELECT c.oid FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'program_id' AND NOT a.attisdropped
+      WHERE c.relnamespace = 'prm'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname NOT IN ('program', 'ledger') ORDER BY c.relname);
+    WHILE cardinality(the_left) > 0 LOOP
+      -- The tables that no other refers to any more. In a circle, if ever there is one, the foreign keys decide.
+      the_next := ARRAY(
+        SELECT t.relation FROM unnest(the_left) AS t(relation)
+        WHERE NOT EXISTS (SELECT 1 FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = t.relation AND c.conrelid <> t.relation AND c.conrelid = ANY (the_left)));
+      IF the_next && the_facts THEN
+        the_next := ARRAY(SELECT n.relation FROM unnest(the_next) AS n(relation) WHERE n.relation = ANY (the_facts));
+      ELSIF the_next = '{}' THEN
+        the_next := the_left;
+      END IF;
+      FOR target IN SELECT c.relname AS name FROM unnest(the_next) AS n(relation) JOIN pg_class c ON c.oid = n.relation ORDER BY c.relname LOOP
+        EXECUTE format('DELETE FROM prm.%I WHERE program_id = $1', target.name) USING _empty_program.program_id;
+      END LOOP;
+      the_left := ARRAY(SELECT l.relation FROM unnest(the_left) AS l(relation) WHERE NOT l.relation = ANY (the_next));
+    END LOOP;
+  END LOOP;
+END
+$prm$;
+COMMENT ON FUNCTION prm._empty_program(bigint) IS
+'Deletes everything of a programme but its row, in the order that the foreign keys allow. Part of DELETE FROM prm.program; called otherwise, the tables of records refuse. Error 55000 where its ledger has entries.';
+
+CREATE FUNCTION prm.program_deleted() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'prm_program_deleted';
+COMMENT ON FUNCTION prm.program_deleted() IS
+'Trigger of prm.program: a programme in which nothing was booked goes with all that is in it, history included; one with a ledger stays (55000). For the owner of the model (42501).';

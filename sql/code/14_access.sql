@@ -34,8 +34,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       'ledger_hold', '_standing_hold', 'v_entry_hold', 'payee', 'statement', 'statement_line', 'statement_share', 'statement_policy', 'ledger_open', 'dispute', 'payout', 'payout_statement',
       'payout_request', 'v_statement', 'v_payout', 'v_dispute', 'v_aged_balance', 'billing_document', 'billing_document_statement', 'mdf_fund', 'mdf_entry', 'mdf_request', 'mdf_claim', 'v_mdf_balance',
       'task', 'badge', 'badge_award', 'point_rule', 'point_entry', 'mission', 'mission_step', 'mission_run', 'mission_progress', 'streak_rule', 'streak', 'v_points', 'v_mission', 'v_badge',
-      'certification', 'certificate', 'certificate_revocation', 'course', 'exam', 'track', 'track_step', 'track_enrolment', 'course_completion', 'exam_attempt',
-      'v_certificate', 'v_certification_coverage', 'v_training', 'metric', 'metric_entry', 'metric_standing'))
+      'certification', 'certificate', 'certificate_revocation', 'course', 'exam', 'exam_limit', 'track', 'track_step', 'track_enrolment', 'course_completion', 'exam_attempt',
+      'v_certificate', 'v_certification_coverage', 'v_training', 'v_exam_attempts', 'metric', 'metric_entry', 'metric_standing'))
   ORDER BY 1
 $prm$;
 COMMENT ON FUNCTION prm._access_tables(text) IS 'What a profile may do with each relation of the model, and whether its rows belong to a partner.';

@@ -42,6 +42,8 @@ DECLARE
   the_zone text;
   the_local timestamp;
   the_unit text;
+  the_count integer;
+  the_step interval;
   the_fiscal integer;
   the_start date;
 BEGIN
@@ -54,14 +56,16 @@ BEGIN
     RETURN ROW((the_local - replace(substr(_metric_window.window_kind, 9), '_', ' ')::interval) AT TIME ZONE the_zone, _metric_window.moment)::prm.metric_window;
   END IF;
   SELECT p.fiscal_year_start INTO the_fiscal FROM prm.program p WHERE p.program_id = _metric_window.program_id;
-  the_unit := regexp_replace(_metric_window.window_kind, '^last_|_to_date$', '');
+  the_unit := substring(_metric_window.window_kind FROM 'month|quarter|half|year');
+  the_count := coalesce(substring(_metric_window.window_kind FROM '[0-9]+')::integer, 1);
+  the_step := CASE the_unit WHEN 'month' THEN interval '1 month' WHEN 'quarter' THEN '3 months' WHEN 'half' THEN '6 months' ELSE '1 year' END;
   the_start := prm.period_start(the_local::date, the_unit, the_fiscal);
   -- A microsecond before midnight is the last moment of the day before: calendar windows hold their first midnight.
   IF _metric_window.window_kind LIKE 'last%' THEN
-    RETURN ROW(((prm.period_start(the_start - 1, the_unit, the_fiscal))::timestamp AT TIME ZONE the_zone) - interval '1 microsecond',
+    RETURN ROW(((the_start - the_count * the_step) AT TIME ZONE the_zone) - interval '1 microsecond',
       (the_start::timestamp AT TIME ZONE the_zone) - interval '1 microsecond')::prm.metric_window;
   END IF;
-  RETURN ROW((the_start::timestamp AT TIME ZONE the_zone) - interval '1 microsecond', _metric_window.moment)::prm.metric_window;
+  RETURN ROW(((the_start - (the_count - 1) * the_step) AT TIME ZONE the_zone) - interval '1 microsecond', _metric_window.moment)::prm.metric_window;
 END
 $prm$;
 COMMENT ON FUNCTION prm._metric_window(bigint, text, timestamptz) IS

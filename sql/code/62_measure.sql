@@ -37,6 +37,34 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 30 SET search_path = pg_catalog, pg_te
 $prm$;
 COMMENT ON FUNCTION prm._measures() IS 'The measures that built-in metrics can have.';
 
+CREATE TYPE prm.deal_total AS (partner_id bigint, won bigint, amount numeric);
+COMMENT ON TYPE prm.deal_total IS 'A partner, how many deals it won, and the sum of their amounts in one currency; internal, of prm._deals_won().';
+
+CREATE FUNCTION prm._deals_won_step(state internal, partner_id bigint, deal_state text, amount numeric, currency text, won text[], home text) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_deals_won_step';
+COMMENT ON FUNCTION prm._deals_won_step(internal, bigint, text, numeric, text, text[], text) IS 'Adds a deal to prm._deals_won(). Not for direct use.';
+CREATE FUNCTION prm._deals_won_final(state internal) RETURNS prm.deal_total[]
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_deals_won_final';
+COMMENT ON FUNCTION prm._deals_won_final(internal) IS 'Result of prm._deals_won(). Not for direct use.';
+CREATE FUNCTION prm._deals_won_combine("left" internal, "right" internal) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_deals_won_combine';
+COMMENT ON FUNCTION prm._deals_won_combine(internal, internal) IS 'Joins two parts of prm._deals_won(). Not for direct use.';
+CREATE FUNCTION prm._deals_won_serial(state internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_deals_won_serial';
+COMMENT ON FUNCTION prm._deals_won_serial(internal) IS 'Sends a part of prm._deals_won() to another process. Not for direct use.';
+CREATE FUNCTION prm._deals_won_deserial(part bytea, state internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'prm_deals_won_deserial';
+COMMENT ON FUNCTION prm._deals_won_deserial(bytea, internal) IS 'Receives a part of prm._deals_won(). Not for direct use.';
+
+CREATE AGGREGATE prm._deals_won(partner_id bigint, deal_state text, amount numeric, currency text, won text[], home text) (
+  SFUNC = prm._deals_won_step, STYPE = internal, SSPACE = 262144,
+  FINALFUNC = prm._deals_won_final, COMBINEFUNC = prm._deals_won_combine,
+  SERIALFUNC = prm._deals_won_serial, DESERIALFUNC = prm._deals_won_deserial,
+  PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE prm._deals_won(bigint, text, numeric, text, text[], text) IS
+'An element for each partner with deals whose state is one of won: how many, and the sum of those amounts that are in the currency home (NULL where none is), in no order. What count(*) and sum(amount) by partner give, in one call for each row.';
+
 CREATE FUNCTION prm._measure_deals(program_id bigint, partner_ids bigint[], names text[], measures text[], span prm.metric_window, moment timestamptz) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -50,14 +78,12 @@ BEGIN
   IF _measure_deals.partner_ids IS NULL AND NOT _measure_deals.measures && ARRAY['win_rate', 'average_deal'] THEN
     -- What tiers ask for most, with nothing that they do not: little more than the sum itself.
     RETURN QUERY
-      SELECT i.partner_id, n.metric, CASE n.measure WHEN 'revenue' THEN coalesce(s.revenue, 0) ELSE coalesce(s.won, 0)::numeric END, _measure_deals.moment
+      SELECT i.partner_id, n.metric, coalesce(CASE n.measure WHEN 'revenue' THEN s.amount ELSE s.won::numeric END, 0), _measure_deals.moment
       FROM prm.partner i
-      LEFT JOIN (
-        SELECT d.partner_id, count(*) AS won, sum(d.amount) FILTER (WHERE d.currency = the_currency) AS revenue
+      LEFT JOIN unnest((
+        SELECT prm._deals_won(d.partner_id, d.state, d.amount, d.currency, (SELECT the_won)::text[], the_currency)
         FROM prm.deal d
-        WHERE d.program_id = _measure_deals.program_id AND d.closed_at > the_after AND d.closed_at <= the_until
-          AND (d.state = the_won[1] OR d.state = ANY (the_won[2:]))
-        GROUP BY d.partner_id) s ON s.partner_id = i.partner_id
+        WHERE d.program_id = _measure_deals.program_id AND d.closed_at > the_after AND d.closed_at <= the_until)) s ON s.partner_id = i.partner_id
       CROSS JOIN unnest(_measure_deals.names, _measure_deals.measures) AS n(metric, measure)
       WHERE i.program_id = _measure_deals.program_id;
     RETURN;

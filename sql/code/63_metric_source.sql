@@ -62,7 +62,15 @@ LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$
 DECLARE
   the_relation prm.metric_relation := prm._metric_relation(_measure_view.metric, _measure_view.relation, '55000');
   the_twice bigint;
+  the_context text;
 BEGIN
+  -- A view may read other metrics. One that comes back to itself would do so until the stack is full.
+  GET DIAGNOSTICS the_context = PG_CONTEXT;
+  IF strpos(the_context, format(' FROM %I.%I v WHERE ', the_relation.schema_name, the_relation.relation_name)) > 0 THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('the relation of metric "%s" reads that metric itself', _measure_view.metric),
+      DETAIL = format('%s reads metrics, and this one is among them: v_partner_metric and partner_metrics() compute all of them.', _measure_view.relation),
+      HINT = 'Let it read single metrics by prm.benchmark(metric), and none that reads this one.', SCHEMA = 'prm', TABLE = 'metric', COLUMN = 'relation';
+  END IF;
   IF NOT the_relation.has_observed_at AND _measure_view.moment < prm.now() THEN
     -- It shows the present only; the past is what was kept of it.
     RETURN QUERY
@@ -85,16 +93,15 @@ BEGIN
   END IF;
   -- What is no finite number counts as not known.
   RETURN QUERY EXECUTE format(
-    'SELECT DISTINCT ON (v.partner_id) v.partner_id::bigint, $4::text, v.value::numeric, %s FROM %I.%I v
-      WHERE v.partner_id = ANY ($1) %s %s AND v.value::numeric > ''-Infinity'' AND v.value::numeric < ''Infinity'' ORDER BY v.partner_id%s',
+    'SELECT DISTINCT ON (v.partner_id) v.partner_id::bigint, $4::text, v.value::numeric, %s FROM %I.%I v WHERE v.partner_id = ANY ($1) %s %s AND v.value::numeric > ''-Infinity'' AND v.value::numeric < ''Infinity'' ORDER BY v.partner_id%s',
     CASE WHEN the_relation.has_observed_at THEN 'v.observed_at' ELSE '$3' END, the_relation.schema_name, the_relation.relation_name,
     CASE WHEN the_relation.has_program THEN 'AND v.program_id = $2' ELSE '' END,
-    CASE WHEN the_relation.has_observed_at THEN 'AND v.observed_at <= $3' ELSE '' END, CASE WHEN the_relation.has_observed_at THEN ', v.observed_at DESC' ELSE '' END)
+    CASE WHEN the_relation.has_observed_at THEN 'AND v.observed_at <= $3' ELSE '' END, CASE WHEN the_relation.has_observed_at THEN ', v.observed_at DESC, v.value DESC' ELSE '' END)
     USING _measure_view.partner_ids, _measure_view.program_id, _measure_view.moment, _measure_view.metric;
 END
 $prm$;
 COMMENT ON FUNCTION prm._measure_view(bigint, bigint[], text, text, timestamptz) IS
-'A metric that is read from a registered relation, with the caller''s rights: the newest value up to the moment where it has observed_at; otherwise what it shows now, and for past moments what refresh_metrics() kept.';
+'A metric that is read from a registered relation, with the caller''s rights: the newest value up to the moment where it has observed_at; otherwise what it shows now, and for past moments what refresh_metrics() kept. Of several values of one moment the highest. Error 55000: it reads the metric itself.';
 
 CREATE FUNCTION prm._measure_any_day(program_id bigint, partner_ids bigint[], names text[], pick text, span prm.metric_window, moment timestamptz) RETURNS SETOF prm.metric_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp AS $prm$

@@ -40,7 +40,7 @@ CREATE AGGREGATE prm.score_metrics(metric text, value numeric, model jsonb) (
   SFUNC = prm._score_metrics_add, STYPE = bytea, SSPACE = 256,
   COMBINEFUNC = prm._score_metrics_combine, FINALFUNC = prm._score_metrics_final, PARALLEL = safe);
 COMMENT ON AGGREGATE prm.score_metrics(text, numeric, jsonb) IS
-'The health score from rows of metrics, one for each metric, by a model as health_definition() gives it: many partners in one pass, without a join (GROUP BY partner_id), also over rows of your own. Metrics that the model does not know are left out; NULL where nothing is known. For models of kind weighted whose metrics need nothing but their value. Error 22023: another model (additive, rules, percentiles, half-life, inputs of customers), NaN.';
+'The health score from rows of metrics, one for each metric, by a model as health_definition() gives it: many partners in one pass, without a join (GROUP BY partner_id), also over rows of your own. Metrics that the model does not know are left out; NULL where nothing is known. For models of every kind whose metrics need nothing but their value. Errors: 22023 a model whose metrics need more (percentiles, half-life, max_age, inputs of customers), or NaN, 22003 weights or points beyond the range of numbers.';
 
 CREATE TYPE prm.health_row AS (score numeric, band text, coverage numeric, trend numeric, slope numeric, performance numeric, relationship numeric,
   model text, version integer);

@@ -1,15 +1,26 @@
 
 -- Health, the metrics: which model a partner has, what each of its metrics is worth, and what goes in beside plain metrics.
 
+CREATE FUNCTION prm._partner_final_states(program_id bigint) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  RETURN ARRAY(SELECT DISTINCT s.state FROM prm.machine_state s WHERE s.program_id = _partner_final_states.program_id AND s.machine = 'partner' AND s.is_final);
+END
+$prm$;
+COMMENT ON FUNCTION prm._partner_final_states(bigint) IS 'The final states of the partner machine, in any of its versions: who is in one has left, or was never let in.';
+
 CREATE FUNCTION prm._health_subjects(program_id bigint, partner_ids bigint[], moment timestamptz) RETURNS SETOF prm.health_subject
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone text := prm._program_time_zone(_health_subjects.program_id);
+  the_gone text[] := prm._partner_final_states(_health_subjects.program_id);
 BEGIN
-  IF _health_subjects.moment >= prm.now() THEN
+  -- The row itself tells the present only: with prm.clock in the past, history does.
+  IF _health_subjects.moment >= greatest(prm.now(), now()) THEN
     RETURN QUERY
-      SELECT p.partner_id, p.kind, p.parent_id, p.region, p.country, p.tier, p.state IN ('terminated', 'rejected')
+      SELECT p.partner_id, p.kind, p.parent_id, p.region, p.country, p.tier, p.state = ANY (the_gone)
       FROM prm.partner p
       WHERE p.program_id = _health_subjects.program_id AND (_health_subjects.partner_ids IS NULL OR p.partner_id = ANY (_health_subjects.partner_ids));
     RETURN;
@@ -18,7 +29,7 @@ BEGIN
     SELECT p.partner_id, coalesce(h.kind, p.kind), CASE WHEN h.partner_id IS NULL THEN p.parent_id ELSE h.parent_id END,
       CASE WHEN h.partner_id IS NULL THEN p.region ELSE h.region END, CASE WHEN h.partner_id IS NULL THEN p.country ELSE h.country END,
       CASE WHEN h.partner_id IS NULL THEN p.tier ELSE h.tier END,
-      coalesce(s.to_state IN ('terminated', 'rejected'), least(p.created_at, p.joined_on::timestamp AT TIME ZONE the_zone) > _health_subjects.moment)
+      coalesce(s.to_state = ANY (the_gone), least(p.created_at, p.joined_on::timestamp AT TIME ZONE the_zone) > _health_subjects.moment)
     FROM prm.partner p
     LEFT JOIN prm.partner_history h ON h.program_id = _health_subjects.program_id AND h.partner_id = p.partner_id AND h.valid @> _health_subjects.moment
     LEFT JOIN LATERAL (
@@ -30,7 +41,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._health_subjects(bigint, bigint[], timestamptz) IS
-'The partners (NULL: all) with kind, parent, region, country and tier as they were at a moment; is_gone: terminated or rejected by then, or not there yet.';
+'The partners (NULL: all) with kind, parent, region, country and tier as they were at a moment; is_gone: in a final state by then (terminated, rejected), or not there yet.';
 
 CREATE FUNCTION prm._health_segments(program_id bigint, partner_ids bigint[], moment timestamptz, segments text[]) RETURNS SETOF prm.health_member
 LANGUAGE plpgsql STABLE ROWS 2000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = auto AS $prm$
@@ -58,6 +69,7 @@ DECLARE
   the_won text[];
   the_start timestamptz := prm._year_before(_health_inputs.program_id, _health_inputs.moment);
   the_currency text := prm._program_currency(_health_inputs.program_id);
+  the_zone text := prm._program_time_zone(_health_inputs.program_id);
 BEGIN
   SELECT array_agg(DISTINCT h ->> 'metric') FILTER (WHERE h ->> 'how' = 'percentile'),
          array_agg(DISTINCT h ->> 'metric') FILTER (WHERE h ->> 'how' = 'choice' AND h ->> 'customers' IS NULL),
@@ -130,16 +142,17 @@ BEGIN
           WHERE y.program_id = _health_inputs.program_id AND y.customer_id = c.customer_id AND y.metric = e.metric AND y.observed_at <= _health_inputs.moment
           ORDER BY y.observed_at DESC LIMIT 1) v),
       scored AS (
-        SELECT c.partner_id, e.model, e.metric, e.rollup, c.revenue, n.value, n.observed_at,
+        SELECT c.partner_id, c.customer_id, e.model, e.metric, e.rollup, c.revenue, n.value, n.observed_at,
           prm.normalize_metric(n.value, e.how, e.low, e.high, e.options) * coalesce(power(0.5::float8, greatest(extract(epoch FROM _health_inputs.moment - n.observed_at), 0)::float8
             / extract(epoch FROM e.half_life)::float8)::numeric, 1) AS score
         FROM measure e JOIN newest n ON n.metric = e.metric JOIN customer c ON c.customer_id = n.customer_id
-        WHERE e.max_age IS NULL OR n.observed_at >= _health_inputs.moment - e.max_age)
+        WHERE e.max_age IS NULL OR n.observed_at >= ((_health_inputs.moment AT TIME ZONE the_zone) - e.max_age) AT TIME ZONE the_zone)
       SELECT s.partner_id, s.model, s.metric,
-        CASE s.rollup WHEN 'revenue_weighted' THEN coalesce(prm.weighted_score(s.value, s.revenue), prm.weighted_score(s.value, 1))
-                      WHEN 'minimum' THEN min(s.value) ELSE prm.weighted_score(s.value, 1) END,
-        CASE s.rollup WHEN 'revenue_weighted' THEN coalesce(prm.weighted_score(s.score, s.revenue), prm.weighted_score(s.score, 1))
-                      WHEN 'minimum' THEN min(s.score) ELSE prm.weighted_score(s.score, 1) END,
+        -- The value that goes with the lowest score: where less is better, it is the highest.
+        CASE s.rollup WHEN 'revenue_weighted' THEN coalesce(prm.weighted_score(s.value, s.revenue ORDER BY s.customer_id), prm.weighted_score(s.value, 1 ORDER BY s.customer_id))
+                      WHEN 'minimum' THEN (array_agg(s.value ORDER BY s.score, s.customer_id))[1] ELSE prm.weighted_score(s.value, 1 ORDER BY s.customer_id) END,
+        CASE s.rollup WHEN 'revenue_weighted' THEN coalesce(prm.weighted_score(s.score, s.revenue ORDER BY s.customer_id), prm.weighted_score(s.score, 1 ORDER BY s.customer_id))
+                      WHEN 'minimum' THEN min(s.score) ELSE prm.weighted_score(s.score, 1 ORDER BY s.customer_id) END,
         max(s.observed_at), NULL::text,
         format('%s of %s customer(s)', CASE s.rollup WHEN 'minimum' THEN 'lowest' WHEN 'mean' THEN 'mean' ELSE 'mean by revenue' END, count(*))
       FROM scored s WHERE s.score IS NOT NULL GROUP BY s.partner_id, s.model, s.metric, s.rollup;
@@ -199,7 +212,7 @@ BEGIN
     known AS (
       SELECT s.partner_id, h.model, h.kind, h.version, h.metric, h.group_name, h.aspect, h.group_weight, h.weight, h.points, h.how, h.low, h.high, h.half_life,
         h.missing, h.knock_out_below, h.knock_out_above, h.knock_out_cap, h.options, h.good_from, h.average_from, i.note, i.normalized AS given,
-        h.max_age IS NOT NULL AND coalesce(i.observed_at, v.observed_at) < _health_parts.moment - h.max_age AS is_old,
+        h.max_age IS NOT NULL AND coalesce(i.observed_at, v.observed_at) < ((_health_parts.moment AT TIME ZONE the_zone) - h.max_age) AT TIME ZONE the_zone AS is_old,
         CASE WHEN i.partner_id IS NULL THEN v.value ELSE i.value END AS value,
         CASE WHEN i.partner_id IS NULL AND h.how = 'choice' THEN trim_scale(v.value)::text ELSE i.choice END AS choice,
         coalesce(i.observed_at, v.observed_at) AS observed_at

@@ -4,18 +4,21 @@
 CREATE FUNCTION prm._health_below(program_id bigint, partner_ids bigint[], moment timestamptz) RETURNS SETOF prm.health_below
 LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column
+DECLARE
+  the_gone text[];
 BEGIN
   -- UNION and not UNION ALL: a circle of parents ends.
-  IF _health_below.moment >= prm.now() THEN
+  IF _health_below.moment >= greatest(prm.now(), now()) THEN
+    the_gone := prm._partner_final_states(_health_below.program_id);
     RETURN QUERY
       WITH RECURSIVE below AS (
         SELECT p.parent_id AS hub, p.partner_id FROM prm.partner p
-        WHERE p.program_id = _health_below.program_id AND p.parent_id IS NOT NULL AND p.state NOT IN ('terminated', 'rejected')
+        WHERE p.program_id = _health_below.program_id AND p.parent_id IS NOT NULL AND NOT p.state = ANY (the_gone)
           AND (_health_below.partner_ids IS NULL OR p.parent_id = ANY (_health_below.partner_ids))
         UNION
         SELECT b.hub, p.partner_id FROM below b
         JOIN prm.partner p ON p.program_id = _health_below.program_id AND p.parent_id = b.partner_id AND p.partner_id <> b.hub
-          AND p.state NOT IN ('terminated', 'rejected'))
+          AND NOT p.state = ANY (the_gone))
       SELECT b.hub, b.partner_id FROM below b;
   ELSE
     RETURN QUERY
@@ -30,7 +33,7 @@ BEGIN
   END IF;
 END
 $prm$;
-COMMENT ON FUNCTION prm._health_below(bigint, bigint[], timestamptz) IS 'Every partner below each of the hubs (NULL: all), at any depth, as it was at a moment. Who is terminated or rejected does not count.';
+COMMENT ON FUNCTION prm._health_below(bigint, bigint[], timestamptz) IS 'Every partner below each of the hubs (NULL: all), at any depth, as it was at a moment. Who has left or was never let in (a final state) does not count.';
 
 CREATE FUNCTION prm._health_scores(program_id bigint, partner_ids bigint[], moment timestamptz, with_parts boolean DEFAULT false, definitions jsonb DEFAULT NULL)
 RETURNS SETOF prm.health_score_row
@@ -77,20 +80,20 @@ BEGIN
       SELECT h.partner_id, h.model, h.version, h.kind, h.aspect, h.group_name, max(h.group_weight) AS group_weight,
         -- In one order: floating point sums of the same numbers in another differ in the last digit.
         prm.weighted_score(h.normalized, h.weight ORDER BY h.metric) AS score,
-        sum(h.weight) FILTER (WHERE h.normalized IS NOT NULL) AS counted, coalesce(sum(h.weight) FILTER (WHERE h.known), 0) / sum(h.weight) AS present,
+        sum(h.weight) FILTER (WHERE h.normalized IS NOT NULL) AS counted, coalesce(sum(h.weight) FILTER (WHERE h.known), 0) / sum(h.weight) AS present, bool_or(h.known) AS is_known,
         min(h.cap) AS cap, min(h.normalized) AS worst, sum(h.points) AS points,
         count(*) FILTER (WHERE h.class = 'poor') AS poor, count(*) FILTER (WHERE h.class = 'average') AS average, count(*) FILTER (WHERE h.class = 'good') AS good
       FROM part h GROUP BY h.partner_id, h.model, h.version, h.kind, h.aspect, h.group_name),
     -- Once for the whole, and once for each aspect.
     judged AS (
       SELECT g.partner_id, g.model, max(g.version) AS version, g.aspect, prm.weighted_score(g.score, g.group_weight ORDER BY g.group_name, g.aspect) AS score,
-        round(sum(g.group_weight * g.present) / sum(g.group_weight), 6) AS coverage, min(g.cap) AS cap, min(g.worst) AS worst, sum(g.points) AS points,
+        round(sum(g.group_weight * g.present) / sum(g.group_weight), 6) AS coverage, bool_or(g.is_known) AS is_known, min(g.cap) AS cap, min(g.worst) AS worst, sum(g.points) AS points,
         sum(g.poor) AS poor, sum(g.average) AS average, sum(g.good) AS good, sum(g.group_weight) FILTER (WHERE g.counted > 0) AS total
       FROM grouped g GROUP BY GROUPING SETS ((g.partner_id, g.model), (g.partner_id, g.model, g.aspect))),
     raw AS (
       SELECT j.partner_id, j.model, j.version, j.aspect, j.coverage, j.cap, j.total, j.poor, j.average, j.good,
         -- Nothing known at all is no score, whatever the policies for single missing values say.
-        CASE WHEN j.coverage > 0 THEN
+        CASE WHEN j.is_known THEN
           CASE m.kind WHEN 'weighted' THEN j.score WHEN 'additive' THEN m.start + j.points
             ELSE CASE WHEN m.rule = 'worst' THEN j.worst WHEN j.poor > 0 THEN m.poor WHEN j.average > 0 THEN m.average WHEN j.good > 0 THEN m.good END END END AS raw
       FROM judged j JOIN model m ON m.model = j.model),

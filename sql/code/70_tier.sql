@@ -12,13 +12,13 @@ COMMENT ON TYPE prm.tier_finding IS
 'What an evaluation found for a partner on a ladder and what the enrolment should become; internal, between _tier_findings() and _apply_tiers().';
 
 CREATE TYPE prm.tier_asked AS (ladder text, tier text, rank integer, needs_approval boolean, track text, place integer, metric text, op text, threshold numeric,
-  keep_threshold numeric, weight numeric, floor numeric, is_capped boolean, alternative_group text, bit bigint, full_mask bigint, floor_mask bigint,
+  keep_threshold numeric, weight numeric, floor numeric, is_capped boolean, is_partial boolean, alternative_group text, bit bigint, full_mask bigint, floor_mask bigint,
   mode text, mark numeric, keep_mark numeric);
 COMMENT ON TYPE prm.tier_asked IS
 'A requirement with what its track, tier and ladder say of it. place numbers the tracks, better tiers higher; bit is the requirement''s alternative group, the masks are the groups of the track, and those with a floor; internal.';
 
-CREATE TYPE prm.tier_place AS (partner_id bigint, ladder text, metric text, value_multiplier numeric, threshold_multiplier numeric);
-COMMENT ON TYPE prm.tier_place IS 'What a growth market changes for a partner, ladder and metric; internal.';
+CREATE TYPE prm.tier_place AS (partner_id bigint, ladder text, metric text, op text, value_multiplier numeric, threshold_multiplier numeric);
+COMMENT ON TYPE prm.tier_place IS 'What a growth market changes for a partner, ladder, metric and direction; internal.';
 
 CREATE TYPE prm.tier_met AS (partner_id bigint, ladder text, rank integer, free_rank integer, source text);
 COMMENT ON TYPE prm.tier_met IS
@@ -31,21 +31,22 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION prm._tier_meets(text, numeric, numeric) IS 'Whether a value meets what is needed; NULL: nothing is known.';
 
-CREATE FUNCTION prm._tier_points(op text, value numeric, need numeric, weight numeric, is_capped boolean) RETURNS numeric
+CREATE FUNCTION prm._tier_points(op text, value numeric, need numeric, weight numeric, is_capped boolean, is_partial boolean) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
   SELECT CASE
     WHEN _tier_points.value IS NULL THEN 0
     WHEN _tier_points.op = '<=' THEN
-      CASE WHEN _tier_points.value <= _tier_points.need THEN _tier_points.weight WHEN _tier_points.need <= 0 THEN 0
+      CASE WHEN _tier_points.value <= _tier_points.need THEN _tier_points.weight WHEN _tier_points.need <= 0 OR NOT _tier_points.is_partial THEN 0
            ELSE _tier_points.weight * _tier_points.need / _tier_points.value END
     WHEN _tier_points.need <= 0 THEN CASE WHEN _tier_points.value >= _tier_points.need THEN _tier_points.weight ELSE 0 END
     WHEN _tier_points.value <= 0 THEN 0
     WHEN _tier_points.is_capped AND _tier_points.value >= _tier_points.need THEN _tier_points.weight
+    WHEN NOT _tier_points.is_partial THEN _tier_points.weight * div(_tier_points.value, _tier_points.need)
     ELSE _tier_points.weight * _tier_points.value / _tier_points.need END;
 END;
-COMMENT ON FUNCTION prm._tier_points(text, numeric, numeric, numeric, boolean) IS
-'What a requirement adds to a score: weight x value / need, at most the weight unless it is not capped, never below 0; for <= weight x need / value. Nothing known gives 0.';
+COMMENT ON FUNCTION prm._tier_points(text, numeric, numeric, numeric, boolean, boolean) IS
+'What a requirement adds to a score: weight x value / need, at most the weight unless it is not capped, never below 0; for <= weight x need / value. Not partial: only whole weights. Nothing known gives 0.';
 
 CREATE FUNCTION prm._ladder_argument(program_id bigint, ladder text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -118,7 +119,7 @@ BEGIN
   -- A track that asks for a metric which does not exist is never met, so it is left out as a whole.
   RETURN QUERY
     WITH asked AS (
-      SELECT r.ladder, r.tier, t.rank, t.needs_approval, r.track, r.metric, r.op, r.threshold, r.keep_threshold, r.weight, r.floor, r.is_capped, r.alternative_group,
+      SELECT r.ladder, r.tier, t.rank, t.needs_approval, r.track, r.metric, r.op, r.threshold, r.keep_threshold, r.weight, r.floor, r.is_capped, r.is_partial, r.alternative_group,
         dense_rank() OVER (PARTITION BY r.ladder, r.tier, r.track ORDER BY coalesce('group ' || r.alternative_group, 'metric ' || r.metric)) AS number,
         dense_rank() OVER (ORDER BY t.rank, r.track DESC, r.ladder) AS place,
         bool_and(m.metric IS NOT NULL) OVER (PARTITION BY r.ladder, r.tier, r.track) AS is_sound,
@@ -130,7 +131,7 @@ BEGIN
       LEFT JOIN prm.tier_track k ON k.program_id = _tier_asked.program_id AND k.ladder = r.ladder AND k.tier = r.tier AND k.track = r.track
       LEFT JOIN prm.metric m ON m.program_id = _tier_asked.program_id AND m.metric = r.metric
       WHERE r.program_id = _tier_asked.program_id AND (_tier_asked.ladder IS NULL OR r.ladder = _tier_asked.ladder))
-    SELECT a.ladder, a.tier, a.rank, a.needs_approval, a.track, a.place::integer, a.metric, a.op, a.threshold, a.keep_threshold, a.weight, a.floor, a.is_capped,
+    SELECT a.ladder, a.tier, a.rank, a.needs_approval, a.track, a.place::integer, a.metric, a.op, a.threshold, a.keep_threshold, a.weight, a.floor, a.is_capped, a.is_partial,
       a.alternative_group, 1::bigint << (a.number - 1)::integer,
       bit_or(1::bigint << (a.number - 1)::integer) OVER (PARTITION BY a.place),
       coalesce(bit_or(1::bigint << (a.number - 1)::integer) FILTER (WHERE a.floor IS NOT NULL) OVER (PARTITION BY a.place), 0),
@@ -151,18 +152,19 @@ BEGIN
     RETURN;
   END IF;
   RETURN QUERY
-    SELECT DISTINCT ON (p.partner_id, r.ladder, r.metric) p.partner_id, r.ladder, r.metric, k.value_multiplier, k.threshold_multiplier
+    SELECT DISTINCT ON (p.partner_id, r.ladder, r.metric, r.op) p.partner_id, r.ladder, r.metric, r.op, k.value_multiplier, k.threshold_multiplier
     FROM prm.partner p
     JOIN prm.tier_market k ON k.program_id = _tier_places.program_id AND k.applies_to = 'partner'
       AND (k.country IS NULL OR k.country = p.country) AND (k.region IS NULL OR k.region = p.region)
-    JOIN (SELECT DISTINCT x.ladder, x.metric FROM prm.tier_requirement x WHERE x.program_id = _tier_places.program_id) r
-      ON (k.ladder IS NULL OR k.ladder = r.ladder) AND (k.metric IS NULL OR k.metric = r.metric)
+    JOIN (SELECT DISTINCT x.ladder, x.metric, x.op FROM prm.tier_requirement x WHERE x.program_id = _tier_places.program_id) r
+      -- Half of what is to be reached is a help, half of what must not be exceeded is none: that must be named.
+      ON (k.ladder IS NULL OR k.ladder = r.ladder) AND (k.metric = r.metric OR k.metric IS NULL AND r.op = '>=')
     WHERE p.program_id = _tier_places.program_id AND p.partner_id = ANY (_tier_places.partner_ids)
-    ORDER BY p.partner_id, r.ladder, r.metric, k.metric IS NULL, num_nonnulls(k.country, k.region) DESC, k.country IS NULL, k.ladder IS NULL, k.tier_market_id;
+    ORDER BY p.partner_id, r.ladder, r.metric, r.op, k.metric IS NULL, num_nonnulls(k.country, k.region) DESC, k.country IS NULL, k.ladder IS NULL, k.tier_market_id;
 END
 $prm$;
 COMMENT ON FUNCTION prm._tier_places(bigint, bigint[]) IS
-'What growth markets change for the partners: of several rows that fit the one that names the metric, then the one that names more of the place, a country before a region, a ladder before none. No rows without growth markets.';
+'What growth markets change for the partners: of several rows that fit the one that names the metric, then the one that names more of the place, a country before a region, a ladder before none. A row that names no metric is for requirements with >= only. No rows without growth markets.';
 
 CREATE FUNCTION prm._tiers_met(program_id bigint, partner_ids bigint[], moment timestamptz, ladder text, asked prm.tier_asked[], measured prm.metric_row[]) RETURNS SETOF prm.tier_met
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan AS $prm$
@@ -186,25 +188,26 @@ BEGIN
       SELECT v.partner_id, r.place, r.bit, r.full_mask,
         CASE WHEN k.partner_id IS NULL THEN v.value ELSE v.value * k.value_multiplier END AS value,
         CASE WHEN k.partner_id IS NULL THEN n.need ELSE n.need * k.threshold_multiplier END AS need, r.op, v.value AS raw,
-        r.mode, r.weight, r.is_capped, r.floor, r.floor_mask, CASE WHEN r.rank <= h.rank THEN r.keep_mark ELSE r.mark END AS mark
+        r.mode, r.weight, r.is_capped, r.is_partial, r.floor, r.floor_mask, CASE WHEN r.rank <= h.rank THEN r.keep_mark ELSE r.mark END AS mark
       FROM unnest(_tiers_met.measured) v
       JOIN unnest(_tiers_met.asked) r ON r.metric = v.metric
       LEFT JOIN held h ON h.partner_id = v.partner_id AND h.ladder = r.ladder
-      LEFT JOIN unnest(the_places) k ON k.partner_id = v.partner_id AND k.ladder = r.ladder AND k.metric = v.metric
+      LEFT JOIN unnest(the_places) k ON k.partner_id = v.partner_id AND k.ladder = r.ladder AND k.metric = v.metric AND k.op = r.op
       CROSS JOIN LATERAL (SELECT CASE WHEN r.rank <= h.rank THEN coalesce(r.keep_threshold, r.threshold) ELSE r.threshold END AS need) n),
     tracks AS (
       SELECT c.partner_id, c.place FROM checked c
         WHERE c.mode = 'all' AND CASE c.op WHEN '>=' THEN c.value >= c.need ELSE c.value <= c.need END
         GROUP BY c.partner_id, c.place HAVING bit_or(c.bit) = min(c.full_mask)
       UNION ALL
-      -- The best of each alternative group counts; a group keeps its floor where one of its metrics does.
+      -- The best of each alternative group counts; a group keeps its floor where one of its metrics does. A third of a weight has no
+      -- last digit: ten digits are what tier_gap() shows, and what is compared.
       SELECT g.partner_id, g.place FROM (
           SELECT c.partner_id, c.place, c.bit, min(c.mark) AS mark, min(c.floor_mask) AS floor_mask,
-            max(prm._tier_points(c.op, c.value, c.need, c.weight, c.is_capped)) AS points,
+            max(prm._tier_points(c.op, c.value, c.need, c.weight, c.is_capped, c.is_partial)) AS points,
             bool_or(c.floor IS NULL OR CASE c.op WHEN '>=' THEN c.raw > c.floor ELSE c.raw < c.floor END) AS kept
           FROM checked c WHERE c.mode = 'score' GROUP BY c.partner_id, c.place, c.bit) g
         GROUP BY g.partner_id, g.place
-        HAVING sum(g.points) >= min(g.mark) AND coalesce(bit_or(g.bit) FILTER (WHERE g.kept), 0) & min(g.floor_mask) = min(g.floor_mask)),
+        HAVING round(sum(g.points), 10) >= min(g.mark) AND coalesce(bit_or(g.bit) FILTER (WHERE g.kept), 0) & min(g.floor_mask) = min(g.floor_mask)),
     gained AS (
       SELECT t.partner_id, q.ladder, q.rank, q.needs_approval, 'requirements' AS source
       FROM tracks t JOIN (SELECT DISTINCT r.place, r.ladder, r.rank, r.needs_approval FROM unnest(_tiers_met.asked) r) q ON q.place = t.place
@@ -232,6 +235,7 @@ CREATE FUNCTION prm._tiers_bought(program_id bigint, partner_ids bigint[], momen
 LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
+  the_zone text := prm._program_time_zone(_tiers_bought.program_id);
   the_won text[];
 BEGIN
   IF NOT EXISTS (SELECT 1 FROM prm.tier_product x WHERE x.program_id = _tiers_bought.program_id AND (_tiers_bought.ladder IS NULL OR x.ladder = _tiers_bought.ladder)) THEN
@@ -246,7 +250,7 @@ BEGIN
       AND (_tiers_bought.ladder IS NULL OR x.ladder = _tiers_bought.ladder)
     JOIN prm.tier t ON t.program_id = _tiers_bought.program_id AND t.ladder = x.ladder AND t.tier = x.tier
     WHERE d.program_id = _tiers_bought.program_id AND d.partner_id = ANY (_tiers_bought.partner_ids) AND d.state = ANY (the_won)
-      AND d.closed_at <= _tiers_bought.moment AND (x.lasts IS NULL OR d.closed_at + x.lasts > _tiers_bought.moment)
+      AND d.closed_at <= _tiers_bought.moment AND (x.lasts IS NULL OR ((d.closed_at AT TIME ZONE the_zone) + x.lasts) AT TIME ZONE the_zone > _tiers_bought.moment)
     GROUP BY d.partner_id, x.ladder;
 END
 $prm$;
@@ -259,23 +263,30 @@ DECLARE
   the_zone text := prm._program_time_zone(_judge_tiers.program_id);
   the_today date := (_judge_tiers.moment AT TIME ZONE prm._program_time_zone(_judge_tiers.program_id))::date;
   the_month integer;
+  the_left bigint[];
+  the_left_states text[];
 BEGIN
   IF cardinality(_judge_tiers.met) <= 40 THEN
     PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
   END IF;
   SELECT g.fiscal_year_start INTO the_month FROM prm.program g WHERE g.program_id = _judge_tiers.program_id;
+  -- Who has left, or was never let in, holds nothing, whatever it meets.
+  SELECT array_agg(p.partner_id), array_agg(p.state) INTO the_left, the_left_states FROM prm.partner p
+    WHERE p.program_id = _judge_tiers.program_id AND p.partner_id = ANY (ARRAY(SELECT DISTINCT m.partner_id FROM unnest(_judge_tiers.met) m))
+      AND p.state = ANY (ARRAY(SELECT s.state FROM prm.machine_state s WHERE s.program_id = _judge_tiers.program_id AND s.machine = 'partner' AND s.is_final));
   RETURN QUERY
     WITH standing AS (
       SELECT m.partner_id, m.ladder, e.tier AS held, h.rank, m.source, o.ended, e.qualified_tier, coalesce(e.standing, 'active') AS standing, e.pinned_until, e.pin_reason,
-        e.at_risk_on, e.grace_on, e.review_on, e.effective_on, e.partner_id IS NULL AS is_new, e.valid,
+        e.at_risk_on, e.grace_on, e.review_on, e.effective_on, e.partner_id IS NULL AS is_new, e.valid, w.state AS left_as,
         q.tier AS qualified, q.rank AS qualified_rank, f.tier AS free_tier, f.rank AS free_rank,
-        coalesce(y.review, interval '0') AS review, coalesce(y.grace, interval '0') AS grace, coalesce(y.review_kind, 'term') AS review_kind, y.period_start,
-        coalesce(y.promotion, 'at_once') = 'approval' OR coalesce(q.needs_approval, false) AS asks, a.state AS asked, a.to_tier AS asked_tier,
+        coalesce(y.review, interval '0') AS review, coalesce(y.grace, interval '0') AS grace, coalesce(y.review_kind, 'term') AS review_kind, y.period_start, y.demotion,
+        coalesce(y.promotion, 'at_once') = 'approval' OR coalesce(q.needs_approval, false) AND m.free_rank IS DISTINCT FROM m.rank AS asks, a.state AS asked, a.to_tier AS asked_tier,
         coalesce(a.state = 'refused' AND a.to_tier = q.tier AND (a.asks_again_on IS NULL OR the_today < a.asks_again_on), false) AS is_refused, a.decision_reason
       FROM unnest(_judge_tiers.met) m
       LEFT JOIN prm.enrolment e ON e.program_id = _judge_tiers.program_id AND e.partner_id = m.partner_id AND e.ladder = m.ladder
       LEFT JOIN prm.tier_policy y ON y.program_id = _judge_tiers.program_id AND y.ladder = m.ladder
-      CROSS JOIN LATERAL (SELECT coalesce(upper(e.valid) <= _judge_tiers.moment, false) AS ended,
+      LEFT JOIN unnest(the_left, the_left_states) AS w(partner_id, state) ON w.partner_id = m.partner_id
+      CROSS JOIN LATERAL (SELECT coalesce(upper(e.valid) <= _judge_tiers.moment, false) OR w.partner_id IS NOT NULL AS ended,
         coalesce(y.enrolment = 'by_row' AND lower(e.valid) > _judge_tiers.moment, false) AS not_yet) o
       LEFT JOIN prm.tier h ON h.program_id = _judge_tiers.program_id AND h.ladder = m.ladder AND h.tier = e.tier
       LEFT JOIN prm.tier q ON q.program_id = _judge_tiers.program_id AND q.ladder = m.ladder AND q.rank = CASE WHEN NOT o.ended THEN m.rank END
@@ -309,7 +320,8 @@ BEGIN
       CROSS JOIN LATERAL (
         SELECT v.review_day, CASE WHEN s.standing <> 'active' THEN s.grace_on ELSE greatest(the_today + 1, (v.review_day - s.grace)::date) END AS grace_day) d)
     SELECT j.partner_id, j.ladder, j.held, j.qualified, j.outcome,
-      CASE WHEN j.ended THEN 'the enrolment ended on ' || to_char(upper(j.valid) AT TIME ZONE the_zone, 'YYYY-MM-DD')
+      CASE WHEN j.left_as IS NOT NULL THEN 'the partner is ' || j.left_as
+        WHEN j.ended THEN 'the enrolment ended on ' || to_char(upper(j.valid) AT TIME ZONE the_zone, 'YYYY-MM-DD')
         WHEN j.outcome = 'pinned' THEN 'pinned' || CASE WHEN isfinite(j.pinned_until) THEN ' until ' || to_char(j.pinned_until AT TIME ZONE the_zone, 'YYYY-MM-DD') ELSE '' END
                            || coalesce(': ' || j.pin_reason, '')
         WHEN j.outcome = 'keep' AND j.is_refused AND j.qualified IS DISTINCT FROM j.held THEN format('tier %s was refused: %s', j.qualified, j.decision_reason)
@@ -326,7 +338,10 @@ BEGIN
       j.outcome = 'keep' AND j.standing <> 'active'
     FROM judged j
     CROSS JOIN LATERAL (
-      SELECT CASE WHEN j.outcome = 'demote' THEN j.qualified
+      SELECT CASE WHEN j.outcome = 'demote' AND j.demotion = 'one_step' AND NOT j.ended THEN coalesce((
+                    SELECT t.tier FROM prm.tier t WHERE t.program_id = _judge_tiers.program_id AND t.ladder = j.ladder AND t.rank < j.rank
+                      AND (j.qualified_rank IS NULL OR t.rank > j.qualified_rank) ORDER BY t.rank DESC LIMIT 1), j.qualified)
+                  WHEN j.outcome = 'demote' THEN j.qualified
                   WHEN j.outcome = 'promote' AND NOT j.asks THEN j.qualified
                   WHEN j.outcome IN ('promote', 'needs_approval') THEN coalesce(j.free_tier, j.held)
                   ELSE j.held END AS to_tier,
@@ -340,7 +355,7 @@ COMMENT ON FUNCTION prm._judge_tiers(bigint, timestamptz, prm.tier_met[]) IS
 'What follows from what partners meet, given what they hold, their pins, approvals, dates, and the ladder''s policy. The reason is NULL where it stands in the requirements: _tier_reasons() has it.';
 
 CREATE TYPE prm.tier_check AS (partner_id bigint, ladder text, tier text, track text, mode text, metric text, alternative_group text, bit bigint, op text,
-  have numeric, need numeric, raw_need numeric, met boolean, points numeric, weight numeric, mark numeric, is_low boolean);
+  have numeric, need numeric, raw_need numeric, met boolean, points numeric, weight numeric, mark numeric, is_low boolean, floor numeric);
 COMMENT ON TYPE prm.tier_check IS
 'A requirement as it stands for a partner: what it has and needs, after growth markets and keep_threshold; raw_need is in the metric''s own unit, is_low tells of a broken floor; internal.';
 
@@ -359,15 +374,15 @@ BEGIN
   the_places := ARRAY(SELECT k FROM prm._tier_places(_tier_checks.program_id, _tier_checks.partner_ids) k);
   RETURN QUERY
     SELECT w.partner_id, w.ladder, w.tier, r.track, r.mode, r.metric, r.alternative_group, r.bit, r.op, b.value, b.need, b.need / coalesce(k.value_multiplier, 1),
-      coalesce(prm._tier_meets(r.op, b.value, b.need), false), prm._tier_points(r.op, b.value, b.need, r.weight, r.is_capped), r.weight,
+      coalesce(prm._tier_meets(r.op, b.value, b.need), false), prm._tier_points(r.op, b.value, b.need, r.weight, r.is_capped, r.is_partial), r.weight,
       CASE WHEN r.rank <= h.rank THEN r.keep_mark ELSE r.mark END,
-      r.floor IS NOT NULL AND coalesce(CASE r.op WHEN '>=' THEN v.value <= r.floor ELSE v.value >= r.floor END, true)
+      r.floor IS NOT NULL AND coalesce(CASE r.op WHEN '>=' THEN v.value <= r.floor ELSE v.value >= r.floor END, true), r.floor
     FROM unnest(_tier_checks.partner_ids, _tier_checks.ladders, _tier_checks.tiers) AS w(partner_id, ladder, tier)
     JOIN unnest(_tier_checks.asked) r ON r.ladder = w.ladder AND r.tier = w.tier
     LEFT JOIN prm.enrolment e ON e.program_id = _tier_checks.program_id AND e.partner_id = w.partner_id AND e.ladder = w.ladder
     LEFT JOIN prm.tier h ON h.program_id = _tier_checks.program_id AND h.ladder = w.ladder AND h.tier = e.tier
     LEFT JOIN unnest(_tier_checks.measured) v ON v.partner_id = w.partner_id AND v.metric = r.metric
-    LEFT JOIN unnest(the_places) k ON k.partner_id = w.partner_id AND k.ladder = r.ladder AND k.metric = r.metric
+    LEFT JOIN unnest(the_places) k ON k.partner_id = w.partner_id AND k.ladder = r.ladder AND k.metric = r.metric AND k.op = r.op
     CROSS JOIN LATERAL (SELECT v.value * coalesce(k.value_multiplier, 1) AS value,
       CASE WHEN r.rank <= h.rank THEN coalesce(r.keep_threshold, r.threshold) ELSE r.threshold END * coalesce(k.threshold_multiplier, 1) AS need) b;
 END
@@ -398,7 +413,7 @@ BEGIN
       FROM words w GROUP BY w.partner_id, w.ladder, w.tier, w.track, w.bit),
     tracks AS (
       SELECT g.partner_id, g.ladder, g.tier, g.track, min(g.mode) AS mode, min(g.mark) AS mark, bool_and(g.met) AS met, count(*) FILTER (WHERE NOT g.met) AS short,
-        sum(g.points) AS score, bool_or(g.is_low) AS is_low, string_agg(g.has, ', ' ORDER BY g.metric) AS has,
+        round(sum(g.points), 10) AS score, bool_or(g.is_low) AS is_low, string_agg(g.has, ', ' ORDER BY g.metric) AS has,
         string_agg(g.lacks, '; ' ORDER BY g.metric) FILTER (WHERE NOT g.met) AS lacks, string_agg(g.parts, ', ' ORDER BY g.metric) AS parts,
         string_agg(g.low, ', ' ORDER BY g.metric) FILTER (WHERE g.is_low) AS low
       FROM groups g GROUP BY g.partner_id, g.ladder, g.tier, g.track)
@@ -431,7 +446,8 @@ BEGIN
   RETURN QUERY
     SELECT f.partner_id, f.ladder, f.held, f.qualified, f.outcome,
       CASE WHEN f.recovered THEN 'recovered before the review: ' ELSE '' END || coalesce(f.reason,
-        CASE WHEN f.outcome IN ('at_risk', 'grace', 'demote') THEN coalesce(t.lacks, 'tier ' || f.held || ' has no requirements that could be met') ELSE coalesce(t.has, 'no tier is met') END),
+        CASE WHEN f.outcome IN ('at_risk', 'grace', 'demote') THEN coalesce(t.lacks, 'tier ' || f.held || ' has no requirements that could be met') ELSE coalesce(t.has, 'no tier is met') END)
+        || CASE WHEN f.outcome = 'demote' AND f.to_tier IS DISTINCT FROM f.qualified THEN '; one step down' ELSE '' END,
       f.effective_on, f.to_tier, f.standing, f.grace_on, f.review_on, f.at_risk_on, f.metrics, f.changed, f.recovered
     FROM unnest(_tier_reasons.findings) f
     LEFT JOIN (

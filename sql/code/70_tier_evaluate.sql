@@ -1,53 +1,15 @@
 
 -- Tiers: evaluation, at once when something was won, and for everybody by the jobs.
 
-CREATE FUNCTION prm._tiers_are_plain(program_id bigint) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $prm$
-#variable_conflict use_column
-BEGIN
-  RETURN NOT EXISTS (SELECT 1 FROM prm.tier_policy y WHERE y.program_id = _tiers_are_plain.program_id AND (y.mode <> 'all' OR y.inherits <> 'none' OR y.enrolment <> 'everybody'))
-    AND NOT EXISTS (SELECT 1 FROM prm.tier_track k WHERE k.program_id = _tiers_are_plain.program_id)
-    AND NOT EXISTS (SELECT 1 FROM prm.tier_market k WHERE k.program_id = _tiers_are_plain.program_id)
-    AND NOT EXISTS (SELECT 1 FROM prm.tier_product x WHERE x.program_id = _tiers_are_plain.program_id)
-    AND NOT EXISTS (SELECT 1 FROM prm.tier_requirement r WHERE r.program_id = _tiers_are_plain.program_id AND r.alternative_group IS NOT NULL);
-END
-$prm$;
-COMMENT ON FUNCTION prm._tiers_are_plain(bigint) IS 'Whether no ladder of the programme has scores, alternatives, growth markets, bought tiers, inheritance or enrolment by row, so that the short test of _may_rise() will do.';
+CREATE FUNCTION prm.tier_trigger() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'prm_tier_trigger';
+COMMENT ON FUNCTION prm.tier_trigger() IS
+'Statement trigger of prm.deal: notes the partners of the deals that were won in tier_due, because concurrent wins do not see each other, and evaluates those who may rise, all in one pass, for promotions. Serves prm.deal only (42501 otherwise).';
 
 CREATE FUNCTION prm._may_rise(program_id bigint, partner_ids bigint[], ladder text DEFAULT NULL) RETURNS bigint[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $prm$
-#variable_conflict use_column
-DECLARE
-  the_metrics text[];
-  the_values jsonb := '{}';
-BEGIN
-  SELECT array_agg(DISTINCT r.metric) INTO the_metrics FROM prm.tier_requirement r
-    WHERE r.program_id = _may_rise.program_id AND (_may_rise.ladder IS NULL OR r.ladder = _may_rise.ladder);
-  IF the_metrics IS NOT NULL THEN
-    SELECT coalesce(jsonb_object_agg(v.partner_id || ' ' || v.metric, v.value), '{}') INTO the_values
-      FROM prm._metric_values(_may_rise.program_id, _may_rise.partner_ids, prm.now(), the_metrics) v;
-  END IF;
-  RETURN (
-    SELECT array_agg(DISTINCT i.partner_id)
-    FROM unnest(_may_rise.partner_ids) AS i(partner_id)
-    CROSS JOIN prm.ladder l
-    LEFT JOIN LATERAL (
-      SELECT e.standing, (SELECT h.rank FROM prm.tier h WHERE h.program_id = e.program_id AND h.ladder = e.ladder AND h.tier = e.tier) AS rank
-      FROM prm.enrolment e WHERE e.program_id = _may_rise.program_id AND e.partner_id = i.partner_id AND e.ladder = l.ladder OFFSET 0) s ON true
-    WHERE l.program_id = _may_rise.program_id AND (_may_rise.ladder IS NULL OR l.ladder = _may_rise.ladder)
-      AND (s.standing <> 'active'
-        OR EXISTS (SELECT 1 FROM prm.tier_policy y JOIN prm.tier t ON t.program_id = y.program_id AND t.ladder = y.ladder AND t.tier = y.entry_tier
-          WHERE y.program_id = _may_rise.program_id AND y.ladder = l.ladder AND (s.rank IS NULL OR t.rank > s.rank))
-        -- A metric that does not exist has no value, so its track is not met.
-        OR EXISTS (SELECT 1 FROM prm.tier_requirement r JOIN prm.tier t ON t.program_id = r.program_id AND t.ladder = r.ladder AND t.tier = r.tier
-          WHERE r.program_id = _may_rise.program_id AND r.ladder = l.ladder AND (s.rank IS NULL OR t.rank > s.rank)
-          GROUP BY r.tier, r.track
-          HAVING bool_and(coalesce(CASE r.op WHEN '>=' THEN (the_values ->> (i.partner_id || ' ' || r.metric))::numeric >= r.threshold
-            WHEN '<=' THEN (the_values ->> (i.partner_id || ' ' || r.metric))::numeric <= r.threshold END, false)))));
-END
-$prm$;
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'prm_may_rise';
 COMMENT ON FUNCTION prm._may_rise(bigint, bigint[], text) IS
-'Those of a few partners whom an evaluation would promote or let recover; with them perhaps some that are pinned or do not recover after all. NULL for none: most wins lift nobody, and this costs less than the findings.';
+'Those of a few partners whom an evaluation would promote or let recover; with them perhaps some that are pinned or do not recover after all. NULL for none: most wins lift nobody, and this costs less than the findings. All of them where there are more than 20, or where ladders have scores, alternatives, growth markets, bought or inherited tiers, or enrolment by row.';
 
 CREATE FUNCTION prm._apply_tiers(program_id bigint, findings prm.tier_finding[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off SET enable_nestloop = on AS $prm$
@@ -117,7 +79,7 @@ BEGIN
       UNION
       SELECT p.partner_id FROM below b JOIN prm.partner p ON p.program_id = _evaluate_tiers.program_id AND p.parent_id = b.partner_id)
     SELECT array_agg(b.partner_id ORDER BY b.partner_id) INTO the_ids FROM below b;
-  ELSIF _evaluate_tiers.upward AND cardinality(the_ids) <= 20 AND prm._tiers_are_plain(_evaluate_tiers.program_id) THEN
+  ELSIF _evaluate_tiers.upward AND the_ids IS NOT NULL THEN
     the_ids := prm._may_rise(_evaluate_tiers.program_id, the_ids, _evaluate_tiers.ladder);
     IF the_ids IS NULL THEN
       RETURN;

@@ -2,9 +2,9 @@
 -- Tiers, seen from the partner: what it has and needs, when that lapses, and the plan that closes the gap.
 
 CREATE TYPE prm.tier_gap_row AS (track text, metric text, have numeric, need numeric, missing numeric, met boolean, lapses_on date,
-  points numeric, weight numeric, alternative_group text);
+  points numeric, weight numeric, alternative_group text, floor numeric);
 COMMENT ON TYPE prm.tier_gap_row IS
-'A row of tier_gap(): track, metric, the value the partner has (NULL: not known), what is needed, what is missing, whether it is met, and the day on which what is met now is met no longer if nothing new comes; on tracks with a score the points it adds, the most it can add, and its alternative group. The row "score" of such a track is the score against its mark.';
+'A row of tier_gap(): track, metric, the value the partner has (NULL: not known), what is needed, what is missing, whether it is met, and the day on which what is met now is met no longer if nothing new comes; on tracks with a score the points it adds, the most it can add, its alternative group, and the floor that the value must be above (below for <=) whatever the score. The row "score" of such a track is the score against its mark.';
 
 CREATE FUNCTION prm._metric_lapse(program_id bigint, partner_id bigint, metric text, op text, need numeric) RETURNS date
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -180,11 +180,11 @@ BEGIN
     SELECT c.track, c.metric, c.have, c.need,
       CASE WHEN c.met THEN 0 WHEN c.op = '>=' THEN c.need - coalesce(c.have, 0) ELSE c.have - c.need END,
       c.met, CASE WHEN c.met THEN prm._metric_lapse(the_program, the_partner, c.metric, c.op, c.raw_need) END,
-      CASE WHEN c.mode = 'score' THEN trim_scale(round(c.points, 10)) END, CASE WHEN c.mode = 'score' THEN c.weight END, c.alternative_group
+      CASE WHEN c.mode = 'score' THEN trim_scale(round(c.points, 10)) END, CASE WHEN c.mode = 'score' THEN c.weight END, c.alternative_group, CASE WHEN c.mode = 'score' THEN c.floor END
     FROM unnest(the_checks) c
     UNION ALL
     SELECT s.track, 'score', n.score, s.mark, greatest(s.mark - n.score, 0), s.met,
-      CASE WHEN s.met THEN prm._score_lapse(the_program, the_partner, the_ladder, the_target, s.track, the_asked) END, n.score, NULL, NULL
+      CASE WHEN s.met THEN prm._score_lapse(the_program, the_partner, the_ladder, the_target, s.track, the_asked) END, n.score, NULL, NULL, NULL
     FROM prm._track_states(the_checks) s CROSS JOIN LATERAL (SELECT trim_scale(round(s.score, 10)) AS score) n WHERE s.mode = 'score'
     ORDER BY 1, 6, 2;
 END

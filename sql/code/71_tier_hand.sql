@@ -16,7 +16,7 @@ BEGIN
       DETAIL = 'A pinned tier overrides the rules of the programme.', HINT = 'Say why, for whoever reads the history.';
   END IF;
   PERFORM 1 FROM prm.partner p WHERE p.program_id = the_program AND p.partner_id = the_partner FOR NO KEY UPDATE;
-  INSERT INTO prm.enrolment (program_id, partner_id, ladder) VALUES (the_program, the_partner, the_ladder)
+  INSERT INTO prm.enrolment (program_id, partner_id, ladder, valid) VALUES (the_program, the_partner, the_ladder, tstzrange(prm.now(), NULL))
     ON CONFLICT (program_id, partner_id, ladder) DO NOTHING;
   SELECT e.tier INTO the_held FROM prm.enrolment e
     WHERE e.program_id = the_program AND e.partner_id = the_partner AND e.ladder = the_ladder FOR NO KEY UPDATE;
@@ -87,7 +87,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.set_tier_cap(bigint, text, timestamptz, text, jsonb, bigint) IS
-'Lets a partner count for no more than a tier of ladder main (options: ladder) until a moment (NULL: without end), whatever it holds; the tier held goes on by its own rules and counts again when the cap ends. A NULL tier ends the cap. Returns the tier that counts: the lower of the two. Errors: 42704 unknown partner, ladder or tier, 22023 no reason, or an end that is past, 42501 not the owner of the model.';
+'Lets a partner count for no more than a tier of ladder main (options: ladder) until a moment (NULL: without end), whatever it holds; the tier held goes on by its own rules and counts again when the cap ends. Benefits follow the cap at once, and with them product access in registrations and the benefits that commission rules see; commission rules for a tier go by the tier held. A NULL tier ends the cap. Returns the tier that counts: the lower of the two. Errors: 42704 unknown partner, ladder or tier, 22023 no reason, or an end that is past, 42501 not the owner of the model.';
 
 CREATE FUNCTION prm._sync_approvals(program_id bigint, findings prm.tier_finding[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$

@@ -56,6 +56,21 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._known_options(text, jsonb, text[]) IS 'Error 22023 where options is no JSON object or has a key that is not known.';
 
+CREATE FUNCTION prm._option_number(options jsonb, name text) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_text text := nullif(_option_number.options ->> _option_number.name, '');
+BEGIN
+  IF the_text !~ '^[0-9]{1,18}$' THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s is no number', _option_number.name),
+      DETAIL = format('It is %s.', _option_number.options -> _option_number.name), HINT = 'Give the whole number of a row, or leave the option out.';
+  END IF;
+  RETURN the_text::bigint;
+END
+$prm$;
+COMMENT ON FUNCTION prm._option_number(jsonb, text) IS 'The number of a row among options; NULL where it is left out. Error 22023 for anything but a whole number.';
+
 CREATE FUNCTION prm._survey_argument(program_id bigint, survey text) RETURNS prm.survey_setting
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -84,9 +99,14 @@ DECLARE
   the_zone text := prm._program_time_zone(the_program);
   the_start date := coalesce(open_survey_wave.starts_on, (prm.now() AT TIME ZONE the_zone)::date);
   the_moment timestamptz := the_start::timestamp AT TIME ZONE the_zone;
+  -- Who is asked within these days, but not at their ends, is left in peace.
+  the_quiet_from timestamptz := prm._days_later(the_program, the_moment, -the_setting.min_gap_days);
+  the_quiet_to timestamptz := prm._days_later(the_program, the_moment, the_setting.min_gap_days);
   the_won text[];
   the_wave bigint;
 BEGIN
+  -- Waves are opened one after the other: each sees whom the one before asks.
+  PERFORM pg_advisory_xact_lock(hashtextextended(format('prm survey waves %s', the_program), 7239211));
   INSERT INTO prm.survey_wave (program_id, survey, starts_on, ends_on) VALUES (the_program, the_setting.survey, the_start, the_start + the_setting.open_days)
     ON CONFLICT (program_id, survey, starts_on) DO NOTHING RETURNING survey_wave_id INTO the_wave;
   IF the_wave IS NULL THEN
@@ -102,7 +122,7 @@ BEGIN
       WHERE u.program_id = the_program AND u.is_active AND prm._is_live_partner(p.state)
         AND (the_setting.partner_kind IS NULL OR p.kind = the_setting.partner_kind)
         AND NOT EXISTS (SELECT 1 FROM prm.survey_ask a WHERE a.program_id = the_program AND a.partner_user_id = u.partner_user_id
-          AND a.due_at > the_moment - make_interval(days => the_setting.min_gap_days) AND a.due_at <= the_moment + make_interval(days => the_setting.min_gap_days))
+          AND a.due_at > the_quiet_from AND a.due_at < the_quiet_to)
       ORDER BY u.partner_user_id;
   ELSE
     -- A customer is asked once, about the partner that sold to it last.
@@ -118,7 +138,7 @@ BEGIN
       JOIN prm.partner p ON p.program_id = the_program AND p.partner_id = b.partner_id
       WHERE prm._is_live_partner(p.state) AND (the_setting.partner_kind IS NULL OR p.kind = the_setting.partner_kind)
         AND NOT EXISTS (SELECT 1 FROM prm.survey_ask a WHERE a.program_id = the_program AND a.customer_id = b.customer_id
-          AND a.due_at > the_moment - make_interval(days => the_setting.min_gap_days) AND a.due_at <= the_moment + make_interval(days => the_setting.min_gap_days))
+          AND a.due_at > the_quiet_from AND a.due_at < the_quiet_to)
       ORDER BY b.customer_id;
   END IF;
   RETURN the_wave;
@@ -135,11 +155,12 @@ DECLARE
   the_program bigint := prm._check_program(nps_response.program_id);
   the_partner bigint := nps_response.partner_id;
   the_setting prm.survey_setting := prm._survey_argument(the_program, nps_response.survey);
-  the_ask bigint := nullif(nps_response.options ->> 'survey_ask_id', '')::bigint;
+  the_ask bigint := prm._option_number(nps_response.options, 'survey_ask_id');
   the_wave bigint;
-  the_user bigint := nullif(nps_response.options ->> 'partner_user_id', '')::bigint;
-  the_customer bigint := nullif(nps_response.options ->> 'customer_id', '')::bigint;
-  the_moment timestamptz := coalesce((nps_response.options ->> 'answered_at')::timestamptz, prm.now());
+  the_user bigint := prm._option_number(nps_response.options, 'partner_user_id');
+  the_customer bigint := prm._option_number(nps_response.options, 'customer_id');
+  the_zone text := prm._program_time_zone(the_program);
+  the_moment timestamptz := prm.now();
   the_id bigint;
   asked record;
   known record;
@@ -150,26 +171,42 @@ BEGIN
       HINT = 'Record nothing for who did not answer.';
   END IF;
   PERFORM prm.nps_class(nps_response.score);
+  IF nps_response.options ->> 'answered_at' IS NOT NULL THEN
+    the_moment := prm._usage_moment(nps_response.options ->> 'answered_at', the_zone);
+    IF the_moment IS NULL OR the_moment > prm.now() + interval '1 day' THEN
+      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = CASE WHEN the_moment IS NULL THEN 'answered_at is no moment' ELSE 'answered_at lies in the future' END,
+        DETAIL = format('It is %s.', nps_response.options -> 'answered_at'), HINT = 'Give it in ISO 8601, such as 2026-06-01T09:00:00Z; without an offset it is of the programme''s zone.';
+    END IF;
+  END IF;
   IF the_ask IS NOT NULL THEN
-    SELECT a.survey, a.survey_wave_id, a.partner_id, a.partner_user_id, a.customer_id INTO asked FROM prm.survey_ask a
+    SELECT a.survey, a.survey_wave_id, a.partner_id, a.partner_user_id, a.customer_id, w.ends_on INTO asked FROM prm.survey_ask a
+      JOIN prm.survey_wave w ON w.program_id = the_program AND w.survey_wave_id = a.survey_wave_id
       WHERE a.program_id = the_program AND a.survey_ask_id = the_ask;
     IF NOT FOUND OR asked.survey <> the_setting.survey OR asked.partner_id <> coalesce(the_partner, asked.partner_id) THEN
       RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('ask %s of survey "%s" does not exist', the_ask, the_setting.survey),
         DETAIL = format('Programme %s has no such row of this survey and partner on a due list.', the_program),
         HINT = 'SELECT survey_ask_id, survey, partner_id FROM prm.survey_ask lists them.';
     END IF;
-    the_wave := asked.survey_wave_id;
+    -- What is answered after the wave is over does not change its figures any more.
+    the_wave := CASE WHEN (the_moment AT TIME ZONE the_zone)::date < asked.ends_on THEN asked.survey_wave_id END;
     the_partner := asked.partner_id;
     the_user := asked.partner_user_id;
     the_customer := asked.customer_id;
   ELSE
     the_partner := prm._partner_argument(the_program, the_partner);
+    IF the_user IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.partner_user u WHERE u.program_id = the_program AND u.partner_user_id = the_user AND u.partner_id = the_partner) THEN
+      RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('person %s of partner %s does not exist', the_user, the_partner),
+        DETAIL = format('Programme %s has no such person of this partner that you may see.', the_program), HINT = 'SELECT partner_user_id, name FROM prm.partner_user lists them.';
+    ELSIF the_customer IS NOT NULL AND NOT EXISTS (SELECT 1 FROM prm.customer c WHERE c.program_id = the_program AND c.customer_id = the_customer) THEN
+      RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('customer %s does not exist', the_customer),
+        DETAIL = format('Programme %s has no such customer that you may see.', the_program), HINT = 'SELECT customer_id, name FROM prm.customer lists them.';
+    END IF;
     -- Without the number of the ask it is told by the person, where that is on the list of an open wave.
     SELECT a.survey_ask_id, a.survey_wave_id INTO the_ask, the_wave FROM prm.survey_ask a
       JOIN prm.survey_wave w ON w.program_id = the_program AND w.survey_wave_id = a.survey_wave_id
       WHERE a.program_id = the_program AND a.survey = the_setting.survey AND a.partner_id = the_partner
         AND (a.partner_user_id = the_user OR a.customer_id = the_customer)
-        AND w.starts_on <= (the_moment AT TIME ZONE prm._program_time_zone(the_program))::date AND w.ends_on > (the_moment AT TIME ZONE prm._program_time_zone(the_program))::date
+        AND w.starts_on <= (the_moment AT TIME ZONE the_zone)::date AND w.ends_on > (the_moment AT TIME ZONE the_zone)::date
       ORDER BY a.due_at DESC LIMIT 1;
   END IF;
   INSERT INTO prm.survey_response (program_id, survey, survey_wave_id, survey_ask_id, partner_id, partner_user_id, customer_id, score, comment, answered_at, external_ref)
@@ -195,7 +232,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.nps_response(bigint, numeric, text, text, jsonb, bigint) IS
-'Records an answer of 0 to 10 about a partner, once for each external_ref and for each ask of a wave, and returns its number; sent again it changes nothing. A detractor (0 to 6) opens exactly one alert task, as the survey says. options: survey_ask_id, partner_user_id or customer_id (who answered), answered_at, comment. Errors: 22023 score or option, 42704 unknown survey, partner or ask, 23505 the same reference with another score.';
+'Records an answer of 0 to 10 about a partner, once for each external_ref and for each ask of a wave, and returns its number; sent again it changes nothing. A detractor (0 to 6) opens exactly one alert task, as the survey says. What is answered after a wave has ended counts for the survey, but not for the wave. options: survey_ask_id, partner_user_id or customer_id (who answered), answered_at, comment. Errors: 22023 score or option, 42704 unknown survey, partner, person, customer or ask, 23505 the same reference with another score.';
 
 CREATE FUNCTION prm._work_surveys(program_id bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

@@ -28,7 +28,10 @@ BEGIN
       WHEN 'deals_won' THEN (SELECT count(*)::numeric FROM prm.deal d WHERE d.program_id = _measure.program_id AND d.partner_id = q.partner_id
         AND d.state = ANY (the_won) AND d.closed_at >= q.window_from AND d.closed_at < q.window_to AND (q.kind IS NULL OR d.kind = q.kind))
       WHEN 'earning' THEN (SELECT count(*)::numeric FROM prm.earning_event e WHERE e.program_id = _measure.program_id AND e.partner_id = q.partner_id
-        AND e.occurred_at >= q.window_from AND e.occurred_at < q.window_to AND CASE WHEN q.kind IS NULL THEN e.kind <> 'refunded' ELSE e.kind = q.kind END)
+        AND e.occurred_at >= q.window_from AND e.occurred_at < q.window_to AND CASE WHEN q.kind IS NULL THEN e.kind <> 'refunded' ELSE e.kind = q.kind END
+        -- What was refunded altogether is none.
+        AND (coalesce(e.amount, 0) = 0 OR e.kind = 'refunded' OR e.amount + coalesce((SELECT sum(o.amount) FROM prm.earning_event o WHERE o.program_id = _measure.program_id
+          AND o.applies_to_id = e.earning_event_id AND o.kind = 'refunded'), 0) <> 0))
       WHEN 'usage' THEN (SELECT count(*)::numeric FROM prm.usage_event u WHERE u.program_id = _measure.program_id AND u.partner_id = q.partner_id
         AND u.at >= q.window_from AND u.at < q.window_to AND (q.kind IS NULL OR u.activity = q.kind))
       WHEN 'certificates' THEN (SELECT count(*)::numeric FROM prm.partner_user u JOIN prm.certificate c ON c.program_id = _measure.program_id AND c.partner_user_id = u.partner_user_id
@@ -82,7 +85,7 @@ BEGIN
       SELECT rank() OVER (ORDER BY CASE WHEN the_higher THEN s.value ELSE -s.value END DESC) AS place, p.partner_id, p.name, s.value
       FROM (
         SELECT e.partner_id, sum(e.points) AS value FROM prm.point_entry e
-          WHERE leaderboard.metric = 'points' AND e.program_id = the_program AND e.at >= the_from AND e.at < the_to GROUP BY e.partner_id
+          WHERE leaderboard.metric = 'points' AND e.program_id = the_program AND e.at >= the_from AND e.at < the_to GROUP BY e.partner_id HAVING sum(e.points) <> 0
         UNION ALL
         SELECT d.partner_id, CASE WHEN leaderboard.metric = 'revenue' THEN sum(d.amount) FILTER (WHERE d.currency = the_currency) ELSE count(*)::numeric END FROM prm.deal d
           WHERE leaderboard.metric IN ('revenue', 'deals_won') AND d.program_id = the_program AND d.partner_id IS NOT NULL AND d.state = ANY (the_won)
@@ -106,7 +109,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.leaderboard(text, timestamptz, timestamptz, jsonb, bigint) IS
-'Partners ranked by points gained, revenue, deals_won, leads, usage or usage:ACTIVITY in the window [window_from, window_to) (NULL: open), or by any metric at window_to. Equal values share a place; partners with nothing are left out. options: limit, partner_kind, tier, country. Errors: 42704 unknown metric, 22023 window or option.';
+'Partners ranked by points gained, revenue, deals_won, leads, usage or usage:ACTIVITY in the window [window_from, window_to) (NULL: open), or by any metric at window_to. Equal values share a place, and the next place is left out (1, 2, 2, 4); a limit is one of places. Partners with nothing are left out. options: limit, partner_kind, tier, country. Errors: 42704 unknown metric, 22023 window or option.';
 
 CREATE FUNCTION prm.add_points(partner_id bigint, points numeric, reason text, external_ref text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -122,12 +125,32 @@ BEGIN
       DETAIL = format('They are %s, because of %s.', coalesce(add_points.points::text, 'NULL'), coalesce(quote_literal(add_points.reason), 'NULL')),
       HINT = 'Say why; negative points take back.';
   END IF;
-  INSERT INTO prm.point_entry (program_id, partner_id, points, source, cause_key, reason, at)
-    VALUES (the_program, the_partner, add_points.points, 'manual', the_key, btrim(add_points.reason), prm.now())
-    ON CONFLICT (program_id, cause_key) DO NOTHING RETURNING point_entry_id INTO the_id;
+  IF add_points.points < 0 THEN
+    -- Two that spend of the same points go one after the other.
+    PERFORM pg_advisory_xact_lock(hashtextextended(format('prm points %s %s', the_program, the_partner), 7239211));
+  END IF;
+  WITH part AS (
+    -- What is spent is taken from what lapses first, and lapses with it; what nothing is left for stands for itself.
+    SELECT l.expires_at, least(l.points, -add_points.points - l.before) AS points FROM (
+      SELECT e.expires_at, sum(e.points) AS points, coalesce(sum(sum(e.points)) OVER (ORDER BY e.expires_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+      FROM prm.point_entry e WHERE add_points.points < 0 AND e.program_id = the_program AND e.partner_id = the_partner AND e.expires_at > prm.now()
+      GROUP BY e.expires_at HAVING sum(e.points) > 0) l
+    WHERE l.before < -add_points.points),
+  piece AS (
+    SELECT -p.points AS points, p.expires_at FROM part p
+    UNION ALL
+    SELECT add_points.points + coalesce((SELECT sum(p.points) FROM part p), 0), NULL),
+  given AS (
+    INSERT INTO prm.point_entry (program_id, partner_id, points, source, cause_key, reason, at, expires_at)
+      SELECT the_program, the_partner, n.points, 'manual', CASE n.number WHEN 1 THEN the_key ELSE format('spent/%s/%s', n.number, the_key) END, btrim(add_points.reason), prm.now(), n.expires_at
+      FROM (SELECT p.points, p.expires_at, row_number() OVER (ORDER BY p.expires_at) AS number FROM piece p WHERE p.points <> 0) n
+      WHERE NOT EXISTS (SELECT 1 FROM prm.point_entry e WHERE e.program_id = the_program AND e.cause_key = the_key) ORDER BY n.number
+      ON CONFLICT (program_id, cause_key) DO NOTHING RETURNING point_entry_id, cause_key)
+  SELECT g.point_entry_id INTO the_id FROM given g WHERE g.cause_key = the_key;
   IF the_id IS NULL THEN
-    SELECT e.point_entry_id INTO the_id FROM prm.point_entry e WHERE e.program_id = the_program AND e.cause_key = the_key
-      AND e.partner_id = the_partner AND e.points = add_points.points;
+    SELECT min(e.point_entry_id) FILTER (WHERE e.cause_key = the_key) INTO the_id FROM prm.point_entry e
+      WHERE e.program_id = the_program AND e.partner_id = the_partner AND e.source = 'manual' AND regexp_replace(e.cause_key, '^spent/[0-9]+/', '') = the_key
+      HAVING sum(e.points) = add_points.points;
     IF the_id IS NULL THEN
       RAISE EXCEPTION USING ERRCODE = '23505', MESSAGE = format('points with the reference "%s" were given already', add_points.external_ref), SCHEMA = 'prm', TABLE = 'point_entry',
         DETAIL = 'They were others, or of another partner.', HINT = 'Give a reference of its own; points are corrected by further points.';
@@ -137,7 +160,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.add_points(bigint, numeric, text, text, bigint) IS
-'Gives a partner points by hand, or takes some back, with a reason; once for each external_ref. Returns the number of the entry. Errors: 42704 unknown partner, 22023 no points or no reason, 23505 the reference with other points.';
+'Gives a partner points by hand, or takes some back or lets it spend some, with a reason; once for each external_ref. What is spent is taken from the points that lapse first, in an entry for each such moment. Returns the number of the (first) entry. Errors: 42704 unknown partner, 22023 no points or no reason, 23505 the reference with other points.';
 
 CREATE FUNCTION prm._award_badges(program_id bigint, partner_ids bigint[], badges text[], reason text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
@@ -210,7 +233,7 @@ DECLARE
   done record;
 BEGIN
   INSERT INTO prm.mission_run (program_id, partner_id, mission, started_at, ends_at)
-    SELECT _work_missions.program_id, p.partner_id, m.mission, s.moment, least(m.ends_at, s.moment + make_interval(days => m.within_days))
+    SELECT _work_missions.program_id, p.partner_id, m.mission, s.moment, least(m.ends_at, prm._days_later(_work_missions.program_id, s.moment, m.within_days))
     FROM prm.mission m JOIN prm.partner p ON p.program_id = _work_missions.program_id
     CROSS JOIN LATERAL (SELECT greatest(m.starts_at, coalesce(p.joined_on::timestamp AT TIME ZONE the_zone, p.created_at)) AS moment) s
     WHERE m.program_id = _work_missions.program_id AND m.is_active AND m.enrol_all AND s.moment <= prm.now() AND coalesce(m.ends_at > prm.now(), true)
@@ -287,7 +310,7 @@ BEGIN
       DETAIL = format('Programme %s has no such mission that is active at %s.', the_program, prm.now()), HINT = 'SELECT mission, starts_at, ends_at FROM prm.mission lists them.';
   END IF;
   INSERT INTO prm.mission_run (program_id, partner_id, mission, started_at, ends_at)
-    SELECT the_program, the_partner, m.mission, prm.now(), least(m.ends_at, prm.now() + make_interval(days => m.within_days))
+    SELECT the_program, the_partner, m.mission, prm.now(), least(m.ends_at, prm._days_later(the_program, prm.now(), m.within_days))
     FROM prm.mission m WHERE m.program_id = the_program AND m.mission = join_mission.mission
     ON CONFLICT (program_id, partner_id, mission) DO NOTHING;
   GET DIAGNOSTICS the_count = ROW_COUNT;

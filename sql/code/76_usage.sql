@@ -45,7 +45,9 @@ BEGIN
       WHEN i.stray IS NOT NULL THEN format('there is no field "%s"', i.stray)
       WHEN coalesce(btrim(i.external_ref), '') = '' THEN 'external_ref is missing: without it a batch could not be sent again'
       WHEN i.partner_id IS NULL THEN 'there is no such partner'
+      WHEN i.two_partners THEN 'partner_id and partner_ref name different partners'
       WHEN i.person IS NOT NULL AND i.partner_user_id IS NULL THEN 'there is no such person'
+      WHEN i.two_people THEN 'partner_user_id and partner_user_ref name different people'
       WHEN i.partner_user_id IS NOT NULL AND i.user_partner <> i.partner_id THEN 'the person is not of this partner'
       WHEN i.known_activity IS NULL THEN format('activity "%s" is not in prm.usage_activity', coalesce(i.activity, ''))
       WHEN i.moment IS NULL THEN 'at is no moment in ISO 8601'
@@ -55,6 +57,8 @@ BEGIN
     FROM (
       SELECT k.item, k.external_ref, k.activity, k.content, k.seconds, k.seconds_text, k.moment, k.person, k.attributes, k.is_object, k.stray, u.partner_user_id, u.partner_id AS user_partner,
         coalesce(p.partner_id, CASE WHEN NOT k.names_partner THEN u.partner_id END) AS partner_id,
+        k.id_given AND k.partner_ref IS NOT NULL AND (k.partner_number IS DISTINCT FROM p.partner_id OR k.partner_ref IS DISTINCT FROM p.external_ref) AS two_partners,
+        k.user_given AND k.user_ref IS NOT NULL AND (k.user_number IS DISTINCT FROM u.partner_user_id OR k.user_ref IS DISTINCT FROM u.external_ref) AS two_people,
         (SELECT a.activity FROM prm.usage_activity a WHERE a.program_id = the_program AND a.activity = k.activity) AS known_activity
       FROM (
         SELECT b.place::integer AS item, b.entry ->> 'external_ref' AS external_ref, b.entry ->> 'activity' AS activity, b.entry ->> 'content' AS content,
@@ -62,19 +66,19 @@ BEGIN
           prm._usage_moment(b.entry ->> 'at', the_zone) AS moment, coalesce(b.entry ->> 'partner_user_id', b.entry ->> 'partner_user_ref') AS person,
           CASE WHEN b.entry ->> 'partner_id' ~ '^[0-9]{1,18}$' THEN (b.entry ->> 'partner_id')::bigint END AS partner_number, b.entry ->> 'partner_ref' AS partner_ref,
           CASE WHEN b.entry ->> 'partner_user_id' ~ '^[0-9]{1,18}$' THEN (b.entry ->> 'partner_user_id')::bigint END AS user_number, b.entry ->> 'partner_user_ref' AS user_ref,
-          coalesce(b.entry ->> 'partner_id', b.entry ->> 'partner_ref') IS NOT NULL AS names_partner,
+          coalesce(b.entry ->> 'partner_id', b.entry ->> 'partner_ref') IS NOT NULL AS names_partner, b.entry ->> 'partner_id' IS NOT NULL AS id_given, b.entry ->> 'partner_user_id' IS NOT NULL AS user_given,
           coalesce(b.entry -> 'attributes', '{}') AS attributes, jsonb_typeof(b.entry) = 'object' AS is_object,
           (SELECT k.name FROM jsonb_object_keys(CASE WHEN jsonb_typeof(b.entry) = 'object' THEN b.entry ELSE '{}' END) AS k(name)
             WHERE k.name NOT IN ('external_ref', 'partner_id', 'partner_ref', 'partner_user_id', 'partner_user_ref', 'activity', 'content', 'seconds', 'at', 'attributes') ORDER BY 1 LIMIT 1) AS stray
         FROM jsonb_array_elements(usage_ingest.batch) WITH ORDINALITY AS b(entry, place) OFFSET 0) k
       LEFT JOIN LATERAL (
-        SELECT o.partner_user_id, o.partner_id FROM prm.partner_user o WHERE o.program_id = the_program AND o.partner_user_id = k.user_number
+        SELECT o.partner_user_id, o.partner_id, o.external_ref FROM prm.partner_user o WHERE o.program_id = the_program AND o.partner_user_id = k.user_number
         UNION ALL
-        SELECT o.partner_user_id, o.partner_id FROM prm.partner_user o WHERE o.program_id = the_program AND o.external_ref = k.user_ref AND k.user_number IS NULL OFFSET 0) u ON true
+        SELECT o.partner_user_id, o.partner_id, o.external_ref FROM prm.partner_user o WHERE o.program_id = the_program AND o.external_ref = k.user_ref AND k.user_number IS NULL OFFSET 0) u ON true
       LEFT JOIN LATERAL (
-        SELECT o.partner_id FROM prm.partner o WHERE o.program_id = the_program AND o.partner_id = k.partner_number
+        SELECT o.partner_id, o.external_ref FROM prm.partner o WHERE o.program_id = the_program AND o.partner_id = k.partner_number
         UNION ALL
-        SELECT o.partner_id FROM prm.partner o WHERE o.program_id = the_program AND o.external_ref = k.partner_ref AND k.partner_number IS NULL OFFSET 0) p ON true) i;
+        SELECT o.partner_id, o.external_ref FROM prm.partner o WHERE o.program_id = the_program AND o.external_ref = k.partner_ref AND k.partner_number IS NULL OFFSET 0) p ON true) i;
   WITH written AS (
     INSERT INTO prm.usage_event (program_id, partner_id, partner_user_id, activity, content, seconds, at, external_ref, attributes)
       SELECT the_program, f.partner_id, f.partner_user_id, f.activity, f.content, f.seconds, f.moment, f.external_ref, f.attributes
@@ -97,12 +101,16 @@ LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_zone text := prm._program_time_zone(_adoption.program_id);
+  the_since timestamptz;
+  the_before timestamptz;
   policy record;
 BEGIN
   -- The row of the programme, or the defaults.
   SELECT coalesce(min(a.window_days), 30) AS window_days, coalesce(min(a.activation_days), 7) AS activation_days, coalesce(min(a.adopter_days), 4) AS adopter_days,
       coalesce(min(a.adopter_key_events), 4) AS adopter_key_events, coalesce(min(a.drop_percent), 50) AS drop_percent, coalesce(min(a.drop_min_events), 5) AS drop_min_events
     INTO policy FROM prm.adoption_policy a WHERE a.program_id = _adoption.program_id;
+  the_since := prm._days_later(_adoption.program_id, _adoption.moment, -policy.window_days);
+  the_before := prm._days_later(_adoption.program_id, _adoption.moment, -2 * policy.window_days);
   RETURN QUERY
     SELECT s.partner_id, s.name, s.logins, s.active_days, s.key_events, s.events, s.events_before, s.fall, s.has_dropped, s.last_at, s.unanswered,
       round(50 * least(s.active_days::numeric / policy.adopter_days, 1) + 50 * least(s.weighted / greatest(policy.adopter_key_events, 1), 1), 2),
@@ -122,21 +130,21 @@ BEGIN
         CASE WHEN u.events_before > 0 THEN round(100 * (1 - u.events::numeric / u.events_before), 4) END AS fall,
         coalesce(u.events_before >= policy.drop_min_events AND u.events <= u.events_before * (1 - policy.drop_percent / 100), false) AS has_dropped,
         l.last_at, n.unanswered, nullif(btrim(p.attributes ->> 'resistance_reason'), '') AS said,
-        coalesce(p.joined_on::timestamp AT TIME ZONE the_zone, p.created_at) + make_interval(days => policy.activation_days) <= _adoption.moment AS is_settled
+        prm._days_later(_adoption.program_id, coalesce(p.joined_on::timestamp AT TIME ZONE the_zone, p.created_at), policy.activation_days) <= _adoption.moment AS is_settled
       FROM prm.partner p
       -- Partner by partner from the index: linear whatever the planner knows of the tables.
       CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE e.at > w.since) AS events, count(*) FILTER (WHERE e.at <= w.since) AS events_before,
           count(*) FILTER (WHERE e.at > w.since AND a.kind = 'login') AS logins, count(*) FILTER (WHERE e.at > w.since AND a.is_key) AS key_events,
           coalesce(sum(a.weight) FILTER (WHERE e.at > w.since AND a.is_key), 0) AS weighted, count(DISTINCT (e.at AT TIME ZONE the_zone)::date) FILTER (WHERE e.at > w.since) AS active_days
-        FROM (SELECT _adoption.moment - make_interval(days => policy.window_days) AS since, _adoption.moment - make_interval(days => 2 * policy.window_days) AS before) w
+        FROM (SELECT the_since AS since, the_before AS before) w
         CROSS JOIN LATERAL (SELECT x.at, x.activity FROM prm.usage_event x
           WHERE x.program_id = _adoption.program_id AND x.partner_id = p.partner_id AND x.at > w.before AND x.at <= _adoption.moment OFFSET 0) e
         JOIN prm.usage_activity a ON a.program_id = _adoption.program_id AND a.activity = e.activity) u
       LEFT JOIN LATERAL (SELECT e.at AS last_at FROM prm.usage_event e WHERE e.program_id = _adoption.program_id AND e.partner_id = p.partner_id AND e.at <= _adoption.moment
         ORDER BY e.at DESC LIMIT 1) l ON true
       CROSS JOIN LATERAL (SELECT count(*) AS unanswered FROM prm.survey_ask k WHERE k.program_id = _adoption.program_id AND k.partner_id = p.partner_id AND k.partner_user_id IS NOT NULL
-        AND k.asked_at > _adoption.moment - make_interval(days => policy.window_days) AND k.asked_at <= _adoption.moment
+        AND k.asked_at > the_since AND k.asked_at <= _adoption.moment
         AND NOT EXISTS (SELECT 1 FROM prm.survey_response r WHERE r.program_id = _adoption.program_id AND r.survey_ask_id = k.survey_ask_id)) n
       WHERE p.program_id = _adoption.program_id AND prm._is_live_partner(p.state) AND (_adoption.partner_ids IS NULL OR p.partner_id = ANY (_adoption.partner_ids))) s;
 END

@@ -101,10 +101,20 @@ DECLARE
 BEGIN
   RETURN QUERY
     -- An enrolment is known by person and track.
-    SELECT j.item, j.kind, CASE j.kind WHEN 'enrolment' THEN format('%s/%s', j.partner_user_id, j.subject) ELSE j.external_ref END, j.partner_user_id, j.subject, j.score, j.moment, j.from_day, j.until_day, j.known_id,
+    SELECT j.item, j.kind, j.reference, j.partner_user_id, j.subject, j.score, j.moment, j.from_day, j.until_day, j.known_id,
       CASE WHEN j.fault IS NOT NULL THEN 'rejected' WHEN j.known_id IS NULL THEN 'inserted' WHEN j.is_same THEN 'unchanged' ELSE 'updated' END, j.fault
     FROM (
-      SELECT i.*, x.known_id, x.is_same, CASE
+      SELECT i.*, x.known_id, x.is_same, coalesce(i.own_fault, CASE
+          WHEN i.first_content <> i.content THEN CASE i.kind WHEN 'enrolment' THEN 'an earlier item of the batch says something else of the same person and track'
+            ELSE 'an earlier item of the batch says something else under the same external_ref' END
+          WHEN x.known_person <> i.partner_user_id THEN 'the external_ref is of another person'
+          WHEN x.is_revoked AND NOT x.is_same THEN 'the certificate was revoked' END) AS fault
+      FROM (
+      -- Of the items with one reference the first sound one counts.
+      SELECT c.*, first_value(c.content) OVER (PARTITION BY c.kind, c.reference ORDER BY c.own_fault IS NOT NULL, c.item) AS first_content
+      FROM (
+      SELECT i.*, CASE i.kind WHEN 'enrolment' THEN format('%s/%s', i.partner_user_id, i.subject) ELSE i.external_ref END AS reference,
+        jsonb_build_array(i.partner_user_id, i.subject, i.score, extract(epoch FROM i.moment), i.from_day, i.until_day) AS content, CASE
           WHEN NOT i.is_object THEN 'it is no JSON object'
           WHEN i.stray IS NOT NULL THEN format('there is no field "%s"', i.stray)
           WHEN i.kind IS NULL OR i.kind NOT IN ('attempt', 'completion', 'certificate', 'enrolment') THEN 'kind is attempt, completion, certificate or enrolment'
@@ -118,15 +128,11 @@ BEGIN
           WHEN i.kind = 'certificate' AND i.from_day IS NULL THEN 'issued_on is no date'
           WHEN i.kind = 'enrolment' AND i.from_text IS NOT NULL AND i.from_day IS NULL THEN 'assigned_on is no date'
           WHEN i.until_text IS NOT NULL AND i.until_day IS NULL THEN CASE i.kind WHEN 'enrolment' THEN 'due_on is no date' ELSE 'valid_until is no date' END
-          WHEN i.until_day < i.from_day THEN CASE i.kind WHEN 'enrolment' THEN 'due_on lies before assigned_on' ELSE 'valid_until lies before issued_on' END
-          WHEN i.kind <> 'enrolment' AND i.first_entry <> i.entry THEN 'an earlier item of the batch says something else under the same external_ref'
-          WHEN x.known_person <> i.partner_user_id THEN 'the external_ref is of another person'
-          WHEN x.is_revoked AND NOT x.is_same THEN 'the certificate was revoked' END AS fault
+          WHEN i.until_day < i.from_day THEN CASE i.kind WHEN 'enrolment' THEN 'due_on lies before assigned_on' ELSE 'valid_until lies before issued_on' END END AS own_fault
       FROM (
-        SELECT k.*, coalesce(f.partner_user_id, g.partner_user_id) AS partner_user_id, n.named, n.max_score,
-          first_value(k.entry) OVER (PARTITION BY k.kind, k.external_ref ORDER BY k.item) AS first_entry
+        SELECT k.*, coalesce(f.partner_user_id, g.partner_user_id) AS partner_user_id, n.named, n.max_score
         FROM (
-          SELECT b.place::integer AS item, b.entry, jsonb_typeof(b.entry) = 'object' AS is_object, b.entry ->> 'kind' AS kind, b.entry ->> 'external_ref' AS external_ref,
+          SELECT b.place::integer AS item, jsonb_typeof(b.entry) = 'object' AS is_object, b.entry ->> 'kind' AS kind, b.entry ->> 'external_ref' AS external_ref,
             CASE WHEN b.entry ->> 'partner_user_id' ~ '^[0-9]{1,18}$' THEN (b.entry ->> 'partner_user_id')::bigint END AS user_number,
             CASE WHEN b.entry ->> 'partner_user_id' IS NULL THEN b.entry ->> 'partner_user_ref' END AS user_ref, s.field, b.entry ->> s.field AS subject,
             CASE WHEN b.entry ->> 'score' ~ '^[0-9]{1,15}([.][0-9]{1,15})?$' THEN (b.entry ->> 'score')::numeric END AS score,
@@ -152,7 +158,7 @@ BEGIN
           UNION ALL
           SELECT o.certification, NULL FROM prm.certification o WHERE o.program_id = _lms_items.program_id AND o.certification = k.subject AND k.kind = 'certificate'
           UNION ALL
-          SELECT o.track, NULL FROM prm.track o WHERE o.program_id = _lms_items.program_id AND o.track = k.subject AND k.kind = 'enrolment' OFFSET 0) n ON true) i
+          SELECT o.track, NULL FROM prm.track o WHERE o.program_id = _lms_items.program_id AND o.track = k.subject AND k.kind = 'enrolment' OFFSET 0) n ON true) i) c) i
       -- What is there already under the reference, and whether it says the same.
       LEFT JOIN LATERAL (
         SELECT o.exam_attempt_id AS known_id, o.partner_user_id AS known_person, (o.exam, o.score, o.attempted_at) = (i.subject, i.score, i.moment) AS is_same, false AS is_revoked
@@ -181,6 +187,10 @@ DECLARE
   the_program bigint := prm._check_program(lms_ingest.program_id);
   the_items prm.lms_item[];
   the_work prm.lms_item[];
+  the_done prm.lms_item[] := '{}';
+  the_written text[];
+  the_left integer[];
+  the_round integer := 0;
 BEGIN
   IF lms_ingest.batch IS NULL OR jsonb_typeof(lms_ingest.batch) <> 'array' THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a batch of the LMS is a JSON array',
@@ -191,34 +201,70 @@ BEGIN
   -- Of an item that stands twice in the batch the first is written.
   SELECT array_agg(f.i ORDER BY (f.i).item) INTO the_work FROM (
     SELECT DISTINCT ON (j.kind, j.external_ref) j AS i FROM unnest(the_items) j WHERE j.outcome IN ('inserted', 'updated') ORDER BY j.kind, j.external_ref, j.item) f;
-  INSERT INTO prm.track_enrolment AS o (program_id, partner_user_id, track, assigned_on, due_on)
-    SELECT the_program, i.partner_user_id, i.subject, CASE WHEN i.from_day IS NOT NULL THEN i.from_day WHEN i.known_id IS NOT NULL THEN least((SELECT e.assigned_on FROM prm.track_enrolment e
-        WHERE e.program_id = the_program AND e.partner_user_id = i.partner_user_id AND e.track = i.subject), i.until_day) END, i.until_day
-    FROM unnest(the_work) i WHERE i.kind = 'enrolment' ORDER BY i.partner_user_id, i.item
-    ON CONFLICT (program_id, partner_user_id, track) DO UPDATE SET assigned_on = excluded.assigned_on, due_on = excluded.due_on;
-  INSERT INTO prm.certificate AS o (program_id, partner_user_id, certification, issued_on, valid_until, external_ref, source)
-    SELECT the_program, i.partner_user_id, i.subject, i.from_day, i.until_day, i.external_ref, 'lms' FROM unnest(the_work) i WHERE i.kind = 'certificate' ORDER BY i.external_ref
-    ON CONFLICT (program_id, external_ref) DO UPDATE SET certification = excluded.certification, issued_on = excluded.issued_on, valid_until = excluded.valid_until;
-  INSERT INTO prm.course_completion AS o (program_id, partner_user_id, course, completed_at, external_ref)
-    SELECT the_program, i.partner_user_id, i.subject, i.moment, i.external_ref FROM unnest(the_work) i WHERE i.kind = 'completion' ORDER BY i.external_ref
-    ON CONFLICT (program_id, external_ref) DO UPDATE SET course = excluded.course, completed_at = excluded.completed_at;
-  INSERT INTO prm.exam_attempt AS o (program_id, partner_user_id, exam, score, attempted_at, external_ref)
-    SELECT the_program, i.partner_user_id, i.subject, i.score, i.moment, i.external_ref FROM unnest(the_work) i WHERE i.kind = 'attempt' ORDER BY i.external_ref
-    ON CONFLICT (program_id, external_ref) DO UPDATE SET exam = excluded.exam, score = excluded.score, attempted_at = excluded.attempted_at,
-      pass_mark = CASE WHEN o.exam = excluded.exam THEN o.pass_mark ELSE excluded.pass_mark END;
+  WHILE the_work IS NOT NULL LOOP
+    the_work := prm._judge_attempts(the_program, the_work);
+    the_written := '{}';
+    -- What is there is corrected ...
+    INSERT INTO prm.track_enrolment AS o (program_id, partner_user_id, track, assigned_on, due_on)
+      SELECT the_program, i.partner_user_id, i.subject, coalesce(i.from_day, least((SELECT e.assigned_on FROM prm.track_enrolment e
+          WHERE e.program_id = the_program AND e.partner_user_id = i.partner_user_id AND e.track = i.subject), i.until_day)), i.until_day
+      FROM unnest(the_work) i WHERE i.kind = 'enrolment' AND i.outcome = 'updated' ORDER BY i.partner_user_id, i.item
+      ON CONFLICT (program_id, partner_user_id, track) DO UPDATE SET assigned_on = excluded.assigned_on, due_on = excluded.due_on;
+    INSERT INTO prm.certificate AS o (program_id, partner_user_id, certification, issued_on, valid_until, external_ref, source)
+      SELECT the_program, i.partner_user_id, i.subject, i.from_day, i.until_day, i.external_ref, 'lms' FROM unnest(the_work) i WHERE i.kind = 'certificate' AND i.outcome = 'updated' ORDER BY i.external_ref
+      ON CONFLICT (program_id, external_ref) DO UPDATE SET certification = excluded.certification, issued_on = excluded.issued_on, valid_until = excluded.valid_until;
+    INSERT INTO prm.course_completion AS o (program_id, partner_user_id, course, completed_at, external_ref)
+      SELECT the_program, i.partner_user_id, i.subject, i.moment, i.external_ref FROM unnest(the_work) i WHERE i.kind = 'completion' AND i.outcome = 'updated' ORDER BY i.external_ref
+      ON CONFLICT (program_id, external_ref) DO UPDATE SET course = excluded.course, completed_at = excluded.completed_at;
+    INSERT INTO prm.exam_attempt AS o (program_id, partner_user_id, exam, score, attempted_at, external_ref)
+      SELECT the_program, i.partner_user_id, i.subject, i.score, i.moment, i.external_ref FROM unnest(the_work) i WHERE i.kind = 'attempt' AND i.outcome = 'updated' ORDER BY i.external_ref
+      ON CONFLICT (program_id, external_ref) DO UPDATE SET exam = excluded.exam, score = excluded.score, attempted_at = excluded.attempted_at,
+        pass_mark = CASE WHEN o.exam = excluded.exam THEN o.pass_mark ELSE excluded.pass_mark END;
+    -- ... and what is new is written, unless another session did so meanwhile.
+    WITH made AS (
+      INSERT INTO prm.track_enrolment AS o (program_id, partner_user_id, track, assigned_on, due_on)
+        SELECT the_program, i.partner_user_id, i.subject, i.from_day, i.until_day FROM unnest(the_work) i WHERE i.kind = 'enrolment' AND i.outcome = 'inserted' ORDER BY i.partner_user_id, i.item
+        ON CONFLICT (program_id, partner_user_id, track) DO NOTHING RETURNING o.partner_user_id, o.track)
+    SELECT the_written || array_agg(format('enrolment %s/%s', m.partner_user_id, m.track)) INTO the_written FROM made m;
+    WITH made AS (
+      INSERT INTO prm.certificate AS o (program_id, partner_user_id, certification, issued_on, valid_until, external_ref, source)
+        SELECT the_program, i.partner_user_id, i.subject, i.from_day, i.until_day, i.external_ref, 'lms' FROM unnest(the_work) i WHERE i.kind = 'certificate' AND i.outcome = 'inserted' ORDER BY i.external_ref
+        ON CONFLICT (program_id, external_ref) DO NOTHING RETURNING o.external_ref)
+    SELECT the_written || array_agg('certificate ' || m.external_ref) INTO the_written FROM made m;
+    WITH made AS (
+      INSERT INTO prm.course_completion AS o (program_id, partner_user_id, course, completed_at, external_ref)
+        SELECT the_program, i.partner_user_id, i.subject, i.moment, i.external_ref FROM unnest(the_work) i WHERE i.kind = 'completion' AND i.outcome = 'inserted' ORDER BY i.external_ref
+        ON CONFLICT (program_id, external_ref) DO NOTHING RETURNING o.external_ref)
+    SELECT the_written || array_agg('completion ' || m.external_ref) INTO the_written FROM made m;
+    WITH made AS (
+      INSERT INTO prm.exam_attempt AS o (program_id, partner_user_id, exam, score, attempted_at, external_ref)
+        SELECT the_program, i.partner_user_id, i.subject, i.score, i.moment, i.external_ref FROM unnest(the_work) i WHERE i.kind = 'attempt' AND i.outcome = 'inserted' ORDER BY i.external_ref
+        ON CONFLICT (program_id, external_ref) DO NOTHING RETURNING o.external_ref)
+    SELECT the_written || array_agg('attempt ' || m.external_ref) INTO the_written FROM made m;
+    the_left := ARRAY(SELECT i.item FROM unnest(the_work) i WHERE i.outcome = 'inserted' AND i.kind || ' ' || i.external_ref NOT IN (SELECT w.key FROM unnest(the_written) AS w(key)) ORDER BY i.item);
+    the_done := the_done || ARRAY(SELECT i FROM unnest(the_work) i WHERE i.item NOT IN (SELECT l.item FROM unnest(the_left) AS l(item)));
+    EXIT WHEN cardinality(the_left) = 0;
+    -- What another session wrote under the same reference is there by now: looked at again, it is the same, or it is corrected.
+    the_round := the_round + 1;
+    SELECT array_agg(ROW(the_left[a.item], a.kind, a.external_ref, a.partner_user_id, a.subject, a.score, a.moment, a.from_day, a.until_day, a.known_id,
+          CASE WHEN a.outcome = 'inserted' AND the_round > 2 THEN 'rejected' ELSE a.outcome END,
+          CASE WHEN a.outcome = 'inserted' AND the_round > 2 THEN 'its reference is taken by what you may not see' ELSE a.fault END)::prm.lms_item ORDER BY a.item)
+      INTO the_work FROM prm._lms_items(the_program, (SELECT jsonb_agg(lms_ingest.batch -> (l.item - 1) ORDER BY l.item) FROM unnest(the_left) AS l(item))) a;
+  END LOOP;
   RETURN QUERY
-    SELECT j.item, j.kind, CASE WHEN j.outcome IN ('inserted', 'updated') AND j.item > j.first_item THEN 'unchanged' ELSE j.outcome END,
-      CASE WHEN j.outcome <> 'rejected' THEN coalesce(j.known_id, CASE j.kind
+    SELECT j.item, j.kind, CASE WHEN j.item > j.first_item AND coalesce(d.outcome, j.outcome) <> 'rejected' THEN 'unchanged' ELSE coalesce(d.outcome, j.outcome) END,
+      CASE WHEN coalesce(d.outcome, j.outcome) <> 'rejected' THEN coalesce(j.known_id, d.known_id, CASE j.kind
         WHEN 'attempt' THEN (SELECT o.exam_attempt_id FROM prm.exam_attempt o WHERE o.program_id = the_program AND o.external_ref = j.external_ref)
         WHEN 'completion' THEN (SELECT o.course_completion_id FROM prm.course_completion o WHERE o.program_id = the_program AND o.external_ref = j.external_ref)
         WHEN 'certificate' THEN (SELECT o.certificate_id FROM prm.certificate o WHERE o.program_id = the_program AND o.external_ref = j.external_ref)
-        ELSE j.partner_user_id END) END, j.fault
-    FROM (SELECT k.*, min(k.item) FILTER (WHERE k.outcome <> 'rejected') OVER (PARTITION BY k.kind, k.external_ref) AS first_item FROM unnest(the_items) k) j
+        ELSE j.partner_user_id END) END, coalesce(d.fault, j.fault)
+    FROM (SELECT k.*, CASE WHEN k.outcome <> 'rejected' THEN min(k.item) FILTER (WHERE k.outcome <> 'rejected') OVER (PARTITION BY k.kind, k.external_ref) END AS first_item FROM unnest(the_items) k) j
+    LEFT JOIN unnest(the_done) d ON d.item = j.first_item
     ORDER BY j.item;
 END
 $prm$;
 COMMENT ON FUNCTION prm.lms_ingest(jsonb, bigint) IS
-'Takes what a learning system reports, a JSON array of {kind, external_ref, partner_user_id or partner_user_ref, ...}: attempt {exam, score, at}, completion {course, at}, certificate {certification, issued_on, valid_until}, enrolment {track, assigned_on, due_on}. People may also be known by an external_id of system lms and kind partner_user. Each external_ref is taken once, however often it is sent; sent with other content it is corrected. Completed tracks award their certificates at once. Returns a row for each item: inserted, updated, unchanged or rejected with the reason; a bad item does not stop the others. Error 22023 where the batch is no array.';
+'Takes what a learning system reports, a JSON array of {kind, external_ref, partner_user_id or partner_user_ref, ...}: attempt {exam, score, at}, completion {course, at}, certificate {certification, issued_on, valid_until}, enrolment {track, assigned_on, due_on}. People may also be known by an external_id of system lms and kind partner_user. Each external_ref is taken once, however often it is sent; sent with other content it is corrected. Completed tracks award their certificates at once. Attempts over a limit of prm.exam_limit are rejected, with when the next is possible. Returns a row for each item: inserted, updated, unchanged or rejected with the reason; a bad item does not stop the others. Of two sessions that send an item at once one is told inserted. Error 22023 where the batch is no array.';
 
 CREATE FUNCTION prm.renew_certificate(certificate_id bigint, renewed_on date DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

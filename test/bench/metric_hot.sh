@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Eight clients record won deals of four hot partners: the same transaction (a deal, then its win, with history, booking and commission) with metrics and
-# tiers, against the same where the triggers that evaluate tiers are switched off. Each partner has won 250 deals in the last twelve months, to which each run
+# tiers, against the same where the triggers that evaluate tiers are switched off. Each partner has won 1,000 deals in the last twelve months, to which each run
 # adds some hundreds, and misses the next tier by revenue alone, so that every win sums its window up again; no row counts for a partner, so nobody waits.
 #   test/bench/metric_hot.sh [rounds] [seconds] [deals]     PGHOST, PGUSER ... name a server where prm is installed
 set -eu
-rounds=${1:-7} seconds=${2:-6} deals=${3:-250}
+rounds=${1:-7} seconds=${2:-6} deals=${3:-1000}
 groups=$(((rounds + 1) * 2)) group=0
 psql() { command psql -X -q -A -t -v ON_ERROR_STOP=1 "$@"; }
 drop() { PGOPTIONS="-c client_min_messages=warning" psql -d postgres -c "DROP DATABASE IF EXISTS prm_bench_metric WITH (FORCE)"; }

@@ -244,9 +244,9 @@ SELECT is((SELECT note FROM prm.explain_health(707) WHERE metric = 'breaches'), 
 SELECT is((SELECT score FROM prm.health(707)), 100::numeric, 'and knocks nobody out');
 
 -- ---- segments -------------------------------------------------------------------------------------------------------
+INSERT INTO prm.segment (segment, label) VALUES ('vip', 'VIP'), ('new', 'New');
 INSERT INTO prm.health_model (model, label, segment, priority) VALUES ('vip', 'VIP', 'vip', 1), ('new', 'New', 'new', 2);
 INSERT INTO prm.health_metric (model, metric, group_name, how, low, high) VALUES ('vip', 'a', 'all', 'linear', 0, 100), ('new', 'breaches', 'all', 'linear', 0, 100);
-INSERT INTO prm.segment (segment, label) VALUES ('vip', 'VIP'), ('new', 'New');
 INSERT INTO prm.segment_member (segment, partner_id, valid, actor) VALUES ('vip', 703, '[2026-01-01,)', 'test'), ('vip', 704, '[2026-01-01,2026-05-01)', 'test'), ('vip', 705, '[2026-01-01,)', 'test'), ('new', 705, '[2026-01-01,)', 'test');
 SELECT results_eq($$ SELECT (prm.health(i)).model FROM generate_series(702, 705) i $$, $$ SELECT unnest('{m,vip,m,new}'::text[]) $$, 'members of a segment have its model, while they are members; of several the one with the highest priority');
 UPDATE prm.health_model SET partner_kind = 'reseller' WHERE program_id = prm.current_program() AND model = 'vip';

@@ -162,5 +162,28 @@ SELECT lives_ok($$ UPDATE prm.metric SET source = 'built_in' WHERE program_id = 
 SELECT results_eq($$ SELECT metric, measure, window_kind FROM prm.metric WHERE program_id = prm.current_program() AND metric IN ('nps', 'logins_30d') ORDER BY 1 $$,
   $$ VALUES ('logins_30d', 'logins', 'rolling_30_days'), ('nps', 'customer_nps', 'rolling_12_months') $$, 'with the measure and window that it always had');
 
+-- The aggregate that a whole programme is measured with, against what it stands for: amounts of every size and scale, some of them beyond
+-- its fast path, of several states and currencies, and partners in runs and mixed; in one process and in several.
+CREATE TABLE public.won_sample AS
+  SELECT (CASE WHEN i % 3 = 0 THEN i % 7 ELSE i / 500 END)::bigint AS partner_id, (ARRAY['won', 'lost', 'closed won', NULL])[1 + (i * 7) % 4] AS state, (ARRAY['EUR', 'CHF', 'EUR', 'EUR', NULL])[1 + (i * 11) % 5] AS currency,
+    CASE i % 9 WHEN 0 THEN NULL WHEN 1 THEN (i * 1.37)::numeric(20, 2) WHEN 2 THEN -i::numeric WHEN 3 THEN i / 7.0 WHEN 4 THEN i * 1e30 WHEN 5 THEN 0.00 WHEN 6 THEN round(i / 3.0, 4) WHEN 7 THEN 99999999999999.99 ELSE i * 100000000000000000::numeric END AS amount
+  FROM generate_series(1, 6000) i;
+ANALYZE public.won_sample;
+PREPARE plain AS SELECT w.partner_id, count(*) AS won, sum(w.amount) FILTER (WHERE w.currency = 'EUR') AS amount FROM public.won_sample w WHERE w.state = ANY ('{closed won,won}') GROUP BY 1 ORDER BY 1;
+PREPARE fast AS SELECT t.partner_id, t.won, t.amount FROM unnest((SELECT prm._deals_won(w.partner_id, w.state, w.amount, w.currency, '{closed won,won}', 'EUR') FROM public.won_sample w)) t ORDER BY 1;
+SELECT results_eq('fast', 'plain', 'prm._deals_won() counts and sums as count(*) and sum() do');
+CREATE TEMP TABLE shown AS EXECUTE fast;
+SELECT is_empty($$ SELECT s.partner_id, s.amount FROM shown s JOIN (SELECT w.partner_id, sum(w.amount) AS amount FROM public.won_sample w WHERE w.currency = 'EUR' AND w.state IN ('closed won', 'won') GROUP BY 1) p USING (partner_id)
+  WHERE s.amount::text <> p.amount::text $$, 'and shows as many places');
+SELECT is((SELECT prm._deals_won(1, w.state, w.amount, w.currency, '{}', 'EUR') FROM public.won_sample w), '{}', 'nothing is won in no state');
+SELECT is((SELECT prm._deals_won(1, w.state, w.amount, w.currency, '{won}', 'EUR') FROM public.won_sample w WHERE false), '{}', 'nor of no deals');
+SELECT is((SELECT t.amount FROM unnest((SELECT prm._deals_won(w.partner_id, w.state, w.amount, w.currency, NULL, 'EUR') FROM public.won_sample w)) t), NULL, 'nor where it is not known what won means');
+SELECT is((SELECT sum(t.won) FROM unnest((SELECT prm._deals_won(w.partner_id, w.state, w.amount, w.currency, CASE WHEN w.partner_id % 2 = 0 THEN '{won}' ELSE '{lost}' END::text[], 'EUR') FROM public.won_sample w)) t),
+  (SELECT count(*)::numeric FROM public.won_sample w WHERE w.state = CASE WHEN w.partner_id % 2 = 0 THEN 'won' ELSE 'lost' END), 'the states may differ from row to row');
+SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0; SET LOCAL max_parallel_workers_per_gather = 3;
+ALTER TABLE public.won_sample SET (parallel_workers = 3);
+SELECT results_eq('fast', 'plain', 'in several processes it gives the same');
+RESET parallel_setup_cost; RESET parallel_tuple_cost; RESET min_parallel_table_scan_size; RESET max_parallel_workers_per_gather;
+
 SELECT * FROM finish();
 ROLLBACK;

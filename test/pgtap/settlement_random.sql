@@ -69,6 +69,8 @@ BEGIN
       PERFORM prm.resolve_dispute(one.entry_id, 'rejected', 'random') WHERE one.entry_id IS NOT NULL;
     END IF;
   END LOOP;
+  -- Chance alone forced nobody in one run of twenty.
+  PERFORM prm.force_payout(p.partner_id, 'all in May') FROM prm.partner p WHERE p.program_id = prm.current_program() AND the_month = '2025-05-01';
   PERFORM set_config('prm.clock', the_end::text || ' 03:00+00', true);
   PERFORM prm.write_off_debts();
   PERFORM prm.close_period((the_end - 1));

@@ -49,6 +49,11 @@ BEGIN
                          FROM prm.tier_gap(f.partner_id, t.tier) g GROUP BY 1, 2) i
           GROUP BY i.track HAVING CASE WHEN bool_or(i.is_score) THEN bool_or(i.met) FILTER (WHERE i.is_score) ELSE bool_and(i.met) END)
         ORDER BY t.rank DESC LIMIT 1);
+    -- What the gap shows of each requirement, the best of each group of alternatives, sums to the score.
+    INSERT INTO fault SELECT r, 'sum', f.partner_id FROM found f CROSS JOIN prm.tier t CROSS JOIN LATERAL (
+        SELECT i.track, sum(i.points) FILTER (WHERE i.item <> 'score') AS points, max(i.points) FILTER (WHERE i.item = 'score') AS score
+        FROM (SELECT g.track, coalesce(g.alternative_group, g.metric) AS item, max(g.points) AS points FROM prm.tier_gap(f.partner_id, t.tier) g WHERE g.points IS NOT NULL GROUP BY 1, 2) i GROUP BY i.track) x
+      WHERE f.round = r AND f.the_order = 'DESC' AND f.partner_id <= 12 AND t.program_id = prm.current_program() AND abs(x.points - x.score) > 0.000000001;
     -- What one finds the other makes true, once.
     PERFORM pg_temp.evaluate();
     SELECT count(*) INTO h FROM prm.tier_history x WHERE x.program_id = prm.current_program();
@@ -72,6 +77,7 @@ SELECT is_empty($$ SELECT a.round, a.partner_id, a.qualified, d.qualified FROM f
   'the order of definition does not matter');
 SELECT is_empty($$ SELECT * FROM fault WHERE what = 'alone' $$, 'all at once and each alone find the same');
 SELECT is_empty($$ SELECT * FROM fault WHERE what = 'gap' $$, 'the gap agrees with the evaluation');
+SELECT is_empty($$ SELECT * FROM fault WHERE what = 'sum' $$, 'the rows of the gap sum to the score');
 SELECT is_empty($$ SELECT * FROM fault WHERE what = 'twice' $$, 'evaluated twice is evaluated once');
 SELECT is_empty($$ SELECT * FROM fault WHERE what LIKE 'monotone%' $$, 'promotion is monotone in every metric');
 

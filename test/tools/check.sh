@@ -2,6 +2,7 @@
 # make check: everything, on a throw-away server built from a copy of the tree. Ends with the line "N passed, N failed".
 #   check.sh          all suites          check.sh lint     the lints alone (source and catalog)
 #   check.sh bench    test/bench/*.sh     check.sh fuzz     the fuzzers, PRM_FUZZ_SECONDS each (default 60)
+# What can run side by side does, in as many lanes as there are cores, 4 at most (PRM_LANES), each with a server of its own.
 # PRM_KEEP=1 keeps the working folder; PRM_ONLY="regress pgtap" runs only those stages. PRM_DATA names the folder of the real
 # data set (default ../shared/data beside the tree); tests that need it skip themselves where it is absent.
 set -uo pipefail
@@ -44,7 +45,9 @@ build() {
 finish_up() {
   local status=$?
   trap - EXIT
-  [ -z "${PRM_WORK:-}" ] || server_stop "$PRM_WORK/server"
+  local home
+  for home in ${LANE_PIDS[@]+"${LANE_PIDS[@]}"}; do kill "$home" 2>/dev/null; done
+  if [ -n "${PRM_WORK:-}" ]; then for home in "$PRM_WORK"/server*; do server_stop "$home"; done; fi
   if [ -n "${PRM_KEEP:-}" ]; then say "Kept: $PRM_WORK"; else rm -rf "${PRM_WORK:-/nonexistent}"; fi
   if [ "$mode" = bench ]; then exit $status; fi
   # A script that broke off (the build failed, the server did not start) is itself a failure.
@@ -64,10 +67,10 @@ stage() {     # NAME TITLE FUNCTION...
   say "   $((PASSED - passed)) passed, $((FAILED - failed)) failed in $((SECONDS - begun)) s: $name"
 }
 
-throw_away_server() {
-  server_init "$PRM_WORK/server" "$DEST" "fsync = off" "synchronous_commit = off" "full_page_writes = off" \
-    "shared_buffers = 256MB" "max_wal_size = 2GB" "max_connections = 60" "max_prepared_transactions = 10" "$@"
-  server_start "$PRM_WORK/server"
+throw_away_server() {   # HOME_DIR
+  server_init "$1" "$DEST" "fsync = off" "synchronous_commit = off" "full_page_writes = off" \
+    "shared_buffers = 256MB" "max_wal_size = 2GB" "max_connections = 60" "max_prepared_transactions = 10"
+  server_start "$1"
   PSQL="$PG_BIN/psql -X -q -v ON_ERROR_STOP=1"
 }
 
@@ -79,7 +82,7 @@ case $mode in
     stage lint "Lint of the sources" suite_source_lint
     stage embed "What the build refuses (sql/embed.sh)" suite_embed
     build
-    throw_away_server
+    throw_away_server "$PRM_WORK/server"
     stage regress "pg_regress: what a user types and sees" suite_regress
     stage isolation "Isolation: sessions against each other" suite_isolation
     stage pgtap "pgTAP: behaviour, contract and catalog" suite_pgtap
@@ -96,7 +99,7 @@ case $mode in
     stage lint "Lint of the sources" suite_source_lint
     stage embed "What the build refuses (sql/embed.sh)" suite_embed
     build
-    throw_away_server
+    throw_away_server "$PRM_WORK/server"
     stage pgtap "Lint of the catalog" suite_pgtap catalog
     stage plpgsql "plpgsql_check of every function" suite_plpgsql_check
     ;;

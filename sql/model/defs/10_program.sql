@@ -26,6 +26,7 @@ COMMENT ON COLUMN prm.access_grant.role_name IS 'The role.';
 COMMENT ON COLUMN prm.access_grant.profile IS 'admin, manager, analyst, app or partner.';
 COMMENT ON COLUMN prm.access_grant.granted_at IS 'When, wall clock.';
 
+CREATE OR REPLACE TRIGGER prm_00_deleted BEFORE DELETE ON prm.program FOR EACH ROW EXECUTE FUNCTION prm.program_deleted();
 CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.program
   FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
 ALTER TABLE prm.program ENABLE ALWAYS TRIGGER prm_definition_changed;

@@ -272,7 +272,7 @@ COMMENT ON COLUMN prm.enrolment.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.enrolment.ladder IS 'The ladder.';
 COMMENT ON COLUMN prm.enrolment.tier IS 'The tier it holds.';
 COMMENT ON COLUMN prm.enrolment.qualified_tier IS 'The highest tier whose requirements it met when last evaluated.';
-COMMENT ON COLUMN prm.enrolment.cap_tier IS 'Where it counts for less than it holds: entitlement() gives the lower of the two. It does not change the tier held.';
+COMMENT ON COLUMN prm.enrolment.cap_tier IS 'Where it counts for less than it holds: benefits follow the lower of the two, and so do entitlement(), the product families that it may register, funds, what those below it inherit, and the benefits that conditions of commission rules see. It does not change the tier held, and rules for a tier are paid by the tier held.';
 COMMENT ON COLUMN prm.enrolment.cap_until IS 'Until when the cap counts; empty: without end.';
 COMMENT ON COLUMN prm.enrolment.cap_reason IS 'Why there is a cap.';
 COMMENT ON COLUMN prm.enrolment.standing IS 'active; at_risk: short of the tier it holds; grace: the last stretch before the review date.';

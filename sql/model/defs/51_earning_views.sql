@@ -266,12 +266,12 @@ COMMENT ON COLUMN prm.commission_rule.product IS 'Only for this product and its 
 COMMENT ON COLUMN prm.commission_rule.product_family IS 'Only for this family.';
 COMMENT ON COLUMN prm.commission_rule.deal_kind IS 'Only for deals of this kind: new, renewal, upsell.';
 COMMENT ON COLUMN prm.commission_rule.credit_type IS 'Only for this type of credit.';
-COMMENT ON COLUMN prm.commission_rule.tier IS 'Only for partners that held this tier (ladder main) just before the event.';
+COMMENT ON COLUMN prm.commission_rule.tier IS 'Only for partners that held this tier (ladder main) just before the event; a cap changes the benefits, not the tier held.';
 COMMENT ON COLUMN prm.commission_rule.partner_kind IS 'Only for partners that were of this kind.';
 COMMENT ON COLUMN prm.commission_rule.partner_id IS 'Only for this partner.';
 COMMENT ON COLUMN prm.commission_rule.customer_id IS 'Only for this customer.';
 COMMENT ON COLUMN prm.commission_rule.region IS 'Only for partners that were in this region.';
-COMMENT ON COLUMN prm.commission_rule.condition IS 'A jsonpath comparison over {event, deal, customer, product, partner, level}, evaluated strictly: only a clear true matches.';
+COMMENT ON COLUMN prm.commission_rule.condition IS 'A jsonpath comparison over {event, deal, customer, product, partner, payee, metrics, level, benefits}, evaluated strictly: only a clear true matches.';
 COMMENT ON COLUMN prm.commission_rule.priority IS 'Higher wins, before specificity.';
 COMMENT ON COLUMN prm.commission_rule.valid IS 'The business dates on which this version is in force.';
 COMMENT ON COLUMN prm.commission_rule.label IS 'Name for people.';

@@ -6,7 +6,7 @@ COMMENT ON COLUMN prm.health_model.model IS 'The model.';
 COMMENT ON COLUMN prm.health_model.label IS 'Name for people.';
 COMMENT ON COLUMN prm.health_model.kind IS 'weighted: the weighted mean of groups, each the weighted mean of its metrics. additive: a start, to which metrics add points or take them, clamped at the end. rules: all good is good, any poor is poor, else average; or the worst metric is the score.';
 COMMENT ON COLUMN prm.health_model.partner_kind IS 'The kind of partner it is for; empty: for all kinds without a model of their own.';
-COMMENT ON COLUMN prm.health_model.segment IS 'The segment it is for, by name; empty: for everybody. A segment without members changes nothing.';
+COMMENT ON COLUMN prm.health_model.segment IS 'The segment it is for, one of prm.segment; empty: for everybody. A segment that a model is for cannot be deleted.';
 COMMENT ON COLUMN prm.health_model.priority IS 'Where a partner is in several segments with a model: the highest goes first, then the name.';
 COMMENT ON COLUMN prm.health_model.is_active IS 'Whether it is in force.';
 COMMENT ON COLUMN prm.health_model.band_ties IS 'Where a score on a band''s lower bound belongs: high (to that band) or low (to the band below; the lowest band holds its own bound).';
@@ -38,6 +38,43 @@ ALTER TABLE prm.health_model DROP CONSTRAINT IF EXISTS health_model_options_chec
 ALTER TABLE prm.health_model ADD CONSTRAINT health_model_options_check CHECK (prm._check_health_options(kind, options));
 ALTER TABLE prm.health_metric DROP CONSTRAINT IF EXISTS health_metric_normalize_check;
 ALTER TABLE prm.health_metric ADD CONSTRAINT health_metric_normalize_check CHECK (how = 'per_unit' OR prm.normalize_metric(NULL, how, low, high, options) IS NULL);
+
+CREATE OR REPLACE FUNCTION prm._health_metric_row() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_kind text := (SELECT m.kind FROM prm.health_model m WHERE m.program_id = NEW.program_id AND m.model = NEW.model);
+BEGIN
+  -- Elsewhere it would count for nothing, and nobody would know why.
+  IF the_kind <> 'additive' THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('metric "%s" cannot count per unit in health model "%s"', NEW.metric, NEW.model),
+      DETAIL = format('The model is of kind %s: points for each unit of a value are added in additive models only.', the_kind),
+      HINT = 'Let the value become a score (how = linear, inverse, step ...), or make the model additive.', SCHEMA = 'prm', TABLE = 'health_metric', COLUMN = 'how';
+  END IF;
+  RETURN NEW;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._health_metric_row() FROM PUBLIC;
+COMMENT ON FUNCTION prm._health_metric_row() IS 'Trigger of health_metric: refuses how = per_unit in models that are not additive (22023).';
+CREATE OR REPLACE TRIGGER prm_10_metric BEFORE INSERT OR UPDATE ON prm.health_metric FOR EACH ROW WHEN (NEW.how = 'per_unit') EXECUTE FUNCTION prm._health_metric_row();
+
+CREATE OR REPLACE FUNCTION prm._health_model_row() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_metric text := (SELECT min(h.metric) FROM prm.health_metric h WHERE h.program_id = NEW.program_id AND h.model = NEW.model AND h.how = 'per_unit');
+BEGIN
+  IF the_metric IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('health model "%s" cannot become one of kind %s', NEW.model, NEW.kind),
+      DETAIL = format('Its metric "%s" counts per unit, which only additive models do.', the_metric),
+      HINT = 'Give the metric another way first: UPDATE prm.health_metric SET how = ...', SCHEMA = 'prm', TABLE = 'health_model', COLUMN = 'kind';
+  END IF;
+  RETURN NEW;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._health_model_row() FROM PUBLIC;
+COMMENT ON FUNCTION prm._health_model_row() IS 'Trigger of health_model: refuses a kind in which its metrics with how = per_unit would count for nothing (22023).';
+CREATE OR REPLACE TRIGGER prm_10_kind BEFORE UPDATE OF kind ON prm.health_model FOR EACH ROW WHEN (NEW.kind <> 'additive') EXECUTE FUNCTION prm._health_model_row();
 
 COMMENT ON TABLE prm.health_band IS 'Bands of a health model. Where a score on a lower bound belongs is said by health_model.band_ties.';
 COMMENT ON COLUMN prm.health_band.model IS 'The model.';

@@ -1,52 +1,36 @@
 
 -- Tiers: promotion when a deal is won or somebody is certified, the row-type functions, and the views for people and tools.
 
-CREATE OR REPLACE FUNCTION prm._deals_closed() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-DECLARE
-  the_programs bigint[];
-  the_program bigint;
-  the_won text[];
-  the_start timestamptz;
-  the_ids bigint[];
-BEGIN
-  SELECT array_agg(DISTINCT n.program_id ORDER BY n.program_id) INTO the_programs FROM new_rows n
-    WHERE n.closed_at IS NOT NULL AND n.partner_id IS NOT NULL;
-  FOREACH the_program IN ARRAY coalesce(the_programs, '{}')
-  LOOP
-    the_won := prm._won_states(the_program);
-    -- What was won more than a year ago counts in no window: loading history costs no evaluation.
-    the_start := prm._year_before(the_program, prm.now());
-    IF TG_OP = 'INSERT' THEN
-      SELECT array_agg(DISTINCT n.partner_id ORDER BY n.partner_id) INTO the_ids FROM new_rows n
-        WHERE n.program_id = the_program AND n.partner_id IS NOT NULL AND n.state = ANY (the_won) AND n.closed_at > the_start;
-    ELSE
-      -- EXCEPT, because a join of the two would be planned before their size is known, and grow with its square.
-      SELECT array_agg(DISTINCT c.partner_id ORDER BY c.partner_id) INTO the_ids
-        FROM (SELECT n.deal_id, n.partner_id, n.state, n.amount, n.currency, n.closed_at FROM new_rows n
-                WHERE n.program_id = the_program AND n.partner_id IS NOT NULL AND n.state = ANY (the_won) AND n.closed_at > the_start
-              EXCEPT
-              SELECT o.deal_id, o.partner_id, o.state, o.amount, o.currency, o.closed_at FROM old_rows o
-                WHERE o.program_id = the_program AND o.state = ANY (the_won)) c;
-    END IF;
-    IF the_ids IS NOT NULL THEN
-      -- Two sessions that win deals of one partner at once do not see each other: whoever works off these rows sees both.
-      INSERT INTO prm.tier_due (program_id, partner_id, cause) SELECT the_program, i.partner_id, 'deal won' FROM unnest(the_ids) AS i(partner_id);
-      PERFORM prm._evaluate_tiers(the_program, the_ids, NULL, true, false);
-    END IF;
-  END LOOP;
-  RETURN NULL;
-END
-$prm$;
-REVOKE ALL ON FUNCTION prm._deals_closed() FROM PUBLIC;
-COMMENT ON FUNCTION prm._deals_closed() IS
-'Statement trigger of prm.deal: evaluates the partners of the deals that were won, all in one pass, for promotions; and leaves a row in tier_due for each, because concurrent wins do not see each other.';
-
 CREATE OR REPLACE TRIGGER prm_40_tiers_insert AFTER INSERT ON prm.deal
-  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._deals_closed();
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.tier_trigger();
 CREATE OR REPLACE TRIGGER prm_40_tiers_update AFTER UPDATE ON prm.deal
-  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._deals_closed();
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm.tier_trigger();
+
+-- What backends keep of the ladders (src/tier_book.c).
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.ladder
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.ladder ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier_policy
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier_policy ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier_requirement
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier_requirement ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier_track
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier_track ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier_market
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier_market ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.tier_product
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.tier_product ENABLE ALWAYS TRIGGER prm_definition_changed;
+CREATE OR REPLACE TRIGGER prm_definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON prm.metric
+  FOR EACH STATEMENT EXECUTE FUNCTION prm.definition_changed();
+ALTER TABLE prm.metric ENABLE ALWAYS TRIGGER prm_definition_changed;
 
 CREATE OR REPLACE FUNCTION prm._certificates_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
@@ -272,6 +256,7 @@ COMMENT ON COLUMN prm.tier_requirement.keep_threshold IS 'What it takes to keep 
 COMMENT ON COLUMN prm.tier_requirement.weight IS 'In a score: the points for the whole threshold; what is had of it gives its share of them.';
 COMMENT ON COLUMN prm.tier_requirement.floor IS 'In a score: the value must be above it (below it for <=), whatever the score; empty: no floor.';
 COMMENT ON COLUMN prm.tier_requirement.is_capped IS 'In a score: whether more than the threshold gives no more points. False: so many points for each threshold.';
+COMMENT ON COLUMN prm.tier_requirement.is_partial IS 'In a score: whether a part of the threshold gives its share of the points. False: all of them or none, and where it is not capped so many for each whole threshold.';
 COMMENT ON COLUMN prm.tier_requirement.alternative_group IS 'Of the rows of a track with the same group one is enough, and in a score the best counts; empty: the row stands for itself.';
 
 COMMENT ON TABLE prm.tier_policy IS 'How the tiers of a ladder are given and taken.';
@@ -283,6 +268,7 @@ COMMENT ON COLUMN prm.tier_policy.review IS 'The term of a tier: it is not lost 
 COMMENT ON COLUMN prm.tier_policy.grace IS 'At least this long lies between the day on which a partner is found short and its demotion; the last stretch before it, of this length, is called grace.';
 COMMENT ON COLUMN prm.tier_policy.entry_tier IS 'The tier of a new partner; it is always met.';
 COMMENT ON COLUMN prm.tier_policy.review_kind IS 'When a partner that fell short is reviewed: term: not before the term of its tier is over; anniversary: on the next anniversary of joining; period: at the end of the programme year. Never before the grace is over.';
+COMMENT ON COLUMN prm.tier_policy.demotion IS 'to_met: demoted to the tier that is met; one_step: to the next lower tier (a soft landing), or to the tier that is met where that is higher, and judged anew from there.';
 COMMENT ON COLUMN prm.tier_policy.period_start IS 'period: a day on which a programme year begins, each as long as review; empty: the fiscal year.';
 COMMENT ON COLUMN prm.tier_policy.inherits IS 'parent: a partner meets what its parent holds (a cap counts); none: each by itself.';
 COMMENT ON COLUMN prm.tier_policy.enrolment IS 'everybody: all partners stand on the ladder; by_row: those that enrol_partner() put there, while their enrolment is valid.';

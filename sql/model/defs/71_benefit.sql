@@ -10,17 +10,22 @@ DECLARE
 BEGIN
   FOR batch IN
     SELECT r.program_id AS number, array_agg(DISTINCT r.ladder || '/' || r.tier) FILTER (WHERE r.tier IS NOT NULL) AS tiers,
-      array_agg(DISTINCT r.certification) FILTER (WHERE r.certification IS NOT NULL) AS certifications
+      array_agg(DISTINCT r.certification) FILTER (WHERE r.certification IS NOT NULL) AS certifications, array_agg(DISTINCT r.segment) FILTER (WHERE r.segment IS NOT NULL) AS segments
     FROM changed_rows r GROUP BY r.program_id ORDER BY r.program_id
   LOOP
     -- With the programme itself all of it goes.
     CONTINUE WHEN NOT EXISTS (SELECT 1 FROM prm.program g WHERE g.program_id = batch.number);
     SELECT array_agg(DISTINCT x.partner_id ORDER BY x.partner_id) INTO the_ids FROM (
-      SELECT e.partner_id FROM prm.enrolment e WHERE e.program_id = batch.number AND e.ladder || '/' || e.tier = ANY (batch.tiers)
+      SELECT e.partner_id FROM prm.enrolment e WHERE e.program_id = batch.number AND (e.ladder || '/' || e.tier = ANY (batch.tiers) OR e.ladder || '/' || e.cap_tier = ANY (batch.tiers))
       UNION ALL
       SELECT u.partner_id FROM prm.certificate c
         JOIN prm.partner_user u ON u.program_id = batch.number AND u.partner_user_id = c.partner_user_id
-        WHERE c.program_id = batch.number AND c.certification = ANY (batch.certifications)) x;
+        WHERE c.program_id = batch.number AND c.certification = ANY (batch.certifications)
+      UNION ALL
+      SELECT m.partner_id FROM prm.segment_member m WHERE m.program_id = batch.number AND m.segment = ANY (batch.segments) AND m.valid @> prm.now()
+      UNION ALL
+      -- With a segment its members went, but not what they had by it.
+      SELECT g.partner_id FROM prm.benefit_grant g WHERE g.program_id = batch.number AND g.segment = ANY (batch.segments) AND coalesce(upper(g.valid), 'infinity') > prm.now()) x;
     IF the_ids IS NOT NULL THEN
       PERFORM prm._sync_benefits(batch.number, the_ids);
     END IF;
@@ -29,7 +34,7 @@ BEGIN
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._benefits_changed() FROM PUBLIC;
-COMMENT ON FUNCTION prm._benefits_changed() IS 'Statement trigger of prm.benefit: a benefit that is added, changed or deleted reaches those who hold its tier or certificate at once.';
+COMMENT ON FUNCTION prm._benefits_changed() IS 'Statement trigger of prm.benefit: a benefit that is added, changed or deleted reaches those who hold its tier or certificate, or are in its segment, at once.';
 
 CREATE OR REPLACE TRIGGER prm_40_benefits_insert AFTER INSERT ON prm.benefit REFERENCING NEW TABLE AS changed_rows
   FOR EACH STATEMENT EXECUTE FUNCTION prm._benefits_changed();
@@ -40,31 +45,51 @@ CREATE OR REPLACE TRIGGER prm_40_benefits_moved AFTER UPDATE ON prm.benefit REFE
 CREATE OR REPLACE TRIGGER prm_40_benefits_delete AFTER DELETE ON prm.benefit REFERENCING OLD TABLE AS changed_rows
   FOR EACH STATEMENT EXECUTE FUNCTION prm._benefits_changed();
 
+-- A cap that is set, changed or ended changes what is given.
+CREATE OR REPLACE FUNCTION prm._caps_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  batch record;
+BEGIN
+  FOR batch IN
+    SELECT c.program_id AS number, array_agg(DISTINCT c.partner_id ORDER BY c.partner_id) AS ids
+    FROM (SELECT n.program_id, n.partner_id, n.ladder, n.cap_tier, n.cap_until FROM new_rows n
+          EXCEPT
+          SELECT o.program_id, o.partner_id, o.ladder, o.cap_tier, o.cap_until FROM old_rows o) c
+    GROUP BY c.program_id ORDER BY c.program_id
+  LOOP
+    PERFORM prm._sync_benefits(batch.number, batch.ids);
+  END LOOP;
+  RETURN NULL;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._caps_changed() FROM PUBLIC;
+COMMENT ON FUNCTION prm._caps_changed() IS 'Statement trigger of prm.enrolment: brings the grants of the partners whose cap changed up to date.';
+CREATE OR REPLACE TRIGGER prm_40_caps AFTER UPDATE ON prm.enrolment REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION prm._caps_changed();
+
 CREATE OR REPLACE VIEW prm.v_entitlement WITH (security_invoker = true) AS
-  SELECT DISTINCT ON (g.program_id, g.partner_id, g.benefit) g.program_id, g.partner_id, g.benefit, g.kind, x.value, x.is_capped,
-    g.ladder, CASE WHEN x.is_capped THEN e.cap_tier ELSE g.tier END AS tier, g.certification, lower(g.valid) AS valid_from, upper(g.valid) AS valid_until
+  SELECT DISTINCT ON (g.program_id, g.partner_id, g.benefit) g.program_id, g.partner_id, g.benefit, g.kind, g.value, coalesce(e.cap_tier = g.tier AND e.tier <> g.tier, false) AS is_capped,
+    g.ladder, g.tier, g.certification, lower(g.valid) AS valid_from, upper(g.valid) AS valid_until, g.segment
   FROM prm.benefit_grant g
-  JOIN prm.program p ON p.program_id = g.program_id
   LEFT JOIN prm.enrolment e ON e.program_id = g.program_id AND e.partner_id = g.partner_id AND e.ladder = g.ladder
-  LEFT JOIN prm.tier h ON h.program_id = g.program_id AND h.ladder = g.ladder AND h.tier = g.tier
-  LEFT JOIN prm.tier c ON c.program_id = g.program_id AND c.ladder = g.ladder AND c.tier = e.cap_tier AND (e.cap_until IS NULL OR e.cap_until > prm.now())
-  LEFT JOIN prm.benefit b ON b.program_id = g.program_id AND b.ladder = c.ladder AND b.tier = c.tier AND b.benefit = g.benefit AND b.valid @> (prm.now() AT TIME ZONE p.time_zone)::date
-  CROSS JOIN LATERAL (SELECT coalesce(c.rank < h.rank, false) AS is_capped, CASE WHEN c.rank < h.rank THEN b.value ELSE g.value END AS value) x
-  WHERE g.valid @> prm.now() AND x.value IS NOT NULL
-  ORDER BY g.program_id, g.partner_id, g.benefit, CASE WHEN g.kind IN ('discount', 'mdf_share', 'lead_priority') THEN x.value::numeric END DESC NULLS LAST,
-    g.ladder IS NULL, g.ladder <> 'main', g.ladder, g.certification;
-COMMENT ON VIEW prm.v_entitlement IS 'What each partner is entitled to now: one row per benefit, the one that counts where several give it. entitlement() asks for one.';
+  WHERE g.valid @> prm.now()
+  ORDER BY g.program_id, g.partner_id, g.benefit, CASE WHEN g.kind IN ('discount', 'mdf_share', 'lead_priority') THEN g.value::numeric END DESC NULLS LAST,
+    g.ladder IS NULL, g.ladder <> 'main', g.ladder, g.certification, g.segment;
+COMMENT ON VIEW prm.v_entitlement IS 'What each partner is entitled to now, by the tiers that count (the lower of held and cap), by certificates and by segments: one row per benefit, the one that counts where several give it. entitlement() asks for one, explain_entitlement() also names what does not count.';
 COMMENT ON COLUMN prm.v_entitlement.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_entitlement.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.v_entitlement.benefit IS 'The benefit.';
 COMMENT ON COLUMN prm.v_entitlement.kind IS 'discount, mdf_share, support_level, product_access, lead_priority or other.';
 COMMENT ON COLUMN prm.v_entitlement.value IS 'Its value, as text.';
 COMMENT ON COLUMN prm.v_entitlement.is_capped IS 'Whether a cap lets the partner have less than the tier it holds gives.';
-COMMENT ON COLUMN prm.v_entitlement.ladder IS 'The ladder that gives it; empty for a certification.';
+COMMENT ON COLUMN prm.v_entitlement.ladder IS 'The ladder that gives it; empty for a certification or a segment.';
 COMMENT ON COLUMN prm.v_entitlement.tier IS 'The tier that gives it, that of the cap where it is capped.';
-COMMENT ON COLUMN prm.v_entitlement.certification IS 'The certification that gives it; empty for a tier.';
+COMMENT ON COLUMN prm.v_entitlement.certification IS 'The certification that gives it; empty for a tier or a segment.';
 COMMENT ON COLUMN prm.v_entitlement.valid_from IS 'Since when it has it.';
 COMMENT ON COLUMN prm.v_entitlement.valid_until IS 'When it ends, as far as is known now; empty: with its cause.';
+COMMENT ON COLUMN prm.v_entitlement.segment IS 'The segment that gives it; empty for a tier or a certification.';
 
 -- Product access: where some benefit opens a product family, only who has it registers deals for that family.
 CREATE OR REPLACE FUNCTION prm._registration_access() RETURNS trigger
@@ -76,22 +101,23 @@ BEGIN
                      AND g.kind = 'product_access' AND g.value = NEW.product_family AND g.valid @> prm.now()) THEN
     RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = format('partner %s has no access to product family "%s"', NEW.partner_id, NEW.product_family),
       DETAIL = format('It comes with %s.', (
-        SELECT string_agg(DISTINCT coalesce('tier ' || b.tier || ' of ladder ' || b.ladder, 'certification ' || b.certification), ', ')
+        SELECT string_agg(DISTINCT coalesce('tier ' || b.tier || ' of ladder ' || b.ladder, 'certification ' || b.certification, 'segment ' || b.segment), ', ')
         FROM prm.benefit b WHERE b.program_id = NEW.program_id AND b.kind = 'product_access' AND b.value = NEW.product_family)),
-      HINT = 'tier_gap() tells what the partner lacks.', SCHEMA = 'prm', TABLE = 'registration', COLUMN = 'product_family';
+      HINT = 'explain_entitlement() tells what the partner lacks.', SCHEMA = 'prm', TABLE = 'registration', COLUMN = 'product_family';
   END IF;
   RETURN NEW;
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._registration_access() FROM PUBLIC;
-COMMENT ON FUNCTION prm._registration_access() IS 'Row trigger of prm.registration: refuses (23514) a family that a benefit of kind product_access opens, for a partner that has no such benefit.';
+COMMENT ON FUNCTION prm._registration_access() IS 'Row trigger of prm.registration: refuses (23514) a family that a benefit of kind product_access opens, for a partner that has no such benefit, by the tier that counts for it (the lower of held and cap), a certification or a segment.';
 CREATE OR REPLACE TRIGGER prm_05_product_access BEFORE INSERT ON prm.registration FOR EACH ROW WHEN (NEW.state IN ('draft', 'submitted')) EXECUTE FUNCTION prm._registration_access();
 
-COMMENT ON TABLE prm.benefit IS 'What a tier gives, or a certification.';
+COMMENT ON TABLE prm.benefit IS 'What a tier gives, or a certification, or a segment.';
 COMMENT ON COLUMN prm.benefit.benefit_id IS 'Number of the row.';
-COMMENT ON COLUMN prm.benefit.ladder IS 'The ladder of the tier; means nothing for a certification.';
-COMMENT ON COLUMN prm.benefit.tier IS 'The tier that gives it; empty where a certification does.';
-COMMENT ON COLUMN prm.benefit.certification IS 'The certification that gives it; empty where a tier does.';
+COMMENT ON COLUMN prm.benefit.ladder IS 'The ladder of the tier; means nothing for a certification or a segment.';
+COMMENT ON COLUMN prm.benefit.tier IS 'The tier that gives it; empty where a certification or a segment does.';
+COMMENT ON COLUMN prm.benefit.certification IS 'The certification that gives it; empty where a tier or a segment does.';
+COMMENT ON COLUMN prm.benefit.segment IS 'The segment that gives it to its members, by criteria or by hand, from the moment they join until they leave; partners see its name; empty where a tier or a certification does.';
 COMMENT ON COLUMN prm.benefit.min_people IS 'How many people of the partner must have a valid certificate.';
 COMMENT ON COLUMN prm.benefit.benefit IS 'The benefit: discount_percent, support_level, mdf_percent ...';
 COMMENT ON COLUMN prm.benefit.kind IS 'discount and mdf_share: percent of revenue, they count in v_tier_mismatch; lead_priority: higher comes first; product_access: a product family that only its holders may register deals for; support_level; other.';
@@ -99,13 +125,14 @@ COMMENT ON COLUMN prm.benefit.value IS 'Its value, as text; a number for discoun
 COMMENT ON COLUMN prm.benefit.label IS 'Name for people.';
 COMMENT ON COLUMN prm.benefit.valid IS 'The days on which it is given, from (inclusive) to (exclusive).';
 
-COMMENT ON TABLE prm.benefit_grant IS 'Which benefit a partner had when. Follows the tier held and the certificates of its people.';
+COMMENT ON TABLE prm.benefit_grant IS 'Which benefit a partner had when. Follows the tier that counts (the lower of held and cap), the certificates of its people and its segments. A row that begins later is what it has again when a cap ends.';
 COMMENT ON COLUMN prm.benefit_grant.benefit_grant_id IS 'Number of the row.';
 COMMENT ON COLUMN prm.benefit_grant.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.benefit_grant.benefit IS 'The benefit.';
 COMMENT ON COLUMN prm.benefit_grant.kind IS 'Its kind.';
-COMMENT ON COLUMN prm.benefit_grant.ladder IS 'The ladder that gave it; empty for a certification.';
-COMMENT ON COLUMN prm.benefit_grant.tier IS 'The tier that gave it; empty for a certification.';
-COMMENT ON COLUMN prm.benefit_grant.certification IS 'The certification that gave it; empty for a tier.';
+COMMENT ON COLUMN prm.benefit_grant.ladder IS 'The ladder that gave it; empty for a certification or a segment.';
+COMMENT ON COLUMN prm.benefit_grant.tier IS 'The tier that gave it, that of the cap while it is capped; empty for a certification or a segment.';
+COMMENT ON COLUMN prm.benefit_grant.certification IS 'The certification that gave it; empty for a tier or a segment.';
+COMMENT ON COLUMN prm.benefit_grant.segment IS 'The segment that gave it; empty for a tier or a certification.';
 COMMENT ON COLUMN prm.benefit_grant.value IS 'Its value.';
-COMMENT ON COLUMN prm.benefit_grant.valid IS 'From (inclusive) to (exclusive); without end while the tier is held.';
+COMMENT ON COLUMN prm.benefit_grant.valid IS 'From (inclusive) to (exclusive); without end while its cause lasts.';

@@ -110,7 +110,7 @@ COMMENT ON COLUMN prm.v_tier_standing.ladder IS 'The ladder.';
 COMMENT ON COLUMN prm.v_tier_standing.held_tier IS 'The tier it holds.';
 COMMENT ON COLUMN prm.v_tier_standing.qualified_tier IS 'The highest tier that it met when last evaluated.';
 COMMENT ON COLUMN prm.v_tier_standing.cap_tier IS 'The cap in force; empty: none.';
-COMMENT ON COLUMN prm.v_tier_standing.effective_tier IS 'What counts for its benefits: the lower of the tier held and the cap.';
+COMMENT ON COLUMN prm.v_tier_standing.effective_tier IS 'What counts for its benefits: the lower of the tier held and the cap. Commission rules for a tier go by the tier held.';
 COMMENT ON COLUMN prm.v_tier_standing.effective_rank IS 'The rank of that.';
 COMMENT ON COLUMN prm.v_tier_standing.standing IS 'active, at_risk or grace.';
 COMMENT ON COLUMN prm.v_tier_standing.at_risk_on IS 'Day on which it was found short of its tier.';
@@ -266,7 +266,7 @@ COMMENT ON COLUMN prm.tier_market.applies_to IS 'partner: the metrics of partner
 COMMENT ON COLUMN prm.tier_market.ladder IS 'Only this ladder; empty: all.';
 COMMENT ON COLUMN prm.tier_market.country IS 'The country; empty: any.';
 COMMENT ON COLUMN prm.tier_market.region IS 'The sales region; empty: any.';
-COMMENT ON COLUMN prm.tier_market.metric IS 'Only this metric; empty: all.';
+COMMENT ON COLUMN prm.tier_market.metric IS 'Only this metric; empty: all of which something is to be reached (>=). What must not be exceeded (<=) is changed only by a row that names it.';
 COMMENT ON COLUMN prm.tier_market.value_multiplier IS 'By how much values count: 2 doubles them.';
 COMMENT ON COLUMN prm.tier_market.threshold_multiplier IS 'By how much thresholds count: 0.5 halves them. Floors are not changed.';
 

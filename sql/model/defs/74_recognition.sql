@@ -32,6 +32,7 @@ COMMENT ON COLUMN prm.point_rule.rate_policy IS 'in_force: the rule must be vali
 COMMENT ON COLUMN prm.point_rule.once_per IS 'For usage: once per event, partner and day, or partner ever.';
 COMMENT ON COLUMN prm.point_rule.valid IS 'The days on which it holds.';
 COMMENT ON COLUMN prm.point_rule.is_active IS 'False: gives no new points; refunds still take back what it gave.';
+COMMENT ON COLUMN prm.point_rule.expires_days IS 'Its points lapse so many days after they count, at the same time of day in the programme''s zone; NULL: never.';
 
 COMMENT ON TABLE prm.point_entry IS 'The ledger of points, append-only: what is taken back is a negative row.';
 COMMENT ON COLUMN prm.point_entry.point_entry_id IS 'Number of the entry.';
@@ -46,6 +47,7 @@ COMMENT ON COLUMN prm.point_entry.rate IS 'Points for each unit of amount, or fo
 COMMENT ON COLUMN prm.point_entry.cause_key IS 'What caused it; each cause gives points once.';
 COMMENT ON COLUMN prm.point_entry.reason IS 'In words.';
 COMMENT ON COLUMN prm.point_entry.at IS 'When they count.';
+COMMENT ON COLUMN prm.point_entry.expires_at IS 'From when on they count no more; what is taken back or spent of points has the moment of these. NULL: never.';
 
 COMMENT ON TABLE prm.mission IS 'Missions: steps that earn a reward when all are reached.';
 COMMENT ON COLUMN prm.mission.mission IS 'The mission.';
@@ -66,7 +68,7 @@ COMMENT ON COLUMN prm.mission_step.mission IS 'The mission.';
 COMMENT ON COLUMN prm.mission_step.step IS 'The step.';
 COMMENT ON COLUMN prm.mission_step.label IS 'Name for people.';
 COMMENT ON COLUMN prm.mission_step.position IS 'Its place in the order shown.';
-COMMENT ON COLUMN prm.mission_step.measure IS 'What is counted: leads, deals_won, earning (events), usage, certificates, points, or manual (advance_mission).';
+COMMENT ON COLUMN prm.mission_step.measure IS 'What is counted: leads, deals_won, earning (events, without those that were refunded altogether), usage, certificates, points, or manual (advance_mission).';
 COMMENT ON COLUMN prm.mission_step.kind IS 'Only this kind of deal, earning event, activity or certification; NULL: any.';
 COMMENT ON COLUMN prm.mission_step.goal IS 'Reached at this count.';
 
@@ -117,6 +119,7 @@ COMMENT ON COLUMN prm.streak_rule.streak IS 'The streak.';
 COMMENT ON COLUMN prm.streak_rule.label IS 'Name for people.';
 COMMENT ON COLUMN prm.streak_rule.activity IS 'What has to be done; NULL: anything in the portal.';
 COMMENT ON COLUMN prm.streak_rule.freezes IS 'Missed days that each partner may have.';
+COMMENT ON COLUMN prm.streak_rule.freezes_per IS 'ever: so many in all. month: so many in each calendar month; on its first day there are all of them again.';
 COMMENT ON COLUMN prm.streak_rule.working_days_only IS 'Whether a Saturday or Sunday without activity counts as no missed day.';
 COMMENT ON COLUMN prm.streak_rule.is_active IS 'False: not carried on.';
 
@@ -128,6 +131,7 @@ COMMENT ON COLUMN prm.streak.longest IS 'The longest ever.';
 COMMENT ON COLUMN prm.streak.freezes IS 'Freezes left.';
 COMMENT ON COLUMN prm.streak.state IS 'active or broken.';
 COMMENT ON COLUMN prm.streak.through_on IS 'The last day that was counted.';
+COMMENT ON COLUMN prm.streak.counted_at IS 'When it was counted, wall clock; usage of days before that comes in later is counted then.';
 
 CREATE OR REPLACE TRIGGER prm_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prm.point_entry
   FOR EACH STATEMENT EXECUTE FUNCTION prm.append_only();
@@ -162,19 +166,21 @@ BEGIN
   -- nothing of their own. The lock lets two of them go one after the other.
   PERFORM e.earning_event_id FROM prm.earning_event e
     WHERE e.program_id = _points_of_events.program_id AND e.earning_event_id = ANY (_points_of_events.earning_event_ids) ORDER BY e.earning_event_id FOR NO KEY UPDATE;
-  INSERT INTO prm.point_entry (program_id, partner_id, points, source, point_rule, earning_event_id, credit_type, amount, rate, cause_key, at)
+  INSERT INTO prm.point_entry (program_id, partner_id, points, source, point_rule, earning_event_id, credit_type, amount, rate, cause_key, at, expires_at)
     SELECT _points_of_events.program_id, d.partner_id, d.target - d.given, CASE WHEN d.entries = 0 THEN 'earning' ELSE 'refund' END, d.point_rule, d.earning_event_id, d.credit_type,
-      d.net, d.rate, format('earning/%s/%s/%s/%s/%s', d.earning_event_id, d.point_rule, d.credit_type, d.partner_id, d.entries), CASE WHEN d.entries = 0 THEN d.occurred_at ELSE prm.now() END
+      trim_scale(d.net), d.rate, format('earning/%s/%s/%s/%s/%s', d.earning_event_id, d.point_rule, d.credit_type, d.partner_id, d.entries), CASE WHEN d.entries = 0 THEN d.occurred_at ELSE prm.now() END,
+      CASE WHEN d.entries = 0 THEN prm._days_later(_points_of_events.program_id, d.occurred_at, d.expires_days) ELSE d.expires_at END
     FROM (
-      SELECT f.earning_event_id, f.occurred_at, f.point_rule, f.credit_type, f.partner_id, max(f.rate) AS rate, sum(f.entries) AS entries, sum(f.given) AS given,
-        CASE WHEN bool_or(f.by_amount) THEN coalesce(max(f.weight) * max(f.net) / 100, 0) END AS net,
-        CASE WHEN bool_or(f.by_amount) THEN trunc(max(f.rate) * coalesce(max(f.weight) * max(f.net), 0) / 100)
+      SELECT f.earning_event_id, f.occurred_at, f.point_rule, f.credit_type, f.partner_id, max(f.rate) AS rate, sum(f.entries) AS entries, sum(f.given) AS given, max(f.expires_days) AS expires_days, max(f.expires_at) AS expires_at,
+        CASE WHEN bool_or(f.by_amount) THEN coalesce(max(f.weight) * max(f.net) * 0.01, 0) END AS net,
+        -- A rate such as a point for 300 never ends as a decimal fraction: what it lacks of a whole point is given back before the rest is cut off.
+        CASE WHEN bool_or(f.by_amount) THEN trunc(round(max(f.rate) * coalesce(max(f.weight) * max(f.net), 0) * 0.01, 20))
              WHEN max(f.weight) > 0 AND bool_and(f.is_standing) THEN max(f.rate) ELSE 0 END AS target
       FROM (
         SELECT e.earning_event_id, e.occurred_at, e.net, e.is_standing, c.credit_type, c.partner_id, c.weight, r.point_rule, r.per_amount IS NOT NULL AS by_amount,
           -- The rate that was given at first holds for ever.
-          coalesce(g.rate, r.points * CASE WHEN coalesce(e.country, c.country) = ANY (r.growth_countries) THEN r.growth_factor ELSE 1 END / coalesce(r.per_amount, 1)) AS rate,
-          0::bigint AS entries, 0::numeric AS given
+          coalesce(g.rate, trim_scale(round(r.points * CASE WHEN coalesce(e.country, c.country) = ANY (r.growth_countries) THEN r.growth_factor ELSE 1 END, 40) / coalesce(r.per_amount, 1))) AS rate,
+          0::bigint AS entries, 0::numeric AS given, r.expires_days, NULL::timestamptz AS expires_at
         FROM prm._point_events(_points_of_events.program_id, _points_of_events.earning_event_ids) e
         CROSS JOIN LATERAL (
           SELECT s.credit_type, s.partner_id, s.weight, p.country FROM prm.sales_credit s JOIN prm.partner p ON p.program_id = _points_of_events.program_id AND p.partner_id = s.partner_id
@@ -192,7 +198,7 @@ BEGIN
             SELECT min(o.occurred_at) FROM prm.earning_event o WHERE o.program_id = _points_of_events.program_id AND o.customer_id = e.customer_id AND o.kind <> 'refunded'
               AND o.product_family IS NOT DISTINCT FROM e.product_family AND o.partner_id IS NOT DISTINCT FROM e.partner_id), e.occurred_at) ELSE e.occurred_at END AT TIME ZONE the_zone)::date)
         UNION ALL
-        SELECT e.earning_event_id, e.occurred_at, e.net, e.is_standing, o.credit_type, o.partner_id, 0, o.point_rule, o.amount IS NOT NULL, o.rate, 1, o.points
+        SELECT e.earning_event_id, e.occurred_at, e.net, e.is_standing, o.credit_type, o.partner_id, 0, o.point_rule, o.amount IS NOT NULL, o.rate, 1, o.points, NULL, o.expires_at
         FROM prm._point_events(_points_of_events.program_id, _points_of_events.earning_event_ids) e
         CROSS JOIN LATERAL (SELECT * FROM prm.point_entry n WHERE n.program_id = _points_of_events.program_id AND n.earning_event_id = e.earning_event_id OFFSET 0) o) f
       GROUP BY f.earning_event_id, f.occurred_at, f.point_rule, f.credit_type, f.partner_id) d
@@ -251,10 +257,10 @@ BEGIN
     CONTINUE WHEN NOT EXISTS (SELECT 1 FROM prm.point_rule r WHERE r.program_id = the_program AND r.source = 'usage' AND r.is_active);
     SELECT array_agg(n.usage_event_id) INTO the_ids FROM new_rows n WHERE n.program_id = the_program;
     the_zone := prm._program_time_zone(the_program);
-    INSERT INTO prm.point_entry (program_id, partner_id, points, source, point_rule, rate, cause_key, at)
-      SELECT the_program, k.partner_id, k.points, 'usage', k.point_rule, k.points, k.cause_key, k.at
+    INSERT INTO prm.point_entry (program_id, partner_id, points, source, point_rule, rate, cause_key, at, expires_at)
+      SELECT the_program, k.partner_id, k.points, 'usage', k.point_rule, k.points, k.cause_key, k.at, prm._days_later(the_program, k.at, k.expires_days)
       FROM (
-        SELECT DISTINCT ON (c.cause_key) u.partner_id, r.points, r.point_rule, c.cause_key, u.at
+        SELECT DISTINCT ON (c.cause_key) u.partner_id, r.points, r.point_rule, c.cause_key, u.at, r.expires_days
         FROM unnest(the_ids) AS i(usage_event_id)
         CROSS JOIN LATERAL (SELECT o.usage_event_id, o.partner_id, o.activity, o.at FROM prm.usage_event o WHERE o.program_id = the_program AND o.usage_event_id = i.usage_event_id OFFSET 0) u
         JOIN prm.point_rule r ON r.program_id = the_program AND r.source = 'usage' AND r.is_active AND (r.kind IS NULL OR r.kind = u.activity)
@@ -273,9 +279,11 @@ CREATE OR REPLACE TRIGGER prm_45_points AFTER INSERT ON prm.usage_event REFERENC
   FOR EACH STATEMENT EXECUTE FUNCTION prm._usage_points();
 
 CREATE OR REPLACE VIEW prm.v_points WITH (security_invoker = true) AS
-  SELECT e.program_id, e.partner_id, p.name AS partner, sum(e.points) AS points,
+  SELECT e.program_id, e.partner_id, p.name AS partner, coalesce(sum(e.points) FILTER (WHERE e.expires_at IS NULL OR e.expires_at > prm.now()), 0) AS points,
     coalesce(sum(e.points) FILTER (WHERE e.points > 0), 0) AS gained, coalesce(-sum(e.points) FILTER (WHERE e.points < 0), 0) AS taken_back,
-    coalesce(sum(e.points) FILTER (WHERE e.at > prm.now() - interval '30 days'), 0) AS points_30d, max(e.at) AS last_at
+    coalesce(sum(e.points) FILTER (WHERE e.at > prm._days_later(e.program_id, prm.now(), -30)), 0) AS points_30d, max(e.at) AS last_at,
+    coalesce(sum(e.points) FILTER (WHERE e.expires_at <= prm.now()), 0) AS expired,
+    coalesce(sum(e.points) FILTER (WHERE e.expires_at > prm.now() AND e.expires_at <= prm._days_later(e.program_id, prm.now(), 30)), 0) AS expiring_30d
   FROM prm.point_entry e JOIN prm.partner p ON p.program_id = e.program_id AND p.partner_id = e.partner_id
   WHERE e.at <= prm.now()
   GROUP BY e.program_id, e.partner_id, p.name;
@@ -283,11 +291,13 @@ COMMENT ON VIEW prm.v_points IS 'The points of each partner that has any.';
 COMMENT ON COLUMN prm.v_points.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_points.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.v_points.partner IS 'Its name.';
-COMMENT ON COLUMN prm.v_points.points IS 'Balance.';
+COMMENT ON COLUMN prm.v_points.points IS 'Balance, without what has lapsed.';
 COMMENT ON COLUMN prm.v_points.gained IS 'Sum of what was gained.';
 COMMENT ON COLUMN prm.v_points.taken_back IS 'Sum of what was taken back.';
 COMMENT ON COLUMN prm.v_points.points_30d IS 'Balance of the last 30 days.';
 COMMENT ON COLUMN prm.v_points.last_at IS 'The latest entry.';
+COMMENT ON COLUMN prm.v_points.expired IS 'What has lapsed, less what was taken back or spent of it before.';
+COMMENT ON COLUMN prm.v_points.expiring_30d IS 'What of the balance lapses within 30 days.';
 
 CREATE OR REPLACE VIEW prm.v_mission WITH (security_invoker = true) AS
   SELECT r.program_id, r.partner_id, p.name AS partner, r.mission, m.label, r.state, r.started_at, r.ends_at, s.step, s.label AS step_label, s.position,
@@ -346,7 +356,7 @@ CREATE OR REPLACE VIEW prm.v_campaign_roi WITH (security_invoker = true) AS
       avg(k.revenue) FILTER (WHERE NOT m.held_out) AS treated_mean, avg(k.revenue) FILTER (WHERE m.held_out) AS held_out_mean
     FROM prm.campaign c
     JOIN prm.program g ON g.program_id = c.program_id
-    CROSS JOIN LATERAL (SELECT c.ends_at + make_interval(days => c.lag_days) AS since, c.ends_at + make_interval(days => c.lag_days + c.retained_days) AS until) f
+    CROSS JOIN LATERAL (SELECT prm._days_later(c.program_id, c.ends_at, c.lag_days) AS since, prm._days_later(c.program_id, c.ends_at, c.lag_days + c.retained_days) AS until) f
     JOIN prm.campaign_member m ON m.program_id = c.program_id AND m.campaign = c.campaign
     CROSS JOIN LATERAL (
       SELECT CASE WHEN EXISTS (SELECT 1 FROM prm.usage_event u WHERE u.program_id = c.program_id AND u.partner_id = m.partner_id AND u.at >= f.since AND u.at < f.until)

@@ -46,7 +46,7 @@ CREATE OR REPLACE VIEW prm.v_activation WITH (security_invoker = true) AS
   JOIN prm.program g ON g.program_id = p.program_id
   LEFT JOIN prm.adoption_policy y ON y.program_id = p.program_id
   CROSS JOIN LATERAL (SELECT coalesce(p.joined_on::timestamp AT TIME ZONE g.time_zone, p.created_at) AS started_at,
-    coalesce(p.joined_on::timestamp AT TIME ZONE g.time_zone, p.created_at) + make_interval(days => coalesce(y.activation_days, 7)) AS until) s
+    prm._days_later(p.program_id, coalesce(p.joined_on::timestamp AT TIME ZONE g.time_zone, p.created_at), coalesce(y.activation_days, 7)) AS until) s
   LEFT JOIN LATERAL (
     SELECT min(e.at) FILTER (WHERE a.kind = 'login') AS first_login_at, min(e.at) FILTER (WHERE a.is_key) AS first_key_at,
       count(*) FILTER (WHERE a.kind = 'login') AS logins, count(*) FILTER (WHERE a.is_key) AS key_events

@@ -138,6 +138,8 @@ CREATE OR REPLACE TRIGGER prm_40_award_insert AFTER INSERT ON prm.course_complet
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._steps_done();
 CREATE OR REPLACE TRIGGER prm_40_award_insert AFTER INSERT ON prm.exam_attempt
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._steps_done();
+CREATE OR REPLACE TRIGGER prm_40_award_update AFTER UPDATE ON prm.course_completion
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._steps_done();
 CREATE OR REPLACE TRIGGER prm_40_award_update AFTER UPDATE ON prm.exam_attempt
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prm._steps_done();
 
@@ -248,6 +250,16 @@ COMMENT ON COLUMN prm.exam.label IS 'Name for people.';
 COMMENT ON COLUMN prm.exam.pass_mark IS 'The score at which it is passed. A new mark holds for attempts recorded from then on.';
 COMMENT ON COLUMN prm.exam.max_score IS 'The highest score there is.';
 COMMENT ON COLUMN prm.exam.is_active IS 'False: no longer held.';
+COMMENT ON TABLE prm.exam_limit IS 'How often an exam may be taken: lms_ingest() rejects what is over a limit, each attempt judged by those that lie before it. Several limits of an exam all count. A row in prm.exam_attempt that is inserted by hand is an exception, and is not judged.';
+COMMENT ON COLUMN prm.exam_limit.exam_limit_id IS 'Number of the limit.';
+COMMENT ON COLUMN prm.exam_limit.exam IS 'The exam; empty where it is for a certification.';
+COMMENT ON COLUMN prm.exam_limit.certification IS 'The certification, for the exams of its active tracks, whose attempts are counted together; empty where it is for an exam.';
+COMMENT ON COLUMN prm.exam_limit.max_attempts IS 'How many attempts there are; empty: as many as one likes.';
+COMMENT ON COLUMN prm.exam_limit.period IS 'Within what time: an attempt counts for so long after it, by the calendar of the programme''s zone; empty: for good.';
+COMMENT ON COLUMN prm.exam_limit.retry_after IS 'How long to wait after an attempt that failed; empty: not at all.';
+COMMENT ON COLUMN prm.exam_limit.counts IS 'What counts towards max_attempts: all attempts, only the failed ones, or those since one was passed last (since_pass).';
+COMMENT ON COLUMN prm.exam_limit.counts_from IS 'Attempts before this day neither count nor are judged; empty: all of them are.';
+COMMENT ON COLUMN prm.exam_limit.is_active IS 'False: it limits nothing.';
 COMMENT ON TABLE prm.track IS 'Learning paths: courses and exams in their order.';
 COMMENT ON COLUMN prm.track.track IS 'Short name.';
 COMMENT ON COLUMN prm.track.label IS 'Name for people.';

@@ -6,7 +6,7 @@ CREATE OR REPLACE VIEW prm.v_certificate WITH (security_invoker = true) AS
     CASE WHEN d.today >= r.revoked_on THEN 'revoked' WHEN c.issued_on > d.today THEN 'upcoming' WHEN c.valid_until < d.today THEN 'expired'
       WHEN c.valid_until - k.renewal_days <= d.today THEN 'expiring' ELSE 'valid' END AS status,
     c.valid_until - d.today AS days_left, c.valid_until - k.renewal_days AS renewable_from,
-    EXISTS (SELECT 1 FROM prm.certificate l WHERE l.program_id = c.program_id AND l.partner_user_id = c.partner_user_id AND l.certification = c.certification
+    c.valid_until IS NOT NULL AND EXISTS (SELECT 1 FROM prm.certificate l WHERE l.program_id = c.program_id AND l.partner_user_id = c.partner_user_id AND l.certification = c.certification
       AND (l.valid_until IS NULL OR l.valid_until > c.valid_until)) AS is_renewed,
     u.is_active AS counts, c.renews_id, c.source, r.revoked_on, r.reason AS revocation_reason
   FROM prm.certificate c
@@ -103,6 +103,29 @@ COMMENT ON COLUMN prm.v_training.next_step IS 'The course or exam that is next.'
 COMMENT ON COLUMN prm.v_training.completed_on IS 'The day of the last required step; empty while one is missing.';
 COMMENT ON COLUMN prm.v_training.is_overdue IS 'Whether it is not done though the day has passed.';
 COMMENT ON COLUMN prm.v_training.certified_until IS 'The last day of the person''s certificate of that certification.';
+
+CREATE OR REPLACE VIEW prm.v_exam_attempts WITH (security_invoker = true) AS
+  SELECT g.program_id, u.partner_id, p.name AS partner, a.partner_user_id, u.name AS person, a.exam, e.label, a.attempts, a.last_attempt_at, a.passed_at, a.attempts_left, a.is_possible, a.next_at, a.reason
+  FROM (SELECT x.program_id FROM prm.exam x GROUP BY x.program_id) g
+  CROSS JOIN LATERAL prm._exam_attempts(g.program_id, NULL, NULL) a
+  JOIN prm.exam e ON e.program_id = g.program_id AND e.exam = a.exam
+  JOIN prm.partner_user u ON u.program_id = g.program_id AND u.partner_user_id = a.partner_user_id
+  JOIN prm.partner p ON p.program_id = g.program_id AND p.partner_id = u.partner_id;
+COMMENT ON VIEW prm.v_exam_attempts IS 'How everybody who is to take or took an exam stands with it at prm.now(): attempts made and left, and when the next is possible. A partner sees its own people. exam_attempts_left() tells it of one person.';
+COMMENT ON COLUMN prm.v_exam_attempts.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_exam_attempts.partner_id IS 'The partner.';
+COMMENT ON COLUMN prm.v_exam_attempts.partner IS 'Its name.';
+COMMENT ON COLUMN prm.v_exam_attempts.partner_user_id IS 'The person.';
+COMMENT ON COLUMN prm.v_exam_attempts.person IS 'Their name.';
+COMMENT ON COLUMN prm.v_exam_attempts.exam IS 'The exam.';
+COMMENT ON COLUMN prm.v_exam_attempts.label IS 'Its name for people.';
+COMMENT ON COLUMN prm.v_exam_attempts.attempts IS 'How often it was taken.';
+COMMENT ON COLUMN prm.v_exam_attempts.last_attempt_at IS 'When last.';
+COMMENT ON COLUMN prm.v_exam_attempts.passed_at IS 'When it was first passed.';
+COMMENT ON COLUMN prm.v_exam_attempts.attempts_left IS 'Attempts left, by the tightest limit; empty: their number is not limited.';
+COMMENT ON COLUMN prm.v_exam_attempts.is_possible IS 'Whether an attempt is possible now.';
+COMMENT ON COLUMN prm.v_exam_attempts.next_at IS 'From when on the next is possible: now, or later; empty: never.';
+COMMENT ON COLUMN prm.v_exam_attempts.reason IS 'Why not now.';
 
 CREATE OR REPLACE VIEW prm.v_certificate_impact WITH (security_invoker = true) AS
   SELECT g.program_id, i.partner_id, p.name AS partner, i.certificate_id, i.partner_user_id, u.name AS person, i.certification, i.lapses_on, i.ladder, i.tier, i.track,

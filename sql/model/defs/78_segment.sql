@@ -69,6 +69,31 @@ COMMENT ON FUNCTION prm._criteria_row() IS 'Trigger of segment and ipp_criterion
 CREATE OR REPLACE TRIGGER prm_10_criteria BEFORE INSERT OR UPDATE ON prm.segment FOR EACH ROW EXECUTE FUNCTION prm._criteria_row();
 CREATE OR REPLACE TRIGGER prm_10_criteria BEFORE INSERT OR UPDATE ON prm.ipp_criterion FOR EACH ROW EXECUTE FUNCTION prm._criteria_row();
 
+CREATE OR REPLACE FUNCTION prm._segment_in_use() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_users text;
+BEGIN
+  -- The foreign keys say no as well; this says what to do.
+  SELECT string_agg(u.name, ', ' ORDER BY u.name) INTO the_users FROM (
+    SELECT format('health model "%s"', m.model) AS name FROM prm.health_model m WHERE m.program_id = OLD.program_id AND m.segment = OLD.segment
+    UNION ALL
+    SELECT DISTINCT format('benchmarks of metric "%s"', b.metric) FROM prm.metric_benchmark b WHERE b.program_id = OLD.program_id AND b.segment = OLD.segment) u;
+  IF the_users IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '23503', MESSAGE = format('segment "%s" is in use', OLD.segment),
+      DETAIL = format('There are, for its members: %s.', the_users),
+      HINT = 'Set segment in prm.health_model or prm.metric_benchmark to another one or to NULL, or delete what is for its members; is_active = false keeps the segment as it is.', SCHEMA = 'prm', TABLE = 'segment';
+  END IF;
+  RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$prm$;
+REVOKE ALL ON FUNCTION prm._segment_in_use() FROM PUBLIC;
+COMMENT ON FUNCTION prm._segment_in_use() IS 'Trigger of segment: says by what a segment is used that somebody deletes or renames (23503).';
+CREATE OR REPLACE TRIGGER prm_10_in_use_delete BEFORE DELETE ON prm.segment FOR EACH ROW EXECUTE FUNCTION prm._segment_in_use();
+CREATE OR REPLACE TRIGGER prm_10_in_use_update BEFORE UPDATE OF program_id, segment ON prm.segment FOR EACH ROW
+  WHEN ((NEW.program_id, NEW.segment) IS DISTINCT FROM (OLD.program_id, OLD.segment)) EXECUTE FUNCTION prm._segment_in_use();
+
 CREATE OR REPLACE FUNCTION prm._write_segment_members(program_id bigint, segments text[], partner_ids bigint[], joins boolean[], source text, reason text, until timestamptz, actor text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off AS $prm$
 #variable_conflict use_column
@@ -91,11 +116,16 @@ BEGIN
     WHERE c.is_join ORDER BY c.segment, c.partner_id
     -- Whoever may not see what another session wrote is told to try again (40001).
     ON CONFLICT DO NOTHING;
+  -- Of those segments only that give something.
+  PERFORM prm._sync_benefits(_write_segment_members.program_id, c.ids) FROM (
+    SELECT array_agg(DISTINCT x.partner_id ORDER BY x.partner_id) AS ids FROM unnest(_write_segment_members.segments, _write_segment_members.partner_ids) AS x(segment, partner_id)
+    WHERE x.segment = ANY (ARRAY(SELECT b.segment FROM prm.benefit b WHERE b.program_id = _write_segment_members.program_id AND b.segment IS NOT NULL))) c
+    WHERE c.ids IS NOT NULL;
 END
 $prm$;
 REVOKE ALL ON FUNCTION prm._write_segment_members(bigint, text[], bigint[], boolean[], text, text, timestamptz, text) FROM PUBLIC;
 COMMENT ON FUNCTION prm._write_segment_members(bigint, text[], bigint[], boolean[], text, text, timestamptz, text) IS
-'Ends the memberships of the partners in the segments beside them, now, and where joins says so begins new ones. The caller holds the lock. For the functions of segments, which admins and managers may call.';
+'Ends the memberships of the partners in the segments beside them, now, and where joins says so begins new ones; what the segments give follows. The caller holds the lock. For the functions of segments, which admins and managers may call.';
 
 CREATE OR REPLACE VIEW prm.v_segment WITH (security_invoker = true) AS
   SELECT s.program_id, s.segment, s.label, s.touch_model, s.criteria, s.is_active, coalesce(m.members, 0) AS members, coalesce(m.by_hand, 0) AS by_hand, coalesce(m.prospects, 0) AS prospects, m.last_change

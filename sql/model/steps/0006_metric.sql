@@ -30,10 +30,10 @@ CREATE TABLE prm.metric (
   CONSTRAINT metric_credit_check CHECK (credit_type IS NULL OR measure IN ('revenue', 'deals_won')),
   CONSTRAINT metric_certification_check CHECK (certification IS NULL OR measure IN ('certified_people', 'training_coverage')),
   CONSTRAINT metric_window_check CHECK (window_kind ~
-    '^(point|lifetime|rolling_[1-9][0-9]{0,3}_days?|rolling_[1-9][0-9]{0,2}_(week|month)s?|rolling_[1-9][0-9]?_years?|(month|quarter|half|year)_to_date|last_(month|quarter|half|year))$'),
+    '^(point|lifetime|rolling_[1-9][0-9]{0,3}_days?|rolling_[1-9][0-9]{0,2}_(week|month)s?|rolling_[1-9][0-9]?_years?|(month|quarter|half|year)_to_date|last_(month|quarter|half|year)|[1-9][0-9]?_(month|quarter|year)s_to_date|last_[1-9][0-9]?_(month|quarter|year)s)$'),
   -- A metric over days is measured once for each of them: at most a year of them.
   CONSTRAINT metric_any_day_check CHECK (any_day_window ~
-    '^(rolling_([1-9][0-9]?|[12][0-9][0-9]|3[0-5][0-9]|36[0-6])_days?|rolling_([1-9]|[1-4][0-9]|5[0-2])_weeks?|rolling_([1-9]|1[0-2])_months?|rolling_1_years?|(month|quarter|half|year)_to_date|last_(month|quarter|half|year))$'),
+    '^(rolling_([1-9][0-9]?|[12][0-9][0-9]|3[0-5][0-9]|36[0-6])_days?|rolling_([1-9]|[1-4][0-9]|5[0-2])_weeks?|rolling_([1-9]|1[0-2])_months?|rolling_1_years?|(month|quarter|half|year)_to_date|last_(month|quarter|half|year)|([1-9]|1[0-2])_months_to_date|last_([1-9]|1[0-2])_months|[1-4]_quarters_to_date|last_[1-4]_quarters)$'),
   CONSTRAINT metric_any_day_pick_check CHECK (any_day_pick IN ('maximum', 'minimum')),
   CONSTRAINT metric_plausible_check CHECK (plausible_low <= plausible_high AND plausible_low > '-Infinity' AND plausible_low < 'Infinity'
     AND plausible_high > '-Infinity' AND plausible_high < 'Infinity'),

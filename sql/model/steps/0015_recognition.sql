@@ -45,6 +45,7 @@ CREATE TABLE prm.point_rule (
   once_per text NOT NULL DEFAULT 'event',
   valid daterange NOT NULL DEFAULT daterange(NULL, NULL),
   is_active boolean NOT NULL DEFAULT true,
+  expires_days integer,
   CONSTRAINT point_rule_pkey PRIMARY KEY (program_id, point_rule),
   CONSTRAINT point_rule_source_check CHECK (source IN ('earning', 'usage')),
   CONSTRAINT point_rule_points_check CHECK (points > 0 AND points < 'Infinity' AND growth_factor > 0 AND growth_factor < 'Infinity'),
@@ -53,7 +54,8 @@ CREATE TABLE prm.point_rule (
   CONSTRAINT point_rule_policy_check CHECK (rate_policy IN ('in_force', 'first_sale')),
   CONSTRAINT point_rule_once_check CHECK (once_per IN ('event', 'day', 'ever')),
   CONSTRAINT point_rule_shape_check CHECK (CASE source WHEN 'earning' THEN once_per = 'event' ELSE per_amount IS NULL AND credit_type IS NULL AND rate_policy = 'in_force' END),
-  CONSTRAINT point_rule_valid_check CHECK (NOT isempty(valid))
+  CONSTRAINT point_rule_valid_check CHECK (NOT isempty(valid)),
+  CONSTRAINT point_rule_expires_check CHECK (expires_days >= 1 AND expires_days <= 36500)
 );
 
 CREATE TABLE prm.point_entry (
@@ -71,6 +73,7 @@ CREATE TABLE prm.point_entry (
   reason text,
   at timestamptz NOT NULL,
   recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  expires_at timestamptz,
   CONSTRAINT point_entry_pkey PRIMARY KEY (program_id, point_entry_id),
   CONSTRAINT point_entry_cause_key UNIQUE (program_id, cause_key),
   CONSTRAINT point_entry_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id),
@@ -200,8 +203,10 @@ CREATE TABLE prm.streak_rule (
   freezes integer NOT NULL DEFAULT 0,
   working_days_only boolean NOT NULL DEFAULT false,
   is_active boolean NOT NULL DEFAULT true,
+  freezes_per text NOT NULL DEFAULT 'ever',
   CONSTRAINT streak_rule_pkey PRIMARY KEY (program_id, streak),
-  CONSTRAINT streak_rule_freezes_check CHECK (freezes >= 0)
+  CONSTRAINT streak_rule_freezes_check CHECK (freezes >= 0),
+  CONSTRAINT streak_rule_per_check CHECK (freezes_per IN ('ever', 'month'))
 );
 
 -- The streak through a day. A day is counted once, when it is over.
@@ -214,6 +219,7 @@ CREATE TABLE prm.streak (
   freezes integer NOT NULL,
   state text NOT NULL,
   through_on date NOT NULL,
+  counted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   CONSTRAINT streak_pkey PRIMARY KEY (program_id, partner_id, streak),
   CONSTRAINT streak_rule_fkey FOREIGN KEY (program_id, streak) REFERENCES prm.streak_rule (program_id, streak) ON DELETE CASCADE,
   CONSTRAINT streak_partner_fkey FOREIGN KEY (program_id, partner_id) REFERENCES prm.partner (program_id, partner_id) ON DELETE CASCADE,

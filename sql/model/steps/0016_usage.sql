@@ -37,6 +37,8 @@ CREATE TABLE prm.usage_event (
 CREATE INDEX usage_event_partner_idx ON prm.usage_event (program_id, partner_id, at) INCLUDE (activity);
 -- BRIN, for windows over all partners: a B-tree by time would be taken for one partner's events where there are no statistics.
 CREATE INDEX usage_event_at_idx ON prm.usage_event USING brin (program_id, at);
+-- For what came in since.
+CREATE INDEX usage_event_recorded_idx ON prm.usage_event USING brin (program_id, recorded_at);
 
 -- One row for each programme that wants other bounds than the defaults.
 CREATE TABLE prm.adoption_policy (

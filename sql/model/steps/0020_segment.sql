@@ -16,6 +16,10 @@ CREATE TABLE prm.segment (
   CONSTRAINT segment_touch_model_check CHECK (touch_model IN ('high', 'tech', 'pooled'))
 );
 
+-- Health models and market benchmarks may be for the members of a segment.
+ALTER TABLE prm.health_model ADD CONSTRAINT health_model_segment_fkey FOREIGN KEY (program_id, segment) REFERENCES prm.segment (program_id, segment);
+ALTER TABLE prm.metric_benchmark ADD CONSTRAINT metric_benchmark_segment_fkey FOREIGN KEY (program_id, segment) REFERENCES prm.segment (program_id, segment);
+
 -- Who is, or was, in a segment when. A partner may be in several; in one of them it is at most once at a time.
 CREATE TABLE prm.segment_member (
   program_id bigint NOT NULL,
@@ -62,3 +66,6 @@ CREATE TABLE prm.ipp_criterion (
   CONSTRAINT ipp_criterion_model_fkey FOREIGN KEY (program_id, model, version) REFERENCES prm.ipp_model (program_id, model, version) ON DELETE CASCADE,
   CONSTRAINT ipp_criterion_weight_check CHECK (weight > 0 AND weight < 'Infinity')
 );
+
+-- What its members have.
+ALTER TABLE prm.benefit ADD CONSTRAINT benefit_segment_fkey FOREIGN KEY (program_id, segment) REFERENCES prm.segment (program_id, segment) ON DELETE CASCADE;
