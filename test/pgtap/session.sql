@@ -1,7 +1,7 @@
 -- Who acts, when, in which programme; and who may do what.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(58);
+SELECT plan(60);
 
 -- The programme in force.
 SELECT throws_ok('SELECT prm.current_program()', '55000', 'there is no programme yet', 'no programme: a clear error');
@@ -72,6 +72,11 @@ SELECT lives_ok($$SELECT prm.grant_access('prm_test_partner', 'partner'), prm.gr
   'profiles are given');
 INSERT INTO prm.partner_login (role_name, partner_id) VALUES ('prm_test_partner', :alder);
 INSERT INTO prm.lead (partner_id, company) VALUES (:alder, 'Own'), (:birch, 'Rival');
+-- The other programme has a partner of the same number.
+SELECT program_id AS second FROM prm.program WHERE name = 'Second' \gset
+INSERT INTO prm.partner (program_id, partner_id, name) VALUES (:second, :birch, 'Another Birch');
+INSERT INTO prm.lead (program_id, partner_id, company) VALUES (:second, :birch, 'Foreign');
+INSERT INTO prm.mdf_fund (program_id, name, currency, year_start) VALUES (:second, 'Foreign', 'USD', '2026-01-01');
 
 SET LOCAL ROLE prm_test_partner;
 SELECT is(prm.current_partner(), :alder::bigint, 'a partner''s role acts for its partner');
@@ -93,12 +98,14 @@ CREATE TEMP TABLE prm_test_leads AS SELECT 'L1' AS id, 'Imported' AS name;
 SELECT is((SELECT outcome FROM prm.import('lead', 'prm_test_leads', format('{"external_ref": "id", "company": "name", "partner_id": {"value": "%s"}}', :alder)::jsonb)), 'inserted', 'it imports its leads');
 DELETE FROM prm_test_leads;
 SET LOCAL ROLE prm_test_analyst;
-SELECT is((SELECT count(*) FROM prm.lead), 3::bigint, 'an analyst sees all');
+SELECT is((SELECT count(*) FROM prm.lead), 4::bigint, 'an analyst sees all');
 SELECT throws_ok($$UPDATE prm.partner SET name = 'x'$$, '42501', NULL, 'and changes nothing');
 SELECT is(prm.current_partner(), NULL, 'the setting does not make an analyst a partner');
 SET LOCAL ROLE prm_test_app;
 SELECT is(prm.current_partner(), :birch::bigint, 'an application chooses the partner');
-SELECT results_eq('SELECT company FROM prm.lead', ARRAY['Rival'], 'and sees what that partner sees');
+SELECT results_eq('SELECT company FROM prm.lead', ARRAY['Rival'], 'and sees what that partner sees, and nothing of its namesake in another programme');
+SELECT is_empty('SELECT name FROM prm.mdf_fund WHERE name = ''Foreign''', 'nor the funds there');
+SELECT throws_ok(format('INSERT INTO prm.lead (program_id, partner_id, company) VALUES (%s, %s, %L)', :second, :birch, 'Sneaked'), '42501', NULL, 'nor does it write there');
 SELECT throws_ok(format($$INSERT INTO prm.deal (partner_id, name, amount, closed_at) VALUES (%s, 'Old', 5, '2001-01-01')$$, :birch), '42501',
   'a partner does not set when a deal was closed', 'and may date no more back than it');
 SET LOCAL ROLE prm_test_stranger;
