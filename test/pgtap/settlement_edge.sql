@@ -145,5 +145,24 @@ SELECT is((SELECT count(*) FROM prm.v_aged_balance WHERE program_id = :program A
 SELECT pg_temp.at('2025-03-03 12:00+00');
 SELECT is(pg_temp.closing('2025-02-28'), 'settled Ann 0.00 USD 2025-02-01', 'they are settled with what cancels them, without a tax');
 SELECT is(pg_temp.sound(), NULL, 'and the books are sound');
+-- A debt is given up once, also where it was carried on before what gives it up is settled.
+SELECT pg_temp.program('Given up') AS program \gset
+SELECT pg_temp.at('2025-01-01 12:00+00');
+SELECT pg_temp.partner('Ann') AS ann \gset
+SELECT pg_temp.plan('ten', 'sell_out', 0, '10%');
+INSERT INTO prm.settlement_profile (debt_policy, write_off_days) VALUES ('write_off', 15);
+SELECT prm.post_adjustment(:ann, -100, 'USD', 'advance') \g /dev/null
+SELECT pg_temp.at('2025-02-02 12:00+00');
+SELECT is(pg_temp.closing('2025-01-31'), 'carry Ann -100.00 USD 2025-01-01', 'a debt');
+SELECT pg_temp.sale(:ann, 'sell_out', 300, '2025-02-10') \g /dev/null
+SELECT pg_temp.at('2025-03-05 12:00+00');
+SELECT is(prm.write_off_debts(), 1::bigint, 'is given up in March');
+SELECT pg_temp.at('2025-03-06 12:00+00');
+SELECT is(pg_temp.closing('2025-02-28'), 'carry Ann -70.00 USD 2025-02-01, pending Ann 100.00 USD 2025-02-01', 'and carried into February, less what was earned');
+SELECT pg_temp.at('2025-03-07 12:00+00');
+SELECT is(prm.write_off_debts(), 0::bigint, 'where it is not given up again');
+SELECT pg_temp.at('2025-04-03 12:00+00');
+SELECT is(pg_temp.closing('2025-03-31'), 'settled Ann 30.00 USD 2025-03-01', 'what was earned is left');
+SELECT is(pg_temp.sound(), NULL, 'and the books are sound');
 SELECT * FROM finish();
 ROLLBACK;
