@@ -68,7 +68,7 @@ BEGIN
     FROM prm.statement s
     WHERE s.program_id = the_program AND s.state NOT IN ('paid', 'carried', 'cancelled')
       AND (the_payee IS NULL OR s.payee_id = the_payee) AND (the_currency IS NULL OR s.currency = the_currency)
-      AND (_create_payouts.options -> 'legal_entity' IS NULL OR s.legal_entity = _create_payouts.options ->> 'legal_entity')
+      AND (_create_payouts.options ->> 'legal_entity' IS NULL OR s.legal_entity = _create_payouts.options ->> 'legal_entity')
       AND NOT EXISTS (SELECT 1 FROM prm.payout_statement c WHERE c.program_id = the_program AND c.statement_id = s.statement_id AND c.released_at IS NULL)
   ), term AS MATERIALIZED (
     SELECT t.* FROM prm._settlement_terms(the_program, (SELECT array_agg(o.payee_id) FROM open o), (SELECT array_agg(o.currency) FROM open o)) t

@@ -164,5 +164,20 @@ SELECT is(prm.write_off_debts(), 0::bigint, 'where it is not given up again');
 SELECT pg_temp.at('2025-04-03 12:00+00');
 SELECT is(pg_temp.closing('2025-03-31'), 'settled Ann 30.00 USD 2025-03-01', 'what was earned is left');
 SELECT is(pg_temp.sound(), NULL, 'and the books are sound');
+-- Periods that were settled month by month have no draw of their quarter.
+SELECT pg_temp.program('Quarters now') AS program \gset
+SELECT pg_temp.at('2025-01-01 12:00+00');
+SELECT pg_temp.partner('Ann') AS ann \gset
+SELECT pg_temp.plan('ten', 'sell_out', 0, '10%');
+INSERT INTO prm.settlement_profile (auto_approve) VALUES (true);
+INSERT INTO prm.draw_agreement (partner_id, currency, amount, valid) VALUES (:ann, 'USD', 60, '[2025-01-01,2026-01-01)');
+SELECT count(pg_temp.sale(:ann, 'sell_out', 1000, day)) AS sales FROM unnest(ARRAY['2025-01-10', '2025-02-10', '2025-03-10', '2025-04-10']) day \gset
+SELECT pg_temp.at('2025-06-03 12:00+00');
+SELECT count(c.outcome) AS closed FROM prm.close_period('2025-05-31') c \gset
+UPDATE prm.settlement_profile SET period_kind = 'quarter' WHERE program_id = :program;
+SELECT pg_temp.at('2025-10-03 12:00+00');
+SELECT is(pg_temp.closing('2025-09-30'), 'settled Ann 60 USD 2025-07-01', 'from months to quarters: the first whole quarter is closed');
+SELECT is(pg_temp.draws(), '2025-05-31 60, 2025-09-30 60', 'and nothing is drawn for what the months have settled');
+SELECT is((SELECT string_agg(outcome, ',') FROM prm.create_payouts(options => '{"legal_entity": null}')), 'paid_out', 'an option that is null is not given');
 SELECT * FROM finish();
 ROLLBACK;
