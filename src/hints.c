@@ -9,13 +9,60 @@
  */
 #include "prm.h"
 
+#include "catalog/namespace.h"
+#include "catalog/pg_constraint.h"
 #include "executor/executor.h"
 #include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+
+/* A longer rule explains nothing in one line. */
+#define MAX_RULE_LENGTH 240
 
 static ExecutorRun_hook_type previous_executor_run = NULL;
 static ExecutorFinish_hook_type previous_executor_finish = NULL;
 static ProcessUtility_hook_type previous_process_utility = NULL;
+
+/* Takes every occurrence of a piece out of a text. */
+static void
+take_out(char *text, const char *piece)
+{
+	size_t length = strlen(piece);
+	char *found = text;
+
+	while ((found = strstr(found, piece)) != NULL)
+		memmove(found, found + length, strlen(found + length) + 1);
+}
+
+/*
+ * What a CHECK of schema prm asks for, as SQL; NULL where it cannot be looked up or is too long. The transaction is still whole
+ * when the error is reported, so the catalog may be read.
+ */
+static char *
+rule_of_check(const char *table, const char *constraint)
+{
+	Oid schema = get_namespace_oid("prm", true);
+	Oid relation = OidIsValid(schema) && table != NULL ? get_relname_relid(table, schema) : InvalidOid;
+	Oid check = OidIsValid(relation) ? get_relation_constraint_oid(relation, constraint, true) : InvalidOid;
+	char *rule;
+	size_t length;
+
+	if (!OidIsValid(check))
+		return NULL;
+	rule = TextDatumGetCString(DirectFunctionCall2(pg_get_constraintdef_ext, ObjectIdGetDatum(check), BoolGetDatum(true)));
+	take_out(rule, "::text");
+	take_out(rule, "::numeric");
+	length = strlen(rule);
+	if (strncmp(rule, "CHECK (", 7) != 0 || rule[length - 1] != ')' || length > MAX_RULE_LENGTH)
+		return NULL;
+	rule[length - 1] = '\0';
+	for (char *letter = rule; *letter != '\0'; letter++)
+		if (*letter == '\n')
+			*letter = ' ';
+	return rule + 7;
+}
 
 /*
  * Called by errfinish() with the error on top of the error stack, in ErrorContext, which CopyErrorData() must not use for its
@@ -38,6 +85,7 @@ add_hint(void *arg)
 	if (error->hint == NULL && error->schema_name != NULL && strcmp(error->schema_name, "prm") == 0)
 	{
 		const char *constraint = error->constraint_name ? error->constraint_name : "";
+		char *rule;
 
 		switch (code)
 		{
@@ -67,7 +115,11 @@ add_hint(void *arg)
 					errhint("The validity overlaps that of a row that is there: close that one first.");
 				break;
 			default:
-				errhint("\\d prm.%s shows the rule, constraint \"%s\".", error->table_name ? error->table_name : "", constraint);
+				rule = rule_of_check(error->table_name, constraint);
+				if (rule != NULL)
+					errhint("What must hold is: %s.", rule);
+				else
+					errhint("\\d prm.%s shows the rule, constraint \"%s\".", error->table_name ? error->table_name : "", constraint);
 				break;
 		}
 	}

@@ -336,16 +336,16 @@ claimed_partner(void)
 	return partner;
 }
 
-int64
-prm_acting_partner(int64 program_id)
+static int64
+partner_of_role(Oid role, int64 program_id)
 {
-	LoginKey key = {program_id, GetUserId()};
+	LoginKey key = {program_id, role};
 	Login *login = NULL;
 
 	if (likely(logins != NULL && logins_generation == prm_definition_generation()))
 		login = hash_search(logins, &key, HASH_FIND, NULL);
 	if (unlikely(login == NULL))
-		login = load_login(GetUserId(), program_id);
+		login = load_login(role, program_id);
 	if (login->partner_id != 0)
 		return login->partner_id;
 	if (!login->may_act_for_partners)
@@ -353,6 +353,12 @@ prm_acting_partner(int64 program_id)
 	if (prm_setting_partner_id != 0)
 		return prm_setting_partner_id;
 	return claimed_partner();
+}
+
+int64
+prm_acting_partner(int64 program_id)
+{
+	return partner_of_role(GetUserId(), program_id);
 }
 
 const char *
@@ -382,6 +388,23 @@ Datum
 prm_acting_partner_of(PG_FUNCTION_ARGS)
 {
 	int64 partner = prm_hook_actor != NULL ? 0 : prm_acting_partner(PG_GETARG_INT64(0));
+
+	if (partner == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(partner);
+}
+
+PGDLLEXPORT PG_FUNCTION_INFO_V1(prm_calling_partner_of);
+
+/*
+ * The partner of whoever calls a function that runs with the owner's rights. There the current user is the owner, who may act
+ * for any partner, so prm_acting_partner() would believe the setting of a caller who may not choose. The outer user is the
+ * role of the session or of SET ROLE, which nothing inside such a function can change.
+ */
+Datum
+prm_calling_partner_of(PG_FUNCTION_ARGS)
+{
+	int64 partner = partner_of_role(GetOuterUserId(), PG_GETARG_INT64(0));
 
 	if (partner == 0)
 		PG_RETURN_NULL();

@@ -20,6 +20,11 @@ CREATE FUNCTION prm._acting_partner(program_id bigint) RETURNS bigint
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_acting_partner_of';
 COMMENT ON FUNCTION prm._acting_partner(bigint) IS 'current_partner() of a given programme, NULL while a hook acts for the library: for triggers, which judge the programme of the row.';
 
+CREATE FUNCTION prm._calling_partner(program_id bigint) RETURNS bigint
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_calling_partner_of';
+COMMENT ON FUNCTION prm._calling_partner(bigint) IS
+'The partner of the session''s role, or of that of SET ROLE: for functions that run with the owner''s rights, where the current role is the owner and _acting_partner() would believe any setting. NULL where that role acts for none.';
+
 CREATE FUNCTION prm.current_actor() RETURNS text
 LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_current_actor';
 COMMENT ON FUNCTION prm.current_actor() IS

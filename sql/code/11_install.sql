@@ -380,7 +380,11 @@ BEGIN
   IF to_regclass('prm.escalation_role') IS NOT NULL AND to_regclass('prm.machine_state') IS NOT NULL AND to_regclass('prm.machine') IS NOT NULL THEN
     RETURN QUERY SELECT c.severity, c.object, c.message, c.fix FROM prm._check_escalations() c;
   END IF;
+  IF NOT EXISTS (SELECT 1 FROM unnest(ARRAY['metric', 'metric_benchmark', 'segment', 'tier_requirement', 'tier_policy', 'tier_track', 'tier_market', 'health_model', 'mission_step', 'campaign', 'point_rule',
+      'streak_rule', 'survey', 'adoption_policy', 'usage_activity', 'earning_kind']) AS n(name) WHERE to_regclass('prm.' || n.name) IS NULL) THEN
+    RETURN QUERY SELECT c.severity, c.object, c.message, c.fix FROM prm._check_definitions() c;
+  END IF;
 END
 $prm$;
 COMMENT ON FUNCTION prm.check() IS
-'Self-check of the installation: versions that do not fit, objects of the model that are missing, disabled, owned by others or members of an extension, programmes without a machine, attached tables without a trigger, levels of escalation without a role. A row for each fault, with the statement that mends it; no row means healthy.';
+'Self-check of the installation: versions that do not fit, objects of the model that are missing, disabled, owned by others or members of an extension, programmes without a machine, attached tables without a trigger, levels of escalation without a role. And what _check_definitions() says: definitions that can never work. A row for each fault, with the statement that mends it; no row means healthy.';

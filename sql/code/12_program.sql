@@ -40,7 +40,7 @@ DECLARE
   the_tables constant text[] := ARRAY['partner_kind', 'earning_kind', 'legal_entity', 'ladder', 'tier', 'tier_policy', 'certification', 'metric', 'segment',
     'metric_benchmark', 'tier_requirement', 'tier_track', 'tier_market', 'course', 'exam', 'track', 'track_step', 'exam_limit', 'benefit', 'health_model', 'health_metric', 'health_band', 'product', 'tier_product', 'tier_point_rate', 'commission_plan',
     'commission_rule', 'exchange_rate', 'outbox_rule', 'calendar', 'calendar_hours', 'calendar_holiday', 'escalation_role', 'lead_criterion', 'machine_hook',
-    'risk_rule', 'survey', 'badge', 'point_rule', 'mission', 'mission_step', 'campaign', 'streak_rule', 'usage_activity', 'adoption_policy',
+    'risk_rule', 'survey', 'badge', 'point_rule', 'mission', 'mission_step', 'campaign', 'board', 'streak_rule', 'usage_activity', 'adoption_policy',
     'tax_rule', 'settlement_profile', 'payout_fee_rule', 'account_map', 'statement_policy', 'ipp_model', 'ipp_criterion', 'mdf_fund'];
   the_table text;
   the_rows jsonb;

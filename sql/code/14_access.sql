@@ -33,7 +33,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
       'earning_event', 'ledger', 'partner_kind', 'ladder', 'tier', 'tier_requirement', 'tier_track', 'tier_approval', 'tier_plan', 'v_tier_plan', 'lead_criterion', 'lead_answer', 'lead_answer_history', 'benefit', 'product', 'v_ledger', 'v_statement_preview', 'v_lead_answer',
       'ledger_hold', '_standing_hold', 'v_entry_hold', 'payee', 'statement', 'statement_line', 'statement_share', 'statement_policy', 'ledger_open', 'dispute', 'payout', 'payout_statement',
       'payout_request', 'v_statement', 'v_payout', 'v_dispute', 'v_aged_balance', 'billing_document', 'billing_document_statement', 'mdf_fund', 'mdf_entry', 'mdf_request', 'mdf_claim', 'v_mdf_balance',
-      'task', 'badge', 'badge_award', 'point_rule', 'point_entry', 'mission', 'mission_step', 'mission_run', 'mission_progress', 'streak_rule', 'streak', 'v_points', 'v_mission', 'v_badge',
+      'task', 'badge', 'badge_award', 'point_rule', 'point_entry', 'mission', 'mission_step', 'mission_run', 'mission_progress', 'streak_rule', 'streak', 'board', 'v_task', 'v_entitlement', 'v_points', 'v_mission', 'v_badge',
       'certification', 'certificate', 'certificate_revocation', 'course', 'exam', 'exam_limit', 'track', 'track_step', 'track_enrolment', 'course_completion', 'exam_attempt',
       'v_certificate', 'v_certification_coverage', 'v_training', 'v_exam_attempts', 'metric', 'metric_entry', 'metric_standing'))
   ORDER BY 1
@@ -44,8 +44,10 @@ CREATE FUNCTION prm._access_functions(profile text) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
   -- Functions of the model that act with the rights of its owner, so that PUBLIC may not call them.
   SELECT p.oid::regprocedure FROM pg_proc p
-  WHERE p.pronamespace = 'prm'::regnamespace AND p.prosecdef AND _access_functions.profile IN ('admin', 'manager')
-    AND p.proname IN ('_book_recalculation', '_write_adjustment', '_write_segment_members')
+  WHERE p.pronamespace = 'prm'::regnamespace AND p.prosecdef
+    AND (_access_functions.profile IN ('admin', 'manager') AND p.proname IN ('_book_recalculation', '_write_adjustment', '_write_segment_members')
+      -- These tell a partner of itself and find out by themselves who asks, so any role may that could have a row of partner_login.
+      OR p.proname IN ('_own_metric', '_own_tier_gap', '_own_health', '_own_explain_health', '_own_segments', '_own_leaderboard'))
   ORDER BY 1
 $prm$;
 COMMENT ON FUNCTION prm._access_functions(text) IS 'The functions with the owner''s rights that a profile may call.';
@@ -85,6 +87,7 @@ BEGIN
       EXECUTE format('CREATE POLICY prm_app ON prm.%I TO %s USING (%s)', target.relation, the_apps,
         -- Two programmes may have partners of one number: it acts for that of the programme in force.
         CASE WHEN target.relation = 'mdf_fund' THEN 'prm.current_partner() IS NULL OR program_id = prm.current_program() AND coalesce(partner_id, prm.current_partner()) = prm.current_partner()'
+             WHEN target.relation = 'board' THEN 'prm.current_partner() IS NULL OR program_id = prm.current_program() AND is_active'
              WHEN target.partner_column THEN 'prm.current_partner() IS NULL OR program_id = prm.current_program() AND partner_id = prm.current_partner()'
              ELSE 'true' END);
     END IF;
@@ -92,6 +95,7 @@ BEGIN
       EXECUTE format('CREATE POLICY prm_partner ON prm.%I TO %s USING (program_id = prm.current_program() AND %s)', target.relation, the_partners,
         -- A fund without a partner is for everybody.
         CASE WHEN target.relation = 'mdf_fund' THEN 'coalesce(partner_id, prm.current_partner()) = prm.current_partner()'
+             WHEN target.relation = 'board' THEN 'prm.current_partner() IS NOT NULL AND is_active'
              WHEN target.partner_column THEN 'partner_id = prm.current_partner()' ELSE 'prm.current_partner() IS NOT NULL' END);
     END IF;
   END LOOP;
@@ -112,6 +116,9 @@ BEGIN
       EXECUTE format('GRANT INSERT (program_id, partner_id, %s) ON prm.%I TO %I', CASE target.relation WHEN 'dispute' THEN 'entry_id, reason' WHEN 'payout_request' THEN 'currency, reason'
         WHEN 'metric_entry' THEN 'metric, observed_at, value'
         WHEN 'mdf_request' THEN 'fund_id, campaign, expense, activity' ELSE 'request_id, amount, evidence' END, target.relation, target.role_name);
+    ELSIF target.profile = 'partner' AND target.relation = 'task' THEN
+      -- For complete_task().
+      EXECUTE format('GRANT UPDATE (state, done_by, done_at) ON prm.task TO %I', target.role_name);
     END IF;
   END LOOP;
   FOR target IN

@@ -176,6 +176,26 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._partner_argument(bigint, bigint) IS 'Returns the partner given. Error 42704 where the programme has no such partner.';
 
+CREATE FUNCTION prm._own_partner(program_id bigint, partner_id bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_self bigint := prm._calling_partner(_own_partner.program_id);
+BEGIN
+  IF the_self IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'no partner asks',
+      DETAIL = format('Role "%s" acts for none in programme %s.', CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END, _own_partner.program_id),
+      HINT = 'What counts is the role of the session or of SET ROLE, not that of a SECURITY DEFINER function around the call: give it a row of prm.partner_login, or let an application SET LOCAL prm.partner_id.';
+  ELSIF the_self IS DISTINCT FROM _own_partner.partner_id THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('partner %s does not exist', coalesce(_own_partner.partner_id::text, 'NULL')),
+      DETAIL = format('Programme %s has no such partner that you may see.', _own_partner.program_id), HINT = 'A partner is told of itself only.';
+  END IF;
+  RETURN the_self;
+END
+$prm$;
+COMMENT ON FUNCTION prm._own_partner(bigint, bigint) IS
+'The check of every function that reads for a partner with the owner''s rights: returns the partner where it is the caller''s own. Errors: 42501 the caller is no partner, 42704 it is another.';
+
 CREATE FUNCTION prm.partner_metrics(partner_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.partner_metric_row
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
@@ -195,6 +215,21 @@ END
 $prm$;
 COMMENT ON FUNCTION prm.partner_metrics(bigint, bigint) IS
 'The metrics of a partner, a row for each value that is known. A partner itself reads those that are partner_visible, as of the last refresh_metrics(). Errors: 42704 unknown partner; 55000 a registered view that is gone or has changed.';
+
+CREATE FUNCTION prm._row_metric(program_id bigint, partner_id bigint, metric text) RETURNS SETOF prm.metric_row
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_self bigint := prm._acting_partner(_row_metric.program_id);
+BEGIN
+  IF the_self IS NULL THEN
+    RETURN QUERY SELECT v.* FROM prm._metric_values(_row_metric.program_id, ARRAY[_row_metric.partner_id], prm.now(), ARRAY[_row_metric.metric]) v WHERE v.metric = _row_metric.metric;
+  ELSIF the_self = _row_metric.partner_id THEN
+    RETURN QUERY SELECT v.* FROM prm._own_metric(the_self, _row_metric.metric, _row_metric.program_id) v;
+  END IF;
+END
+$prm$;
+COMMENT ON FUNCTION prm._row_metric(bigint, bigint, text) IS 'The metric behind the functions over a row of prm.partner, which anybody may make up: a partner gets no row for another.';
 
 CREATE FUNCTION prm.record_metric(partner_id bigint, metric text, value numeric, observed_at timestamptz DEFAULT prm.now(), program_id bigint DEFAULT prm.current_program()) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

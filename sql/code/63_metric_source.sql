@@ -10,14 +10,21 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   found record;
+  the_oid oid;
   the_fault text;
   the_advice text;
   the_code text := _metric_relation.code;
 BEGIN
+  -- What cannot be read as a name (a whole query, say) is no relation either.
+  BEGIN
+    the_oid := to_regclass(_metric_relation.relation);
+  EXCEPTION WHEN invalid_name THEN
+    the_oid := NULL;
+  END;
   SELECT c.oid, n.nspname, c.relname, c.relkind, c.relowner, o.relowner AS model_owner INTO found
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN (SELECT x.relowner FROM pg_class x WHERE x.oid = 'prm.metric'::regclass) o
-    WHERE c.oid = to_regclass(_metric_relation.relation);
+    WHERE c.oid = the_oid;
   IF found.oid IS NULL THEN
     the_fault := 'does not exist';
     the_advice := 'Create the view, or name another in prm.metric.relation, with its schema.';
@@ -150,7 +157,7 @@ BEGIN
     SELECT the_program, b.partner_id, b.metric, b.value, b.observed_at, CASE WHEN b.program_peers >= 5 THEN b.program_percentile END, b.program_peers,
       CASE WHEN b.kind_peers >= 5 THEN b.kind_percentile END, b.kind_peers, CASE WHEN b.region_peers >= 5 THEN b.region_percentile END, b.region_peers,
       b.segment, CASE WHEN b.segment_peers >= 5 THEN b.segment_percentile END, b.segment_peers, b.market, b.market_median, b.market_percentile, prm.now()
-    FROM prm._benchmark(the_program, coalesce(the_names, '{}'), prm.now(), NULL) b
+    FROM prm._benchmark(the_program, coalesce(the_names, '{}'), prm.now(), NULL, true) b
     ORDER BY b.partner_id, b.metric
     ON CONFLICT (program_id, partner_id, metric) DO UPDATE SET value = excluded.value, observed_at = excluded.observed_at, program_percentile = excluded.program_percentile,
       program_peers = excluded.program_peers, kind_percentile = excluded.kind_percentile, kind_peers = excluded.kind_peers, region_percentile = excluded.region_percentile,

@@ -24,7 +24,7 @@ $prm$;
 COMMENT ON FUNCTION prm._market_percentile(numeric, numeric, numeric, numeric, numeric, numeric) IS
 'The percentile of a value in a distribution of which some points are known: straight lines between them, never beyond the outermost. NULL values are not known.';
 
-CREATE FUNCTION prm._benchmark(program_id bigint, metrics text[], moment timestamptz, segment text) RETURNS SETOF prm.benchmark_row
+CREATE FUNCTION prm._benchmark(program_id bigint, metrics text[], moment timestamptz, segment text, visible_only boolean DEFAULT false) RETURNS SETOF prm.benchmark_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -43,7 +43,7 @@ BEGIN
     member AS MATERIALIZED (
       SELECT b.partner_id, b.segment, row_number() OVER (PARTITION BY b.partner_id ORDER BY b.segment IS DISTINCT FROM _benchmark.segment, s.position, b.segment) AS choice
       FROM prm.segment_member b JOIN prm.segment s ON s.program_id = _benchmark.program_id AND s.segment = b.segment
-      WHERE b.program_id = _benchmark.program_id AND b.valid @> _benchmark.moment),
+      WHERE b.program_id = _benchmark.program_id AND b.valid @> _benchmark.moment AND (s.partner_visible OR NOT _benchmark.visible_only)),
     grouped AS (
       SELECT w.partner_id, w.metric, g.segment, g.choice, count(*) OVER (PARTITION BY w.metric, g.segment) AS peers,
         rank() OVER (PARTITION BY w.metric, g.segment ORDER BY w.merit) - 1 AS worse, count(*) OVER (PARTITION BY w.metric, g.segment, w.merit) AS equals
@@ -61,12 +61,12 @@ BEGIN
       w.kind, round(100 * (w.kind_worse + w.kind_equals / 2.0) / w.kind_peers, 2), w.kind_peers,
       w.region, CASE WHEN w.region IS NOT NULL THEN round(100 * (w.region_worse + w.region_equals / 2.0) / w.region_peers, 2) END, CASE WHEN w.region IS NOT NULL THEN w.region_peers END,
       x.segment, round(100 * (x.worse + x.equals / 2.0) / x.peers, 2), x.peers,
-      k.market, k.p50, CASE WHEN w.higher_is_better THEN k.percentile ELSE 100 - k.percentile END, CASE WHEN w.higher_is_better THEN w.value - k.p50 ELSE k.p50 - w.value END
+      k.market, CASE WHEN k.partner_visible OR NOT _benchmark.visible_only THEN k.p50 END, CASE WHEN w.higher_is_better THEN k.percentile ELSE 100 - k.percentile END, CASE WHEN w.higher_is_better THEN w.value - k.p50 ELSE k.p50 - w.value END
     FROM placed w
     LEFT JOIN grouped x ON x.partner_id = w.partner_id AND x.metric = w.metric AND x.choice = 1 AND (_benchmark.segment IS NULL OR x.segment = _benchmark.segment)
     LEFT JOIN LATERAL (
       -- The row that says most about the partner.
-      SELECT coalesce(concat_ws(', ', b.segment, b.partner_kind, b.region), '') AS market, b.p50, prm._market_percentile(w.value, b.p10, b.p25, b.p50, b.p75, b.p90) AS percentile
+      SELECT coalesce(concat_ws(', ', b.segment, b.partner_kind, b.region), '') AS market, b.p50, b.partner_visible, prm._market_percentile(w.value, b.p10, b.p25, b.p50, b.p75, b.p90) AS percentile
       FROM prm.metric_benchmark b
       WHERE b.program_id = _benchmark.program_id AND b.metric = w.metric AND b.valid @> the_day
         AND (b.segment IS NULL OR EXISTS (SELECT 1 FROM member g WHERE g.partner_id = w.partner_id AND g.segment = b.segment))
@@ -74,8 +74,8 @@ BEGIN
       ORDER BY b.segment IS NULL, b.partner_kind IS NULL, b.region IS NULL, b.metric_benchmark_id LIMIT 1) k ON true;
 END
 $prm$;
-COMMENT ON FUNCTION prm._benchmark(bigint, text[], timestamptz, text) IS
-'Where all partners stand by the metrics at a moment. A percentile is the share of the peers that are worse, plus half of those that are equal, the partner itself among them.';
+COMMENT ON FUNCTION prm._benchmark(bigint, text[], timestamptz, text, boolean) IS
+'Where all partners stand by the metrics at a moment. visible_only: as partners may know it, without segments and medians that they are not told. A percentile is the share of the peers that are worse, plus half of those that are equal, the partner itself among them.';
 
 CREATE FUNCTION prm.benchmark(metric text, partner_id bigint DEFAULT NULL, options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.benchmark_row
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -85,13 +85,8 @@ DECLARE
   the_self bigint := prm._acting_partner(the_program);
   the_partner bigint := benchmark.partner_id;
   the_moment timestamptz;
-  the_unknown text;
 BEGIN
-  SELECT k INTO the_unknown FROM jsonb_object_keys(coalesce(benchmark.options, '{}')) k WHERE k NOT IN ('at', 'segment') LIMIT 1;
-  IF the_unknown IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('benchmark has no option "%s"', the_unknown),
-      DETAIL = 'The options are at (a moment, by default now) and segment (the peers to compare with, by default the partner''s first segment by position).', HINT = 'Correct or leave out the option.';
-  END IF;
+  PERFORM prm._known_options('benchmark', benchmark.options, ARRAY['at', 'segment']);
   IF NOT EXISTS (SELECT 1 FROM prm.metric m WHERE m.program_id = the_program AND m.metric = benchmark.metric) THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('metric "%s" does not exist', coalesce(benchmark.metric, 'NULL')),
       DETAIL = format('Programme %s has no such metric.', the_program), HINT = 'SELECT metric, label FROM prm.metric lists them.';
@@ -112,11 +107,11 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('segment "%s" does not exist', benchmark.options ->> 'segment'),
       DETAIL = format('Programme %s has no such segment.', the_program), HINT = 'SELECT segment, label FROM prm.segment lists them.';
   END IF;
-  the_moment := coalesce((benchmark.options ->> 'at')::timestamptz, prm.now());
+  the_moment := coalesce(prm._option_value('benchmark', benchmark.options, 'at', 'moment')::timestamptz, prm.now());
   RETURN QUERY
     SELECT b.* FROM prm._benchmark(the_program, ARRAY[benchmark.metric], the_moment, benchmark.options ->> 'segment') b
     WHERE the_partner IS NULL OR b.partner_id = the_partner ORDER BY b.program_rank, b.partner_id;
 END
 $prm$;
 COMMENT ON FUNCTION prm.benchmark(text, bigint, jsonb, bigint) IS
-'Where the partners (or one) stand by a metric, best first: a row for each with its value, its percentile in the programme, among its kind, region and segment, and in the market as prm.metric_benchmark tells. Who has left the programme is not among them. A partner reads its own row only, as of the last refresh_metrics(). options: at, segment. Errors: 42704 unknown metric, partner or segment, 22023 unknown option.';
+'Where the partners (or one) stand by a metric, best first: a row for each with its value, its percentile in the programme, among its kind, region and segment, and in the market as prm.metric_benchmark tells. Who has left the programme is not among them. A partner reads its own row only, as of the last refresh_metrics(). options: at (a moment, by default now), segment (the peers to compare with, by default the partner''s first by position). Errors: 42704 unknown metric, partner or segment, 22023 unknown option, or one that is no moment.';

@@ -1,16 +1,13 @@
 
 -- Health, for people: the score now, why, what changed, how it went, and how the partners are doing together.
 
-CREATE FUNCTION prm.health(partner_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_row
+CREATE FUNCTION prm._health_row(program_id bigint, partner_id bigint, definitions jsonb DEFAULT NULL, is_own boolean DEFAULT false) RETURNS SETOF prm.health_row
 LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
-DECLARE
-  the_program bigint := prm._check_program(health.program_id);
-  the_partner bigint := prm._partner_argument(the_program, health.partner_id);
 BEGIN
   RETURN QUERY
     SELECT h.score, h.band, h.coverage, trim_scale(h.score - e.latest), e.slope, h.performance, h.relationship, h.model, h.version
-    FROM prm._health_scores(the_program, ARRAY[the_partner], prm.now()) h
+    FROM prm._health_scores(_health_row.program_id, ARRAY[_health_row.partner_id], prm.now(), false, _health_row.definitions) h
     CROSS JOIN LATERAL (
       SELECT max(x.score) FILTER (WHERE x.place = 1) AS latest,
         -- Within a day there is no slope, only noise.
@@ -19,22 +16,57 @@ BEGIN
       FROM (SELECT 0 AS place, h.score, prm.now() AS taken_at
             UNION ALL
             SELECT row_number() OVER (ORDER BY s.taken_at DESC), s.score, s.taken_at FROM (
-              SELECT y.score, y.taken_at FROM prm.health_snapshot y
-              WHERE y.program_id = the_program AND y.partner_id = the_partner AND y.model = h.model AND y.taken_at < prm.now() AND y.score IS NOT NULL
+              -- Without what its members added, where the partner's own score is asked for; what it had none of it cannot have fallen from.
+              SELECT y.score - CASE WHEN _health_row.is_own THEN coalesce((y.parts ->> '(members)')::numeric, 0) ELSE 0 END AS score, y.taken_at FROM prm.health_snapshot y
+              WHERE y.program_id = _health_row.program_id AND y.partner_id = _health_row.partner_id AND y.model = h.model AND y.taken_at < prm.now() AND y.score IS NOT NULL
+                AND (NOT _health_row.is_own OR y.coverage > 0)
               ORDER BY y.taken_at DESC LIMIT 6) s) x) e;
+END
+$prm$;
+COMMENT ON FUNCTION prm._health_row(bigint, bigint, jsonb, boolean) IS
+'The health of a partner now, no row where no model is in force. definitions: the models to use instead; is_own: the trend of its own score, before members are rolled up into it.';
+
+CREATE FUNCTION prm.health(partner_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_row
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(health.program_id);
+  the_partner bigint := prm._partner_argument(the_program, health.partner_id);
+BEGIN
+  IF prm._acting_partner(the_program) IS NULL THEN
+    RETURN QUERY SELECT h.* FROM prm._health_row(the_program, the_partner) h;
+  ELSE
+    RETURN QUERY SELECT h.* FROM prm._own_health(the_partner, the_program) h;
+  END IF;
   IF NOT FOUND THEN
     RETURN NEXT ROW(NULL, 'unknown', 0, NULL, NULL, NULL, NULL, NULL, NULL)::prm.health_row;
   END IF;
 END
 $prm$;
 COMMENT ON FUNCTION prm.health(bigint, bigint) IS
-'The health of a partner now: one row with score, band, coverage, trend and slope, the scores of its performance and relationship groups apart, the model and its version. Without any known value the score is NULL and the band unknown, never 0. Error 42704 unknown partner.';
+'The health of a partner now: one row with score, band, coverage, trend and slope, the scores of its performance and relationship groups apart, the model and its version. Without any known value the score is NULL and the band unknown, never 0. A partner reads its own, by models that are partner_visible: without what the partners below it add, and the score of an aspect only where it may see all its metrics. Error 42704 unknown partner, or another''s.';
 
-CREATE FUNCTION prm._health_explain(program_id bigint, partner_id bigint, moment timestamptz) RETURNS SETOF prm.health_explanation
+CREATE FUNCTION prm._row_health(program_id bigint, partner_id bigint) RETURNS SETOF prm.health_row
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_self bigint := prm._acting_partner(_row_health.program_id);
+BEGIN
+  IF the_self IS NULL THEN
+    RETURN QUERY SELECT h.score, h.band, h.coverage, NULL::numeric, NULL::numeric, h.performance, h.relationship, h.model, h.version
+      FROM prm._health_scores(_row_health.program_id, ARRAY[_row_health.partner_id], prm.now()) h;
+  ELSIF the_self = _row_health.partner_id THEN
+    RETURN QUERY SELECT h.* FROM prm._own_health(the_self, _row_health.program_id) h;
+  END IF;
+END
+$prm$;
+COMMENT ON FUNCTION prm._row_health(bigint, bigint) IS 'The health behind the functions over a row of prm.partner, which anybody may make up: a partner gets no row for another.';
+
+CREATE FUNCTION prm._health_explain(program_id bigint, partner_id bigint, moment timestamptz, definitions jsonb DEFAULT NULL) RETURNS SETOF prm.health_explanation
 LANGUAGE plpgsql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_definitions jsonb := prm._health_definitions(_health_explain.program_id, _health_explain.moment);
+  the_definitions jsonb := coalesce(_health_explain.definitions, prm._health_definitions(_health_explain.program_id, _health_explain.moment));
   whole record;
 BEGIN
   SELECT h.score, h.uncapped, h.own, h.raw, h.start, h.parts, h.shares, h.rolled INTO whole
@@ -59,7 +91,53 @@ BEGIN
     ORDER BY e.place, e.heavy DESC, e.group_name, e.weight DESC, e.metric;
 END
 $prm$;
-COMMENT ON FUNCTION prm._health_explain(bigint, bigint, timestamptz) IS 'Why the health of a partner was what it was at a moment: see explain_health().';
+COMMENT ON FUNCTION prm._health_explain(bigint, bigint, timestamptz, jsonb) IS 'Why the health of a partner was what it was at a moment: see explain_health(). definitions: the models to use instead of those in force then.';
+
+CREATE FUNCTION prm._own_health_definitions(program_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+  -- What the partners below it add to its score is not the hub's to read: of few members it would tell each.
+  SELECT jsonb_agg(d.value || '{"rollup": null}') FROM jsonb_array_elements(prm._health_definitions(_own_health_definitions.program_id, prm.now())) d
+$prm$;
+COMMENT ON FUNCTION prm._own_health_definitions(bigint) IS 'The health models in force now as partners are judged by them when they ask themselves: without the roll-up of members.';
+
+CREATE FUNCTION prm._shown_health(program_id bigint, partner_id bigint, definitions jsonb) RETURNS SETOF prm.health_explanation
+LANGUAGE plpgsql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_percentiles text[];
+BEGIN
+  SELECT array_agg(DISTINCT h ->> 'metric') INTO the_percentiles
+    FROM jsonb_array_elements(_shown_health.definitions) AS d, jsonb_array_elements(d -> 'metrics') AS h WHERE h ->> 'how' = 'percentile';
+  RETURN QUERY
+    WITH part AS MATERIALIZED (
+      -- A place among fewer than five tells of the others.
+      SELECT row_number() OVER () AS line, e.group_name, e.metric, e.value, e.normalized, e.share, e.contribution, e.note, e.choice, e.aspect,
+        coalesce(m.partner_visible, false) AND (NOT e.metric = ANY (coalesce(the_percentiles, '{}')) OR e.normalized IS NULL
+          OR coalesce(substring(e.note FROM '^place [0-9]+ of ([0-9]+)$')::bigint, 0) >= 5) AS is_open
+      FROM prm._health_explain(_shown_health.program_id, _shown_health.partner_id, prm.now(), _shown_health.definitions) e
+      LEFT JOIN prm.metric m ON m.program_id = _shown_health.program_id AND m.metric = e.metric),
+    -- What is left over of a sum is no secret: where it were one metric alone, the open one that counts least is kept back too.
+    kept AS MATERIALIZED (
+      SELECT p.line, p.metric, p.note, p.is_open AND NOT (count(*) FILTER (WHERE NOT p.is_open) OVER () = 1
+          AND row_number() OVER (PARTITION BY p.is_open ORDER BY abs(p.contribution) NULLS LAST, p.metric) = 1) AS is_shown
+      FROM part p WHERE p.metric IS NOT NULL),
+    shown AS (
+      SELECT p.line, p.group_name, p.metric, p.value, p.normalized, p.share, p.contribution, p.note, p.choice, p.aspect,
+        CASE WHEN p.metric IS NOT NULL THEN k.is_shown
+             -- Why a score was capped is told where the metric is that did it.
+             WHEN p.group_name = 'knock-out' THEN NOT EXISTS (SELECT 1 FROM kept x WHERE x.note LIKE 'knock-out: %' AND NOT x.is_shown) ELSE true END AS is_shown
+      FROM part p LEFT JOIN kept k ON k.line = p.line)
+    SELECT s.group_name, s.metric, s.value, s.normalized, s.share, s.contribution, s.note, s.choice, s.aspect
+    FROM (
+      SELECT o.line, o.group_name, o.metric, o.value, o.normalized, o.share, o.contribution, o.note, o.choice, o.aspect FROM shown o WHERE o.is_shown
+      UNION ALL
+      SELECT max(o.line), 'other', NULL, NULL, NULL, trim_scale(sum(o.share)), trim_scale(sum(o.contribution)), 'what is not shown to partners', NULL, NULL
+      FROM shown o WHERE NOT o.is_shown HAVING count(*) > 0) s
+    ORDER BY s.group_name = 'other' AND s.metric IS NULL, s.line;
+END
+$prm$;
+COMMENT ON FUNCTION prm._shown_health(bigint, bigint, jsonb) IS
+'explain_health() as its partner reads it: metrics that are not partner_visible, and percentiles among fewer than five, are one row together, never one of them alone.';
 
 CREATE FUNCTION prm.explain_health(partner_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_explanation
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -68,13 +146,17 @@ DECLARE
   the_program bigint := prm._check_program(explain_health.program_id);
   the_partner bigint := prm._partner_argument(the_program, explain_health.partner_id);
 BEGIN
-  RETURN QUERY
-    SELECT e.group_name, e.metric, e.value, e.normalized, e.share, e.contribution, e.note, e.choice, e.aspect
-    FROM prm._health_explain(the_program, the_partner, prm.now()) e;
+  IF prm._acting_partner(the_program) IS NULL THEN
+    RETURN QUERY
+      SELECT e.group_name, e.metric, e.value, e.normalized, e.share, e.contribution, e.note, e.choice, e.aspect
+      FROM prm._health_explain(the_program, the_partner, prm.now()) e;
+  ELSE
+    RETURN QUERY SELECT e.* FROM prm._own_explain_health(the_partner, the_program) e;
+  END IF;
 END
 $prm$;
 COMMENT ON FUNCTION prm.explain_health(bigint, bigint) IS
-'Why the health of a partner is what it is: a row for each metric of its model, also for those without a value, and one for each of: where an additive score starts, what clamping, a knock-out and the members of a hub did to it. The contributions sum to the score exactly, whatever the kind of the model; they are NULL where there is no score. Error 42704 unknown partner.';
+'Why the health of a partner is what it is: a row for each metric of its model, also for those without a value, and one for each of: where an additive score starts, what clamping, a knock-out and the members of a hub did to it. The contributions sum to the score exactly, whatever the kind of the model; they are NULL where there is no score. A partner reads its own: a row for each metric that is partner_visible, and one without a metric, group other, for all the rest together, so that it still sums. Error 42704 unknown partner, or another''s.';
 
 CREATE FUNCTION prm.health_groups(partner_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_group_row
 LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -178,6 +260,7 @@ LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = 
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(health_portfolio.program_id);
+  the_band text;
 BEGIN
   IF health_portfolio.part_by IS NULL OR NOT health_portfolio.part_by IN ('program', 'kind', 'region', 'country', 'tier', 'parent', 'model') THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('partners are not told apart by "%s"', coalesce(health_portfolio.part_by, 'NULL')),
@@ -187,6 +270,13 @@ BEGIN
       OR EXISTS (SELECT 1 FROM jsonb_each(health_portfolio.scores) x WHERE jsonb_typeof(x.value) <> 'number')) THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scores say what each band is worth', DETAIL = format('They are %s.', health_portfolio.scores),
       HINT = 'Give {"good": 100, "average": 60, "poor": 40} with the names of your bands, or leave it out for the mean of the scores.';
+  END IF;
+  SELECT k.name INTO the_band FROM jsonb_object_keys(health_portfolio.scores) AS k(name)
+    WHERE NOT EXISTS (SELECT 1 FROM prm.health_band b WHERE b.program_id = the_program AND b.band = k.name) ORDER BY k.name LIMIT 1;
+  IF the_band IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('band "%s" does not exist', the_band),
+      DETAIL = format('The bands of programme %s are %s.', the_program, coalesce((SELECT string_agg(DISTINCT b.band, ', ' ORDER BY b.band) FROM prm.health_band b WHERE b.program_id = the_program), 'none')),
+      HINT = 'Correct the name; a band that is left out leaves the mean.';
   END IF;
   RETURN QUERY
     WITH scored AS (
@@ -205,7 +295,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.health_portfolio(text, jsonb, bigint) IS
-'How the partners are doing together, for the programme or by kind, region, country, tier, parent or model: the mean of the scores, or, where scores says what each band is worth, of those; partners without a score are counted but leave the mean. Who is terminated or rejected does not count. Error 22023: another way to tell them apart, or scores that are no numbers.';
+'How the partners are doing together, for the programme or by kind, region, country, tier, parent or model: the mean of the scores, or, where scores says what each band is worth, of those; partners without a score are counted but leave the mean. Who is terminated or rejected does not count. Errors: 22023 another way to tell them apart, or scores that are no numbers; 42704 no such band.';
 
 CREATE FUNCTION prm.record_choice(partner_id bigint, metric text, choice text, observed_at timestamptz DEFAULT prm.now(), program_id bigint DEFAULT prm.current_program()) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

@@ -67,10 +67,9 @@ DECLARE
   the_options jsonb := coalesce(health_backtest.options, '{}');
   the_now jsonb := prm.health_definition(health_backtest.model, NULL, the_program);
   the_outcome text := coalesce(the_options ->> 'outcome', 'churn');
-  the_every interval := coalesce((the_options ->> 'every')::interval, interval '1 month');
-  the_number integer := coalesce((the_options ->> 'dates')::integer, 12);
-  the_drop numeric := coalesce((the_options ->> 'drop_to')::numeric, 0.5);
-  the_unknown text;
+  the_every interval := coalesce(prm._option_value('health_backtest', the_options, 'every', 'length of time')::interval, interval '1 month');
+  the_number bigint := coalesce(prm._option_value('health_backtest', the_options, 'dates', 'whole number')::bigint, 12);
+  the_drop numeric := coalesce(prm._option_value('health_backtest', the_options, 'drop_to', 'number')::numeric, 0.5);
   the_others jsonb;
   the_scores numeric[];
   the_losses boolean[];
@@ -80,11 +79,7 @@ DECLARE
   tried record;
   found_rows record;
 BEGIN
-  SELECT k INTO the_unknown FROM jsonb_object_keys(the_options) AS k WHERE NOT k IN ('outcome', 'every', 'dates', 'drop_to') ORDER BY k LIMIT 1;
-  IF the_unknown IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('health_backtest has no option "%s"', the_unknown),
-      DETAIL = 'The options are outcome (churn, revenue), every (1 month), dates (12) and drop_to (0.5).', HINT = 'Correct or leave out the option.';
-  END IF;
+  PERFORM prm._known_options('health_backtest', the_options, ARRAY['outcome', 'every', 'dates', 'drop_to']);
   IF NOT the_outcome IN ('churn', 'revenue') OR the_number < 1 OR the_number > 120 OR the_every <= interval '0' OR NOT (the_drop > 0 AND the_drop <= 1) THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'the options of health_backtest make no sense',
       DETAIL = format('outcome is %s, dates %s, every %s, drop_to %s.', the_outcome, the_number, the_every, the_drop),

@@ -84,14 +84,8 @@ COMMENT ON FUNCTION prm._tier_argument(bigint, text, text, text) IS 'Returns the
 CREATE FUNCTION prm._ladder_option(program_id bigint, verb text, options jsonb, others text[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
-DECLARE
-  the_unknown text;
 BEGIN
-  SELECT k INTO the_unknown FROM jsonb_object_keys(coalesce(_ladder_option.options, '{}')) k WHERE NOT k = ANY (ARRAY['ladder'] || _ladder_option.others) ORDER BY k LIMIT 1;
-  IF the_unknown IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s has no option "%s"', _ladder_option.verb, the_unknown),
-      DETAIL = format('The options are %s.', array_to_string(ARRAY['ladder'] || _ladder_option.others, ', ')), HINT = 'Correct or leave out the option.';
-  END IF;
+  PERFORM prm._known_options(_ladder_option.verb, _ladder_option.options, ARRAY['ladder'] || _ladder_option.others);
   RETURN prm._ladder_argument(_ladder_option.program_id, coalesce(_ladder_option.options ->> 'ladder', 'main'));
 END
 $prm$;

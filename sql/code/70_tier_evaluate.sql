@@ -135,15 +135,9 @@ DECLARE
   the_ids bigint[];
   the_ladder text := evaluate_tiers.options ->> 'ladder';
   the_changed boolean := false;
-  the_unknown text;
 BEGIN
-  SELECT k INTO the_unknown FROM jsonb_object_keys(the_options) k WHERE k NOT IN ('ladder', 'partners', 'changed') ORDER BY k LIMIT 1;
-  IF the_unknown IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('evaluate_tiers has no option "%s"', the_unknown),
-      DETAIL = 'The options are ladder (the one ladder to evaluate; by default all), partners (an array of their numbers; by default all) and changed (true: only rows that change something).',
-      HINT = 'Correct or leave out the option.';
-  END IF;
-  IF coalesce(jsonb_typeof(the_options -> 'changed') <> 'boolean', false) OR coalesce(NOT the_options -> 'partners' @? 'strict $ ? (@.type() == "array" && !(exists (@[*] ? (@.type() != "number"))))', false)
+  PERFORM prm._known_options('evaluate_tiers', the_options, ARRAY['ladder', 'partners', 'changed']);
+  IF coalesce(jsonb_typeof(the_options -> 'changed') <> 'boolean', false) OR coalesce(NOT the_options -> 'partners' @? 'strict $ ? (@.type() == "array" && !(exists (@[*] ? (@.type() != "number" || @ != @.floor() || @ > 9000000000000000000))))', false)
      OR coalesce(jsonb_typeof(the_options -> 'ladder') <> 'string', false) THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'an option of evaluate_tiers has another type',
       DETAIL = format('The options are %s; ladder is text, partners an array of numbers, changed true or false.', the_options),
@@ -159,7 +153,7 @@ BEGIN
   IF evaluate_tiers.partner_id IS NOT NULL THEN
     the_ids := ARRAY[prm._partner_argument(the_program, evaluate_tiers.partner_id)];
   ELSIF the_options ? 'partners' THEN
-    the_ids := ARRAY(SELECT DISTINCT prm._partner_argument(the_program, x.number::bigint) FROM jsonb_array_elements_text(the_options -> 'partners') AS x(number));
+    the_ids := ARRAY(SELECT DISTINCT prm._partner_argument(the_program, x.number::numeric::bigint) FROM jsonb_array_elements_text(the_options -> 'partners') AS x(number));
   END IF;
   RETURN QUERY
     SELECT f.partner_id, f.ladder, f.held, f.qualified, f.outcome, f.reason, f.effective_on

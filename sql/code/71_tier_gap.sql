@@ -143,14 +143,14 @@ $prm$;
 COMMENT ON FUNCTION prm._score_lapse(bigint, bigint, text, text, text, prm.tier_asked[]) IS
 'The day within the next 400 on which a score that reaches its mark now reaches it no longer if nothing new comes, found by halves; NULL: none.';
 
-CREATE FUNCTION prm.tier_gap(partner_id bigint, tier text DEFAULT NULL, options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.tier_gap_row
+CREATE FUNCTION prm._tier_gap(program_id bigint, partner_id bigint, tier text, options jsonb) RETURNS SETOF prm.tier_gap_row
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._check_program(tier_gap.program_id);
-  the_partner bigint := prm._partner_argument(the_program, tier_gap.partner_id);
-  the_ladder text := prm._ladder_option(the_program, 'tier_gap', tier_gap.options, '{}');
-  the_target text := tier_gap.tier;
+  the_program bigint := _tier_gap.program_id;
+  the_partner bigint := _tier_gap.partner_id;
+  the_ladder text := prm._ladder_option(the_program, 'tier_gap', _tier_gap.options, '{}');
+  the_target text := _tier_gap.tier;
   the_others text[];
   the_asked prm.tier_asked[];
   the_checks prm.tier_check[];
@@ -163,7 +163,7 @@ BEGIN
     IF the_target IS NULL THEN
       RETURN;
     END IF;
-  ELSIF tier_gap.options ->> 'ladder' IS NULL AND NOT EXISTS (SELECT 1 FROM prm.tier t WHERE t.program_id = the_program AND t.ladder = 'main' AND t.tier = the_target) THEN
+  ELSIF _tier_gap.options ->> 'ladder' IS NULL AND NOT EXISTS (SELECT 1 FROM prm.tier t WHERE t.program_id = the_program AND t.ladder = 'main' AND t.tier = the_target) THEN
     -- A name that only one other ladder has says which one is meant.
     SELECT array_agg(t.ladder ORDER BY t.ladder) INTO the_others FROM prm.tier t WHERE t.program_id = the_program AND t.tier = the_target;
     IF cardinality(the_others) > 1 THEN
@@ -189,8 +189,24 @@ BEGIN
     ORDER BY 1, 6, 2;
 END
 $prm$;
+COMMENT ON FUNCTION prm._tier_gap(bigint, bigint, text, jsonb) IS 'What tier_gap() tells, for a partner of which is known that it may be asked about.';
+
+CREATE FUNCTION prm.tier_gap(partner_id bigint, tier text DEFAULT NULL, options jsonb DEFAULT '{}', program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.tier_gap_row
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(tier_gap.program_id);
+  the_partner bigint := prm._partner_argument(the_program, tier_gap.partner_id);
+BEGIN
+  IF prm._acting_partner(the_program) IS NULL THEN
+    RETURN QUERY SELECT g.* FROM prm._tier_gap(the_program, the_partner, tier_gap.tier, tier_gap.options) g;
+  ELSE
+    RETURN QUERY SELECT g.* FROM prm._own_tier_gap(the_partner, tier_gap.tier, tier_gap.options, the_program) g;
+  END IF;
+END
+$prm$;
 COMMENT ON FUNCTION prm.tier_gap(bigint, text, jsonb, bigint) IS
-'What a partner has and needs for a tier, by default the next one of ladder main: a row for each requirement, after growth markets. For a tier it holds, what it needs to keep it. Other ladders: options {"ladder": ...}, or a tier that only one ladder has. No rows: there is no next tier, or the tier has no requirements (and is never given). Errors: 42704 unknown partner, ladder or tier, 22023 unknown option, or a tier of several ladders.';
+'What a partner has and needs for a tier, by default the next one of ladder main: a row for each requirement, after growth markets. For a tier it holds, what it needs to keep it. Other ladders: options {"ladder": ...}, or a tier that only one ladder has. No rows: there is no next tier, or the tier has no requirements (and is never given). A partner reads its own; what it has of a metric that is not partner_visible stays empty, whether that is enough is told. Errors: 42704 unknown partner (or another''s), ladder or tier, 22023 unknown option, or a tier of several ladders.';
 
 CREATE TYPE prm.tier_plan_item AS (tier_plan_id bigint, item text, met boolean, title text);
 COMMENT ON TYPE prm.tier_plan_item IS 'A requirement, or a group of alternatives, of a tier plan: whether it is met, and what to do in words; internal.';
@@ -216,7 +232,8 @@ BEGIN
     SELECT n.tier_plan_id, coalesce('group ' || c.alternative_group, c.metric),
       bool_or(CASE WHEN c.mode = 'score' THEN c.points >= c.weight AND NOT c.is_low ELSE c.met END),
       format('%s %s: %s', CASE n.purpose WHEN 'keep' THEN 'Keep' ELSE 'Reach' END, min(t.label),
-        string_agg(format('%s %s of %s%s', m.label, coalesce(trim_scale(round(c.have, 4))::text, 'not known'), CASE c.op WHEN '<=' THEN 'at most ' ELSE '' END, trim_scale(round(c.need, 4))), ', or ' ORDER BY c.metric))
+        string_agg(format('%s %s%s%s', m.label, CASE WHEN n.task_for = 'owner' OR m.partner_visible THEN coalesce(trim_scale(round(c.have, 4))::text, 'not known') || ' of ' ELSE '' END,
+          CASE WHEN c.op = '<=' THEN 'at most ' WHEN n.task_for = 'owner' OR m.partner_visible THEN '' ELSE 'at least ' END, trim_scale(round(c.need, 4))), ', or ' ORDER BY c.metric))
     FROM prm.tier_plan n
     JOIN prm.tier t ON t.program_id = _tier_plan_items.program_id AND t.ladder = n.ladder AND t.tier = n.tier
     JOIN prm._tier_checks(_tier_plan_items.program_id, the_partners, the_ladders, the_tiers, the_asked, the_measured) c
@@ -351,6 +368,7 @@ DECLARE
   the_ladder text := prm._ladder_option(the_program, 'plan_tier', plan_tier.options, ARRAY['track', 'for', 'role', 'due_on']);
   the_target text := plan_tier.tier;
   the_for text := coalesce(plan_tier.options ->> 'for', 'partner');
+  the_day date := prm._option_value('plan_tier', plan_tier.options, 'due_on', 'day')::date;
   plan record;
   the_held integer;
   the_rank integer;
@@ -359,6 +377,13 @@ BEGIN
   IF the_for NOT IN ('partner', 'owner') THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('tasks are not for "%s"', the_for),
       DETAIL = 'The option "for" is partner (its people do the tasks) or owner (the vendor''s people do).', HINT = 'Correct or leave out the option.';
+  END IF;
+  IF the_day < (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a plan is due on a day to come',
+      DETAIL = format('The option due_on is %s, which is over.', to_char(the_day, 'YYYY-MM-DD')), HINT = 'Give a later day, or leave it out.';
+  ELSIF plan_tier.options ->> 'role' IS NOT NULL AND NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname = plan_tier.options ->> 'role') THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('role "%s" does not exist', plan_tier.options ->> 'role'),
+      DETAIL = 'Only members of the role could do the tasks.', HINT = 'Name a database role, or leave it out.';
   END IF;
   SELECT h.rank INTO the_held FROM prm.enrolment e JOIN prm.tier h ON h.program_id = the_program AND h.ladder = the_ladder AND h.tier = e.tier
     WHERE e.program_id = the_program AND e.partner_id = the_partner AND e.ladder = the_ladder;
@@ -379,7 +404,7 @@ BEGIN
     PERFORM prm.drop_tier_plan(plan.tier_plan_id, the_program);
   END IF;
   the_plans := prm._open_tier_plans(the_program, ARRAY[the_partner], the_ladder, ARRAY[the_target], CASE WHEN the_rank <= the_held THEN 'keep' ELSE 'reach' END,
-    the_for, plan_tier.options ->> 'role', ARRAY[(plan_tier.options ->> 'due_on')::date], plan_tier.options ->> 'track');
+    the_for, plan_tier.options ->> 'role', ARRAY[the_day], plan_tier.options ->> 'track');
   IF the_plans IS NULL THEN
     SELECT n.tier_plan_id INTO plan FROM prm.tier_plan n WHERE n.program_id = the_program AND n.partner_id = the_partner AND n.ladder = the_ladder AND n.state = 'open';
     IF plan.tier_plan_id IS NULL THEN
@@ -393,7 +418,7 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.plan_tier(bigint, text, jsonb, bigint) IS
-'Opens a plan towards a tier (by default the next one of ladder main; one that is held is to be kept), with a task for each requirement that is short, and returns its number; NULL: there is no next tier. The tasks close by themselves as they are met, the plan when the tier is held. The same plan again is the same number; a plan for another tier takes its place. options: ladder, track (by default the nearest), for (partner or owner), role, due_on. Errors: 42704 unknown partner, ladder or tier, 22023 unknown option, 55000 a tier that cannot be met.';
+'Opens a plan towards a tier (by default the next one of ladder main; one that is held is to be kept), with a task for each requirement that is short, and returns its number; NULL: there is no next tier. The tasks close by themselves as they are met, the plan when the tier is held. The same plan again is the same number; a plan for another tier takes its place. options: ladder, track (by default the nearest), for (partner or owner), role, due_on. Errors: 42704 unknown partner, ladder, tier or role, 22023 unknown option, or a day that is none or over, 55000 a tier that cannot be met.';
 
 CREATE FUNCTION prm.drop_tier_plan(tier_plan_id bigint, program_id bigint DEFAULT prm.current_program()) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

@@ -184,7 +184,7 @@ DECLARE
   the_from timestamptz := coalesce(enrol_partner.valid_from, prm.now());
 BEGIN
   PERFORM prm._check_tier_writer();
-  IF enrol_partner.valid_until <= the_from THEN
+  IF enrol_partner.valid_until <= the_from OR NOT isfinite(the_from) THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'an enrolment must end after it begins',
       DETAIL = format('It would begin at %s and end at %s.', the_from, enrol_partner.valid_until), HINT = 'Give a later end, or NULL for one without end.';
   END IF;

@@ -44,32 +44,17 @@ DECLARE
   the_unknown text;
 BEGIN
   IF jsonb_typeof(coalesce(_known_options.options, '{}')) <> 'object' THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('options of %s() are no object', _known_options.verb),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the options of %s are no object', _known_options.verb),
       DETAIL = format('They are %s.', _known_options.options), HINT = format('Give a JSON object; the keys are %s.', array_to_string(_known_options.known, ', '));
   END IF;
   SELECT k.name INTO the_unknown FROM jsonb_object_keys(_known_options.options) AS k(name) WHERE NOT k.name = ANY (_known_options.known) ORDER BY k.name LIMIT 1;
   IF the_unknown IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s() has no option "%s"', _known_options.verb, the_unknown),
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s has no option "%s"', _known_options.verb, the_unknown),
       DETAIL = format('The options are %s.', array_to_string(_known_options.known, ', ')), HINT = 'Correct the name or leave it out.';
   END IF;
 END
 $prm$;
 COMMENT ON FUNCTION prm._known_options(text, jsonb, text[]) IS 'Error 22023 where options is no JSON object or has a key that is not known.';
-
-CREATE FUNCTION prm._option_number(options jsonb, name text) RETURNS bigint
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-DECLARE
-  the_text text := nullif(_option_number.options ->> _option_number.name, '');
-BEGIN
-  IF the_text !~ '^[0-9]{1,18}$' THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s is no number', _option_number.name),
-      DETAIL = format('It is %s.', _option_number.options -> _option_number.name), HINT = 'Give the whole number of a row, or leave the option out.';
-  END IF;
-  RETURN the_text::bigint;
-END
-$prm$;
-COMMENT ON FUNCTION prm._option_number(jsonb, text) IS 'The number of a row among options; NULL where it is left out. Error 22023 for anything but a whole number.';
 
 CREATE FUNCTION prm._survey_argument(program_id bigint, survey text) RETURNS prm.survey_setting
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
@@ -107,6 +92,10 @@ DECLARE
 BEGIN
   -- Waves are opened one after the other: each sees whom the one before asks.
   PERFORM pg_advisory_xact_lock(hashtextextended(format('prm survey waves %s', the_program), 7239211));
+  IF NOT isfinite(the_start) OR the_start + the_setting.open_days <= (prm.now() AT TIME ZONE the_zone)::date THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a wave that is over asks nobody',
+      DETAIL = format('It would be open from %s for %s days.', the_start, the_setting.open_days), HINT = 'Give a day from which it is open today or later, or leave it out for today.';
+  END IF;
   INSERT INTO prm.survey_wave (program_id, survey, starts_on, ends_on) VALUES (the_program, the_setting.survey, the_start, the_start + the_setting.open_days)
     ON CONFLICT (program_id, survey, starts_on) DO NOTHING RETURNING survey_wave_id INTO the_wave;
   IF the_wave IS NULL THEN
@@ -155,12 +144,14 @@ DECLARE
   the_program bigint := prm._check_program(nps_response.program_id);
   the_partner bigint := nps_response.partner_id;
   the_setting prm.survey_setting := prm._survey_argument(the_program, nps_response.survey);
-  the_ask bigint := prm._option_number(nps_response.options, 'survey_ask_id');
+  the_ask bigint := prm._option_value('nps_response', nps_response.options, 'survey_ask_id', 'whole number')::bigint;
   the_wave bigint;
-  the_user bigint := prm._option_number(nps_response.options, 'partner_user_id');
-  the_customer bigint := prm._option_number(nps_response.options, 'customer_id');
+  the_user bigint := prm._option_value('nps_response', nps_response.options, 'partner_user_id', 'whole number')::bigint;
+  the_customer bigint := prm._option_value('nps_response', nps_response.options, 'customer_id', 'whole number')::bigint;
   the_zone text := prm._program_time_zone(the_program);
-  the_moment timestamptz := prm.now();
+  the_text text := prm._option_value('nps_response', nps_response.options, 'answered_at', 'moment');
+  -- Without an offset it is of the programme's zone, and a day alone is its beginning.
+  the_moment timestamptz := prm._not_to_come(coalesce(prm._usage_moment(the_text, the_zone), prm._usage_moment(the_text || ' 00:00', the_zone), the_text::timestamptz, prm.now()), 'an answer');
   the_id bigint;
   asked record;
   known record;
@@ -171,13 +162,6 @@ BEGIN
       HINT = 'Record nothing for who did not answer.';
   END IF;
   PERFORM prm.nps_class(nps_response.score);
-  IF nps_response.options ->> 'answered_at' IS NOT NULL THEN
-    the_moment := prm._usage_moment(nps_response.options ->> 'answered_at', the_zone);
-    IF the_moment IS NULL OR the_moment > prm.now() + interval '1 day' THEN
-      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = CASE WHEN the_moment IS NULL THEN 'answered_at is no moment' ELSE 'answered_at lies in the future' END,
-        DETAIL = format('It is %s.', nps_response.options -> 'answered_at'), HINT = 'Give it in ISO 8601, such as 2026-06-01T09:00:00Z; without an offset it is of the programme''s zone.';
-    END IF;
-  END IF;
   IF the_ask IS NOT NULL THEN
     SELECT a.survey, a.survey_wave_id, a.partner_id, a.partner_user_id, a.customer_id, w.ends_on INTO asked FROM prm.survey_ask a
       JOIN prm.survey_wave w ON w.program_id = the_program AND w.survey_wave_id = a.survey_wave_id
@@ -264,3 +248,95 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._work_surveys(bigint) IS 'The job surveys: opens the waves whose turn it is, and writes a message survey.ask for everybody on a due list whose time came. Returns how many waves and messages.';
+
+CREATE TYPE prm.nps_group AS (group_no integer, survey text, dimension text, member text, partner_id bigint, survey_wave_id bigint, min_answers integer, answers bigint,
+  promoters bigint, detractors bigint, score numeric, margin numeric, kind text, tier text, is_hidden boolean);
+COMMENT ON TYPE prm.nps_group IS 'A group of answers with its scores, and whether they may be shown; internal, a row of _nps_groups().';
+CREATE TYPE prm.nps_part AS (sum_of text, depth integer, group_no integer, is_whole boolean, answers bigint, min_answers integer);
+COMMENT ON TYPE prm.nps_part IS 'That a group is one of the parts of a sum, or the whole: all answers are the sum of those about each partner, and so on; internal.';
+
+CREATE FUNCTION prm._nps_hidden(parts prm.nps_part[], hidden integer[]) RETURNS integer[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan AS $prm$
+#variable_conflict use_column
+DECLARE
+  -- (A plan of its own each time: only then is the list of what is hidden looked up by hashing.)
+  the_hidden integer[] := coalesce(_nps_hidden.hidden, '{}');
+  the_next integer[];
+BEGIN
+  -- Complementary suppression. Whole = parts + rest, where the rest are answers that are in no part (outside of a wave, of a
+  -- partner without a tier). Whoever knows the whole subtracts the parts that are shown and has what is left: that must be
+  -- nothing, or at least min_answers answers that are not one hidden part alone. And a whole that is hidden itself must not be
+  -- the sum of parts that are all shown. Where a sum breaks this, its smallest part that is shown is hidden too, or the whole
+  -- where there is none. That may break other sums in which it stands, so this is done until none is broken; narrow sums first,
+  -- since what is hidden for them serves the wide ones too. Each round hides something, so it ends.
+  LOOP
+    SELECT array_agg(DISTINCT b.group_no) INTO the_next
+      FROM (
+        SELECT coalesce(s.smallest, s.whole) AS group_no, s.depth, max(s.depth) OVER () AS deepest
+        FROM (
+          SELECT e.sum_of, max(e.depth) AS depth, max(e.min_answers) AS minimum, max(e.group_no) FILTER (WHERE e.is_whole) AS whole, bool_or(e.is_whole AND NOT e.is_hidden) AS is_known,
+            coalesce(sum(e.answers) FILTER (WHERE e.is_whole), 0) - coalesce(sum(e.answers) FILTER (WHERE NOT e.is_whole), 0) AS rest,
+            count(*) FILTER (WHERE NOT e.is_whole AND e.is_hidden) AS parts, coalesce(sum(e.answers) FILTER (WHERE NOT e.is_whole AND e.is_hidden), 0) AS answers,
+            (array_agg(e.group_no ORDER BY e.answers, e.group_no) FILTER (WHERE NOT e.is_whole AND NOT e.is_hidden))[1] AS smallest
+          FROM (SELECT p.sum_of, p.depth, p.group_no, p.is_whole, p.answers, p.min_answers, p.group_no = ANY (the_hidden) AS is_hidden FROM unnest(_nps_hidden.parts) p) e
+          GROUP BY e.sum_of) s
+        WHERE CASE WHEN s.is_known THEN (s.parts > 0 OR s.rest > 0) AND NOT (s.answers + s.rest >= s.minimum AND (s.parts <> 1 OR s.rest > 0))
+                   ELSE s.parts = 0 AND s.rest = 0 AND s.smallest IS NOT NULL END) b
+      WHERE b.depth = b.deepest;
+    EXIT WHEN the_next IS NULL;
+    the_hidden := the_hidden || the_next;
+  END LOOP;
+  RETURN the_hidden;
+END
+$prm$;
+COMMENT ON FUNCTION prm._nps_hidden(prm.nps_part[], integer[]) IS
+'The groups whose figures must not be shown, given those with too few answers: also those with whose help a hidden one, or fewer answers than the minimum, could be had by subtraction.';
+
+CREATE FUNCTION prm._nps_groups(program_id bigint) RETURNS SETOF prm.nps_group
+LANGUAGE plpgsql STABLE ROWS 200 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_zone text := prm._program_time_zone(_nps_groups.program_id);
+  the_groups prm.nps_group[];
+  the_parts prm.nps_part[];
+  the_hidden integer[];
+BEGIN
+  the_groups := ARRAY(
+    SELECT ROW(row_number() OVER (ORDER BY r.survey, d.dimension, d.member), r.survey, d.dimension, d.member, d.partner_id, d.survey_wave_id, s.min_answers, count(*),
+      count(*) FILTER (WHERE r.score >= 9), count(*) FILTER (WHERE r.score <= 6), prm.nps(r.score), prm.nps_margin(r.score), max(p.kind), max(p.tier), count(*) < s.min_answers)::prm.nps_group
+    FROM prm.survey_response r
+    JOIN prm.survey s ON s.program_id = _nps_groups.program_id AND s.survey = r.survey
+    JOIN prm.partner p ON p.program_id = _nps_groups.program_id AND p.partner_id = r.partner_id
+    LEFT JOIN prm.customer c ON c.program_id = _nps_groups.program_id AND c.customer_id = r.customer_id
+    CROSS JOIN LATERAL (VALUES
+      ('all', 'all', NULL::bigint, NULL::bigint),
+      ('partner', r.partner_id::text, r.partner_id, NULL),
+      ('wave', r.survey_wave_id::text, NULL, r.survey_wave_id),
+      ('partner_wave', CASE WHEN r.survey_wave_id IS NOT NULL THEN format('%s/%s', r.partner_id, r.survey_wave_id) END, r.partner_id, r.survey_wave_id),
+      ('month', to_char(r.answered_at AT TIME ZONE the_zone, 'YYYY-MM'), NULL, NULL),
+      ('partner_kind', p.kind, NULL, NULL),
+      ('tier', p.tier, NULL, NULL),
+      ('country', coalesce(c.country, p.country), NULL, NULL),
+      ('customer_segment', c.segment, NULL, NULL)) AS d(dimension, member, partner_id, survey_wave_id)
+    WHERE r.program_id = _nps_groups.program_id AND d.member IS NOT NULL
+    GROUP BY r.survey, d.dimension, d.member, d.partner_id, d.survey_wave_id, s.min_answers);
+  SELECT array_agg(g.group_no) INTO the_hidden FROM unnest(the_groups) g WHERE g.is_hidden;
+  -- All answers of a survey are those about each partner, in each wave, of each month and so on. A partner has one kind and one
+  -- tier, so its answers are a part of theirs; those about it in a wave are a part of its own and of the wave's.
+  SELECT array_agg(ROW(format('%s %s %s', length(g.survey), g.survey, x.name), CASE WHEN x.name LIKE 'by %' THEN 1 WHEN x.name ~ '^(kind|tier) ' THEN 2 ELSE 3 END, g.group_no, x.is_whole, g.answers, g.min_answers)::prm.nps_part) INTO the_parts
+    FROM unnest(the_groups) g
+    CROSS JOIN LATERAL (VALUES ('all', 'by partner', true), ('all', 'by wave', true), ('all', 'by month', true), ('all', 'by partner_kind', true), ('all', 'by tier', true),
+      ('all', 'by country', true), ('all', 'by customer_segment', true), (nullif(nullif(g.dimension, 'partner_wave'), 'all'), 'by ' || g.dimension, false),
+      ('partner_kind', 'kind ' || g.member, true), ('partner', 'kind ' || g.kind, false), ('tier', 'tier ' || g.member, true), ('partner', 'tier ' || g.tier, false),
+      ('partner', 'partner ' || g.partner_id, true), ('partner_wave', 'partner ' || g.partner_id, false),
+      ('wave', 'wave ' || g.survey_wave_id, true), ('partner_wave', 'wave ' || g.survey_wave_id, false)) AS x(dimension, name, is_whole)
+    WHERE x.dimension = g.dimension AND x.name IS NOT NULL;
+  the_hidden := prm._nps_hidden(the_parts, the_hidden);
+  RETURN QUERY
+    SELECT g.group_no, g.survey, g.dimension, g.member, g.partner_id, g.survey_wave_id, g.min_answers, g.answers, g.promoters, g.detractors, g.score, g.margin, g.kind, g.tier,
+      g.group_no = ANY (the_hidden)
+    FROM unnest(the_groups) g;
+END
+$prm$;
+COMMENT ON FUNCTION prm._nps_groups(bigint) IS
+'The answers of every survey by partner, wave, month and so on, with which of them may be shown. What it does not guard against: sums of several of these groups at once with knowledge of who is in which (months against waves), figures of yesterday against those of today, and the metrics customer_nps and partner_nps.';

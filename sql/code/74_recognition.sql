@@ -4,6 +4,9 @@
 
 CREATE TYPE prm.leaderboard_row AS (place bigint, partner_id bigint, partner text, value numeric);
 COMMENT ON TYPE prm.leaderboard_row IS 'A row of leaderboard(): place (equal values share one, the next is left out), the partner and what it is ranked by.';
+CREATE TYPE prm.my_leaderboard_row AS (place bigint, partner text, value numeric, is_self boolean, partners bigint);
+COMMENT ON TYPE prm.my_leaderboard_row IS
+'A row of my_leaderboard(): place, the name of the partner and its value, as far as the board shows them, whether it is the reader, and how many partners are on the board.';
 CREATE TYPE prm.measure_request AS (partner_id bigint, subject text, step text, goal numeric, measure text, kind text, window_from timestamptz, window_to timestamptz);
 COMMENT ON TYPE prm.measure_request IS 'What _measure() is asked: a measure of a partner over [window_from, window_to), and for what: subject, step and goal come back as they are.';
 CREATE TYPE prm.measure_row AS (partner_id bigint, subject text, step text, goal numeric, value numeric);
@@ -44,39 +47,43 @@ END
 $prm$;
 COMMENT ON FUNCTION prm._measure(bigint, prm.measure_request[]) IS 'Counts leads, deals won, earning events, usage, certificates or points of partners over half-open windows. NULL for the measure manual.';
 
-CREATE FUNCTION prm.leaderboard(metric text DEFAULT 'points', window_from timestamptz DEFAULT NULL, window_to timestamptz DEFAULT NULL, options jsonb DEFAULT '{}',
-  program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.leaderboard_row
+CREATE FUNCTION prm._leaderboard(program_id bigint, metric text, window_from timestamptz, window_to timestamptz, options jsonb) RETURNS SETOF prm.leaderboard_row
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
-  the_program bigint := prm._check_program(leaderboard.program_id);
-  the_from timestamptz := coalesce(leaderboard.window_from, '-infinity');
-  the_to timestamptz := coalesce(leaderboard.window_to, 'infinity');
+  the_program bigint := _leaderboard.program_id;
+  the_from timestamptz := coalesce(_leaderboard.window_from, '-infinity');
+  the_to timestamptz := coalesce(_leaderboard.window_to, 'infinity');
   the_won text[] := prm._won_states(the_program);
   the_currency text := prm._program_currency(the_program);
   the_higher boolean := true;
   the_limit bigint;
 BEGIN
-  PERFORM prm._known_options('leaderboard', leaderboard.options, ARRAY['limit', 'partner_kind', 'tier', 'country']);
+  PERFORM prm._known_options('leaderboard', _leaderboard.options, ARRAY['limit', 'partner_kind', 'tier', 'country']);
   IF the_from > the_to THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'the window of the leaderboard ends before it begins',
       DETAIL = format('It is [%s, %s).', the_from, the_to), HINT = 'Give window_from before window_to; NULL leaves a side open.';
   END IF;
-  IF leaderboard.options ? 'limit' AND coalesce(leaderboard.options ->> 'limit', '') !~ '^[1-9][0-9]{0,8}$' THEN
+  IF _leaderboard.options ? 'limit' AND coalesce(_leaderboard.options ->> 'limit', '') !~ '^[1-9][0-9]{0,8}$' THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'the limit of the leaderboard is no number of places',
-      DETAIL = format('It is %s.', leaderboard.options -> 'limit'), HINT = 'Give a whole number above zero, or leave it out.';
+      DETAIL = format('It is %s.', _leaderboard.options -> 'limit'), HINT = 'Give a whole number above zero, or leave it out.';
   END IF;
-  the_limit := (leaderboard.options ->> 'limit')::bigint;
-  IF leaderboard.metric IN ('points', 'revenue', 'deals_won', 'leads', 'usage') OR leaderboard.metric LIKE 'usage:_%' THEN
-    NULL;
+  the_limit := (_leaderboard.options ->> 'limit')::bigint;
+  IF _leaderboard.metric IN ('points', 'revenue', 'deals_won', 'leads', 'usage') OR _leaderboard.metric LIKE 'usage:_%' THEN
+    IF _leaderboard.metric LIKE 'usage:%' AND NOT EXISTS (SELECT 1 FROM prm.usage_activity a WHERE a.program_id = the_program AND a.activity = substr(_leaderboard.metric, 7)) THEN
+      RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('activity "%s" does not exist', substr(_leaderboard.metric, 7)),
+        DETAIL = format('The activities of programme %s are %s.', the_program,
+          coalesce((SELECT string_agg(a.activity, ', ' ORDER BY a.activity) FROM prm.usage_activity a WHERE a.program_id = the_program), 'none')),
+        HINT = 'Correct the name, or rank by usage for all of them.';
+    END IF;
   ELSE
-    SELECT m.higher_is_better INTO the_higher FROM prm.metric m WHERE m.program_id = the_program AND m.metric = leaderboard.metric;
+    SELECT m.higher_is_better INTO the_higher FROM prm.metric m WHERE m.program_id = the_program AND m.metric = _leaderboard.metric;
     IF NOT FOUND THEN
-      RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no leaderboard by "%s"', coalesce(leaderboard.metric, 'NULL')),
+      RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('there is no leaderboard by "%s"', coalesce(_leaderboard.metric, 'NULL')),
         DETAIL = format('Programme %s has no such metric.', the_program),
         HINT = 'Rank by points, revenue, deals_won, leads, usage, usage:ACTIVITY, or a row of prm.metric.';
-    ELSIF leaderboard.window_from IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the window of metric "%s" is its own', leaderboard.metric),
+    ELSIF _leaderboard.window_from IS NOT NULL THEN
+      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the window of metric "%s" is its own', _leaderboard.metric),
         DETAIL = 'A metric has a value at a moment; over how long it counts is part of its definition.', HINT = 'Leave window_from out; window_to is the moment.';
     END IF;
   END IF;
@@ -85,31 +92,67 @@ BEGIN
       SELECT rank() OVER (ORDER BY CASE WHEN the_higher THEN s.value ELSE -s.value END DESC) AS place, p.partner_id, p.name, s.value
       FROM (
         SELECT e.partner_id, sum(e.points) AS value FROM prm.point_entry e
-          WHERE leaderboard.metric = 'points' AND e.program_id = the_program AND e.at >= the_from AND e.at < the_to GROUP BY e.partner_id HAVING sum(e.points) <> 0
+          WHERE _leaderboard.metric = 'points' AND e.program_id = the_program AND e.at >= the_from AND e.at < the_to GROUP BY e.partner_id HAVING sum(e.points) <> 0
         UNION ALL
-        SELECT d.partner_id, CASE WHEN leaderboard.metric = 'revenue' THEN sum(d.amount) FILTER (WHERE d.currency = the_currency) ELSE count(*)::numeric END FROM prm.deal d
-          WHERE leaderboard.metric IN ('revenue', 'deals_won') AND d.program_id = the_program AND d.partner_id IS NOT NULL AND d.state = ANY (the_won)
+        SELECT d.partner_id, CASE WHEN _leaderboard.metric = 'revenue' THEN sum(d.amount) FILTER (WHERE d.currency = the_currency) ELSE count(*)::numeric END FROM prm.deal d
+          WHERE _leaderboard.metric IN ('revenue', 'deals_won') AND d.program_id = the_program AND d.partner_id IS NOT NULL AND d.state = ANY (the_won)
             AND d.closed_at >= the_from AND d.closed_at < the_to GROUP BY d.partner_id
         UNION ALL
         SELECT l.partner_id, count(*)::numeric FROM prm.lead l
-          WHERE leaderboard.metric = 'leads' AND l.program_id = the_program AND l.partner_id IS NOT NULL AND l.created_at >= the_from AND l.created_at < the_to GROUP BY l.partner_id
+          WHERE _leaderboard.metric = 'leads' AND l.program_id = the_program AND l.partner_id IS NOT NULL AND l.created_at >= the_from AND l.created_at < the_to GROUP BY l.partner_id
         UNION ALL
         SELECT u.partner_id, count(*)::numeric FROM prm.usage_event u
-          WHERE leaderboard.metric LIKE 'usage%' AND u.program_id = the_program AND u.at >= the_from AND u.at < the_to
-            AND (leaderboard.metric = 'usage' OR u.activity = substr(leaderboard.metric, 7)) GROUP BY u.partner_id
+          WHERE _leaderboard.metric LIKE 'usage%' AND u.program_id = the_program AND u.at >= the_from AND u.at < the_to
+            AND (_leaderboard.metric = 'usage' OR u.activity = substr(_leaderboard.metric, 7)) GROUP BY u.partner_id
         UNION ALL
-        SELECT v.partner_id, v.value FROM prm._metric_values(the_program, NULL, CASE WHEN isfinite(the_to) THEN the_to ELSE prm.now() END, ARRAY[leaderboard.metric]) v
+        SELECT v.partner_id, v.value FROM prm._metric_values(the_program, NULL, CASE WHEN isfinite(the_to) THEN the_to ELSE prm.now() END, ARRAY[_leaderboard.metric]) v
       ) s JOIN prm.partner p ON p.program_id = the_program AND p.partner_id = s.partner_id
       WHERE s.value IS NOT NULL AND prm._is_live_partner(p.state)
-        AND p.kind = coalesce(leaderboard.options ->> 'partner_kind', p.kind)
-        AND (leaderboard.options ->> 'tier' IS NULL OR p.tier = leaderboard.options ->> 'tier')
-        AND (leaderboard.options ->> 'country' IS NULL OR p.country = leaderboard.options ->> 'country')) r
+        AND p.kind = coalesce(_leaderboard.options ->> 'partner_kind', p.kind)
+        AND (_leaderboard.options ->> 'tier' IS NULL OR p.tier = _leaderboard.options ->> 'tier')
+        AND (_leaderboard.options ->> 'country' IS NULL OR p.country = _leaderboard.options ->> 'country')) r
     WHERE the_limit IS NULL OR r.place <= the_limit
     ORDER BY r.place, r.partner_id;
 END
 $prm$;
+COMMENT ON FUNCTION prm._leaderboard(bigint, text, timestamptz, timestamptz, jsonb) IS 'What leaderboard() tells, whoever asks.';
+
+CREATE FUNCTION prm.leaderboard(metric text DEFAULT 'points', window_from timestamptz DEFAULT NULL, window_to timestamptz DEFAULT NULL, options jsonb DEFAULT '{}',
+  program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.leaderboard_row
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(leaderboard.program_id);
+BEGIN
+  IF prm._acting_partner(the_program) IS NOT NULL THEN
+    -- It would be first among the rows that it may see, which are its own.
+    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'partners look at the leaderboards that are meant for them',
+      DETAIL = format('They are %s.', coalesce((SELECT string_agg(b.board, ', ' ORDER BY b.board) FROM prm.board b WHERE b.program_id = the_program AND b.is_active), 'none yet')),
+      HINT = 'SELECT * FROM prm.my_leaderboard(''...''); the vendor makes them: INSERT INTO prm.board (board, label, metric, shows) VALUES (...).';
+  END IF;
+  RETURN QUERY SELECT l.* FROM prm._leaderboard(the_program, leaderboard.metric, leaderboard.window_from, leaderboard.window_to, leaderboard.options) l;
+END
+$prm$;
 COMMENT ON FUNCTION prm.leaderboard(text, timestamptz, timestamptz, jsonb, bigint) IS
-'Partners ranked by points gained, revenue, deals_won, leads, usage or usage:ACTIVITY in the window [window_from, window_to) (NULL: open), or by any metric at window_to. Equal values share a place, and the next place is left out (1, 2, 2, 4); a limit is one of places. Partners with nothing are left out. options: limit, partner_kind, tier, country. Errors: 42704 unknown metric, 22023 window or option.';
+'Partners ranked by points gained, revenue, deals_won, leads, usage or usage:ACTIVITY in the window [window_from, window_to) (NULL: open), or by any metric at window_to. Equal values share a place, and the next place is left out (1, 2, 2, 4); a limit is one of places. Partners with nothing are left out. options: limit, partner_kind, tier, country. Errors: 42704 unknown metric, 22023 window or option., 42501 a partner asks: for partners there is my_leaderboard().';
+
+CREATE FUNCTION prm.my_leaderboard(board text, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.my_leaderboard_row
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(my_leaderboard.program_id);
+  the_self bigint := prm._acting_partner(the_program);
+BEGIN
+  IF the_self IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'no partner acts', DETAIL = 'my_leaderboard() tells a partner where it stands.',
+      HINT = 'SET LOCAL prm.partner_id = ..., or SELECT * FROM prm.leaderboard().';
+  END IF;
+  RETURN QUERY SELECT l.* FROM prm._own_leaderboard(the_self, my_leaderboard.board, the_program) l;
+END
+$prm$;
+COMMENT ON FUNCTION prm.my_leaderboard(text, bigint) IS
+'A leaderboard as the acting partner may see it, see prm.board: its own place and value, and as the board says nothing of the others, their places, or their names. Nothing for a partner that the board is not for. Errors: 42704 no such board, 55000 no partner acts.';
+
 
 CREATE FUNCTION prm.add_points(partner_id bigint, points numeric, reason text, external_ref text DEFAULT NULL, program_id bigint DEFAULT prm.current_program()) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$

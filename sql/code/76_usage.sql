@@ -174,9 +174,12 @@ BEGIN
       FROM unnest(the_rows) a WHERE a.has_dropped ORDER BY a.partner_id
       ON CONFLICT (program_id, partner_id) WHERE recovered_on IS NULL DO NOTHING
       RETURNING usage_drop_id, partner_id, before, after, reasons, suggestion)
-  INSERT INTO prm.task (program_id, role_name, title, detail, machine, subject_id, cause_key, created_by, created_at, due_at)
-    SELECT _work_usage.program_id, y.rescue_role, format('Win back %s: activity fell from %s to %s', p.name, f.before, f.after),
-      format('%s. Suggested: %s.', array_to_string(f.reasons, ', '), f.suggestion), 'partner', f.partner_id, format('drop/%s', f.usage_drop_id), prm.current_actor(), prm.now(),
+  INSERT INTO prm.task (program_id, role_name, title, detail, machine, subject_id, partner_id, cause_key, created_by, created_at, due_at)
+    -- What the partner reads is not what was thought of it.
+    SELECT _work_usage.program_id, y.rescue_role, CASE WHEN y.rescue_to = 'partner' THEN format('Use the portal again: activity fell from %s to %s', f.before, f.after)
+        ELSE format('Win back %s: activity fell from %s to %s', p.name, f.before, f.after) END,
+      CASE WHEN y.rescue_to IS DISTINCT FROM 'partner' THEN format('%s. Suggested: %s.', array_to_string(f.reasons, ', '), f.suggestion) END, 'partner', f.partner_id,
+      CASE WHEN y.rescue_to = 'partner' THEN f.partner_id END, format('drop/%s', f.usage_drop_id), prm.current_actor(), prm.now(),
       prm.now() + coalesce(y.rescue_due, interval '3 days')
     FROM fallen f
     CROSS JOIN LATERAL (SELECT o.name FROM prm.partner o WHERE o.program_id = _work_usage.program_id AND o.partner_id = f.partner_id OFFSET 0) p

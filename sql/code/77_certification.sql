@@ -292,6 +292,9 @@ BEGIN
   IF the_id IS NOT NULL THEN
     RETURN the_id;
   END IF;
+  IF NOT isfinite(the_day) THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a certificate is renewed on a day', DETAIL = format('renewed_on is %s.', the_day), HINT = 'Leave renewed_on out for today.';
+  END IF;
   the_fault := CASE WHEN certificate.valid_until IS NULL THEN 'It has no end.'
     WHEN certificate.valid_months IS NULL THEN format('Certification "%s" has no term of its own, so nobody can say until when.', certificate.certification)
     WHEN the_day <= certificate.issued_on THEN format('It was issued on %s.', to_char(certificate.issued_on, 'YYYY-MM-DD'))
@@ -322,6 +325,10 @@ BEGIN
   IF coalesce(btrim(revoke_certificate.reason), '') = '' THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a revocation needs a reason', DETAIL = 'The reason given is empty.',
       HINT = 'SELECT prm.revoke_certificate(7, ''exam was not taken in person'').';
+  END IF;
+  IF NOT isfinite(revoke_certificate.revoked_on) THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a certificate is revoked from a day on', DETAIL = format('revoked_on is %s.', revoke_certificate.revoked_on),
+      HINT = 'Leave revoked_on out for today.';
   END IF;
   -- The trigger of the table does the rest, and fills the other columns.
   INSERT INTO prm.certificate_revocation AS n (program_id, certificate_id, revoked_on, reason)

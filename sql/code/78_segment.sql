@@ -319,3 +319,23 @@ END
 $prm$;
 COMMENT ON FUNCTION prm.explain_segment(bigint, text, bigint) IS
 'Why a partner is, or is not, in a segment (NULL: in each): a row for each comparison of its criteria with whether it holds and what was found. Errors: 42704 unknown partner or segment.';
+
+CREATE TYPE prm.my_segment_row AS (segment text, label text, since timestamptz, until timestamptz);
+COMMENT ON TYPE prm.my_segment_row IS 'A row of my_segments(): a segment that the partner is in, since when, and until when as far as is known.';
+
+CREATE FUNCTION prm.my_segments(program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.my_segment_row
+LANGUAGE plpgsql STABLE ROWS 5 SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_program bigint := prm._check_program(my_segments.program_id);
+  the_self bigint := prm._acting_partner(the_program);
+BEGIN
+  IF the_self IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'no partner acts', DETAIL = 'my_segments() tells a partner in which segments it is.',
+      HINT = 'SET LOCAL prm.partner_id = ..., or read prm.v_segment_member.';
+  END IF;
+  RETURN QUERY SELECT s.* FROM prm._own_segments(the_self, the_program) s;
+END
+$prm$;
+COMMENT ON FUNCTION prm.my_segments(bigint) IS
+'The segments in which the acting partner is at prm.now(), of those that partners may know of (prm.segment.partner_visible). Error 55000 no partner acts.';

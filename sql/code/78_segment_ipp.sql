@@ -10,7 +10,7 @@ CREATE TYPE prm.ipp_validation_row AS (part text, partners bigint, score_from nu
 COMMENT ON TYPE prm.ipp_validation_row IS
 'A row of ipp_validate(): all, or a quartile of the scores (quartile 1 the lowest; equal scores are in one quartile, so one may be missing); how many partners, their lowest and highest score, their mean revenue within the horizon, how many and which share were partners still at its end; for all of them also how often a survivor scores above one who left, and a partner with revenue above the median above one without (AUC: 0.5 tells nothing, 1 everything; NULL where there are not both).';
 
-CREATE FUNCTION prm._ipp_version(program_id bigint, model text, version integer) RETURNS integer
+CREATE FUNCTION prm._ipp_version(program_id bigint, model text, version bigint) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
@@ -28,7 +28,7 @@ BEGIN
   RETURN the_version;
 END
 $prm$;
-COMMENT ON FUNCTION prm._ipp_version(bigint, text, integer) IS 'The version of a profile given, or for NULL the one in force. Error 42704 where there is none.';
+COMMENT ON FUNCTION prm._ipp_version(bigint, text, bigint) IS 'The version of a profile given, or for NULL the one in force. Error 42704 where there is none.';
 
 CREATE FUNCTION prm._ipp_points(program_id bigint, model text, version integer, partner_ids bigint[], moments timestamptz[]) RETURNS SETOF prm.ipp_point
 LANGUAGE plpgsql STABLE ROWS 10000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
@@ -64,7 +64,7 @@ DECLARE
   the_version integer;
 BEGIN
   PERFORM prm._known_options('ipp_score', ipp_score.options, ARRAY['version']);
-  the_version := prm._ipp_version(the_program, ipp_score.model, (ipp_score.options ->> 'version')::integer);
+  the_version := prm._ipp_version(the_program, ipp_score.model, prm._option_value('ipp_score', ipp_score.options, 'version', 'whole number')::bigint);
   RETURN QUERY
     SELECT c.criterion, c.label, c.criteria, c.weight, p.holds, p.points, c.possible
     FROM prm._ipp_points(the_program, ipp_score.model, the_version, ARRAY[the_partner], ARRAY[prm.now()]) p
@@ -92,13 +92,13 @@ DECLARE
   the_moments timestamptz[];
 BEGIN
   PERFORM prm._known_options('ipp_validate', ipp_validate.options, ARRAY['version', 'joined_from', 'joined_to']);
-  the_version := prm._ipp_version(the_program, ipp_validate.model, (ipp_validate.options ->> 'version')::integer);
+  the_version := prm._ipp_version(the_program, ipp_validate.model, prm._option_value('ipp_validate', ipp_validate.options, 'version', 'whole number')::bigint);
   IF ipp_validate.horizon IS NULL OR ipp_validate.horizon <= interval '0' THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'the horizon is no time after joining', DETAIL = format('It is %s.', coalesce(ipp_validate.horizon::text, 'NULL')),
       HINT = 'Give it as "12 months", which is the default.';
   END IF;
-  the_from := coalesce((ipp_validate.options ->> 'joined_from')::date::timestamp AT TIME ZONE the_zone, '-infinity');
-  the_to := coalesce(((ipp_validate.options ->> 'joined_to')::date + 1)::timestamp AT TIME ZONE the_zone, 'infinity');
+  the_from := coalesce(prm._option_value('ipp_validate', ipp_validate.options, 'joined_from', 'day')::date::timestamp AT TIME ZONE the_zone, '-infinity');
+  the_to := coalesce((prm._option_value('ipp_validate', ipp_validate.options, 'joined_to', 'day')::date + 1)::timestamp AT TIME ZONE the_zone, 'infinity');
   -- Whoever joined so long ago that the horizon is over; each as it was when it joined.
   SELECT array_agg(j.partner_id ORDER BY j.partner_id), array_agg(j.moment ORDER BY j.partner_id) INTO the_ids, the_moments
     FROM (SELECT p.partner_id, coalesce(p.joined_on::timestamp AT TIME ZONE the_zone, p.created_at) AS moment FROM prm.partner p WHERE p.program_id = the_program) j

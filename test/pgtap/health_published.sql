@@ -86,6 +86,7 @@ SELECT results_eq($$ SELECT trim_scale((prm.health(i)).score) FROM generate_seri
 SELECT is_empty($$ SELECT i FROM generate_series(31, 38) i, prm.health(i) h WHERE h.score IS DISTINCT FROM (SELECT sum(contribution) FROM prm.explain_health(i)) $$, 'and explained with the clamp');
 
 -- ---- ranges and steps: bounds to either side ------------------------------------------------------------------------------
+DELETE FROM prm.health_metric WHERE program_id = :program;
 UPDATE prm.health_model SET kind = 'weighted', options = '{}' WHERE program_id = :program;
 SELECT is((SELECT array_agg(prm.normalize_metric(v, 'step', NULL, NULL, '{"ranges": [{"range": "[0,5)", "score": 10}, {"range": "[5,25]", "score": 50}, {"range": "(25,)", "score": 100}]}') ORDER BY v) FROM unnest('{0,4.999,5,25,25.001,1e9}'::numeric[]) v),
   '{10,10,50,50,100,100}', 'Catalyst: at risk below 5, healthy above 25, neutral between and on both bounds');

@@ -21,7 +21,7 @@ SELECT results_eq($$ SELECT partner FROM prm.leaderboard('points', NULL, NULL, '
 SELECT results_eq($$ SELECT partner FROM prm.leaderboard('points', NULL, NULL, '{"country": "US"}') $$, $$ VALUES ('A') $$, 'within a country');
 SELECT throws_ok($$ SELECT prm.leaderboard('karma') $$, '42704', 'there is no leaderboard by "karma"', 'unknown metric');
 SELECT throws_ok($$ SELECT prm.leaderboard('points', '2025-05-01', '2025-04-01') $$, '22023', NULL, 'a window that ends before it begins');
-SELECT throws_ok($$ SELECT prm.leaderboard('points', NULL, NULL, '{"top": 3}') $$, '22023', 'leaderboard() has no option "top"', 'unknown option');
+SELECT throws_ok($$ SELECT prm.leaderboard('points', NULL, NULL, '{"top": 3}') $$, '22023', 'leaderboard has no option "top"', 'unknown option');
 SELECT throws_ok($$ SELECT prm.leaderboard('points', NULL, NULL, '{"limit": 0}') $$, '22023', NULL, 'no places');
 SELECT throws_ok($$ SELECT prm.leaderboard('win_rate', '2025-01-01') $$, '22023', NULL, 'a metric has a window of its own');
 INSERT INTO prm.metric (metric, label, higher_is_better) VALUES ('delay', 'Delay', false);

@@ -59,6 +59,7 @@ DECLARE
 BEGIN
   -- Tried, and undone.
   BEGIN
+    PERFORM set_config('prm.clock', the_day || ' 12:00+02', true);
     the_wave := prm.open_survey_wave(the_survey, the_day);
     SELECT count(*) INTO the_count FROM prm.survey_ask WHERE program_id = prm.current_program() AND survey_wave_id = the_wave;
     RAISE EXCEPTION USING ERRCODE = 'XX099', MESSAGE = 'undo';
@@ -78,13 +79,13 @@ SELECT is(ARRAY[pg_temp.asked('p', '2027-11-08'), pg_temp.asked('p', '2027-11-09
 SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"customer_id": 77}') $$, '42704', 'customer 77 does not exist', 'an unknown customer');
 SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"partner_user_id": 77}') $$, '42704', 'person 77 of partner 1 does not exist', 'an unknown person');
 SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"partner_user_id": 3}') $$, '42704', 'person 3 of partner 1 does not exist', 'a person of somebody else''s');
-SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"answered_at": "soon"}') $$, '22023', 'answered_at is no moment', 'no moment');
-SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"answered_at": "2026-02-30T00:00:00Z"}') $$, '22023', 'answered_at is no moment', 'no day');
-SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"answered_at": "infinity"}') $$, '22023', 'answered_at is no moment', 'never');
-SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"answered_at": "2027-01-01T00:00:00Z"}') $$, '22023', 'answered_at lies in the future', 'an answer that was not given yet');
-SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"survey_ask_id": "x"}') $$, '22023', 'survey_ask_id is no number', 'no number');
-SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"customer_id": 1.5}') $$, '22023', 'customer_id is no number', 'half a customer');
-SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"partner_user_id": 99999999999999999999}') $$, '22023', 'partner_user_id is no number', 'more than there are numbers');
+SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"answered_at": "soon"}') $$, '22023', 'option "answered_at" of nps_response is no moment', 'no moment');
+SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"answered_at": "2026-02-30T00:00:00Z"}') $$, '22023', 'option "answered_at" of nps_response is no moment', 'no day');
+SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"answered_at": "infinity"}') $$, '22023', 'option "answered_at" of nps_response is no moment', 'never');
+SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"answered_at": "2027-01-01T00:00:00Z"}') $$, '22023', 'an answer lies in the future', 'an answer that was not given yet');
+SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"survey_ask_id": "x"}') $$, '22023', 'option "survey_ask_id" of nps_response is no whole number', 'no number');
+SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"customer_id": 1.5}') $$, '22023', 'option "customer_id" of nps_response is no whole number', 'half a customer');
+SELECT throws_ok($$ SELECT prm.nps_response(1, 9, 'q', 'z', '{"partner_user_id": 99999999999999999999}') $$, '22023', 'option "partner_user_id" of nps_response is no whole number', 'more than there are numbers');
 SELECT is((SELECT count(*) FROM prm.survey_response WHERE program_id = :program AND external_ref = 'z'), 0::bigint, 'none of them left a row');
 SELECT lives_ok($$ SELECT prm.nps_response(1, 9, 'quiet', 'y1', '{"customer_id": "1", "partner_user_id": null, "answered_at": null, "comment": ""}') $$, 'numbers as text, and nulls, are taken');
 SELECT lives_ok($$ SELECT prm.nps_response(1, 9, 'quiet', 'y2', '{"answered_at": "2026-06-01 10:00"}') $$, 'a moment without an offset, too');

@@ -89,6 +89,7 @@ SELECT throws_ok($$ INSERT INTO prm.commission_rule (plan_id, schedule, conditio
 
 -- Tier plans.
 DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('plans'); PERFORM pg_temp.metrics('people', 'cases', 'days', 'sales'); END $$;
+UPDATE prm.metric SET partner_visible = true WHERE program_id = prm.current_program();
 INSERT INTO prm.tier (tier, rank, label) VALUES ('silver', 1, 'Silver'), ('gold', 2, 'Gold'), ('none', 3, 'None');
 INSERT INTO prm.tier_policy (entry_tier, review, grace) VALUES ('silver', '0', '0');
 INSERT INTO prm.tier_requirement (tier, track, metric, op, threshold, alternative_group) VALUES ('gold', 'skill', 'people', '>=', 4, 'skill'), ('gold', 'skill', 'cases', '>=', 10, 'skill'), ('gold', 'skill', 'days', '<=', 3, NULL),

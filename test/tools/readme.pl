@@ -3,11 +3,25 @@
 #   readme.pl check  README.md api.txt expected/tour.out     exit 1 and the difference where they disagree
 #   readme.pl update README.md api.txt expected/tour.out     writes them into the README
 # api.txt is the output of test/tools/api_table.sql on a database with the model.
+#   readme.pl sql README.md FROM TO       prints the SQL of the sections from FROM on, before TO, to be run as it stands
 use strict;
 use warnings;
 
 my ($mode, $readme, $api, $tour) = @ARGV;
-die "usage: readme.pl check|update README.md api.txt tour.out\n" unless defined $tour && $mode =~ /^(check|update)$/;
+die "usage: readme.pl check|update README.md api.txt tour.out, or sql README.md FROM TO\n" unless defined $tour && $mode =~ /^(check|update|sql)$/;
+
+if ($mode eq 'sql') {
+	my ($from, $to) = ($api, $tour);
+	my ($wanted, $sql, $printed) = (0, 0, 0);
+	open my $handle, '<', $readme or die "$readme: $!\n";
+	while (<$handle>) {
+		$wanted = $1 eq $from || ($wanted && $1 ne $to) if /^## (.*)$/;
+		if (/^```/) { $sql = /^```sql$/; next; }
+		if ($wanted && $sql) { print; $printed++; }
+	}
+	die "$readme has no SQL from \"$from\" on\n" unless $printed;
+	exit 0;
+}
 
 sub slurp { my ($file) = @_; local $/; open my $handle, '<', $file or die "$file: $!\n"; return scalar <$handle>; }
 

@@ -306,6 +306,12 @@ suite_readme() {
   $PSQL -d pgtap -f "$SOURCE/test/tools/api_table.sql" >"$api" || { failed "README: api_table.sql"; return; }
   if message=$(perl "$SOURCE/test/tools/readme.pl" check "$SOURCE/README.md" "$api" "$SOURCE/expected/tour.out" 2>&1); then passed
   else failed "README: $message"; fi
+  # What is shown of metrics, tiers and all that follows from them runs as it stands, in its order, on a demonstration programme.
+  $PSQL -d postgres -c "DROP DATABASE IF EXISTS readme" -c "CREATE DATABASE readme" 2>/dev/null
+  if perl "$SOURCE/test/tools/readme.pl" sql "$SOURCE/README.md" "Metrics and benchmarks" "Bring your data" >"$PRM_WORK/out/readme.sql" &&
+     $PSQL -d readme -c "CREATE EXTENSION prm" -c "SELECT prm.install()" -c "SELECT prm.demo(1, 20, 200)" >/dev/null &&
+     message=$($PSQL -d readme -f "$PRM_WORK/out/readme.sql" 2>&1 >/dev/null); then passed
+  else failed "README: $message"; fi
 }
 
 # --- fuzzers and the log ---------------------------------------------------------------------------------------------

@@ -180,6 +180,7 @@ COMMENT ON COLUMN prm.metric_benchmark.p75 IS 'Three quarters of the market lie 
 COMMENT ON COLUMN prm.metric_benchmark.p90 IS 'Nine tenths of the market lie below this value.';
 COMMENT ON COLUMN prm.metric_benchmark.valid IS 'Business days on which it holds; rows for the same partners do not overlap.';
 COMMENT ON COLUMN prm.metric_benchmark.source IS 'Where it comes from.';
+COMMENT ON COLUMN prm.metric_benchmark.partner_visible IS 'Whether partners are told the median; the percentile they are told in any case, the other points never.';
 
 COMMENT ON TABLE prm.metric_standing IS 'Where each partner stands by the metrics with partner_visible, as of the last refresh_metrics(). A partner reads its own rows. Percentiles are 0 to 100, higher is better, and empty among fewer than five peers.';
 COMMENT ON COLUMN prm.metric_standing.partner_id IS 'The partner.';
@@ -192,20 +193,23 @@ COMMENT ON COLUMN prm.metric_standing.kind_percentile IS 'Percentile among partn
 COMMENT ON COLUMN prm.metric_standing.kind_peers IS 'How many they are.';
 COMMENT ON COLUMN prm.metric_standing.region_percentile IS 'Percentile among partners of its region.';
 COMMENT ON COLUMN prm.metric_standing.region_peers IS 'How many they are.';
-COMMENT ON COLUMN prm.metric_standing.segment IS 'The segment with whose members it is compared.';
+COMMENT ON COLUMN prm.metric_standing.segment IS 'The segment with whose members it is compared, of those that are partner_visible.';
 COMMENT ON COLUMN prm.metric_standing.segment_percentile IS 'Percentile among them.';
 COMMENT ON COLUMN prm.metric_standing.segment_peers IS 'How many they are.';
 COMMENT ON COLUMN prm.metric_standing.market IS 'Whom the market benchmark is about: segment, kind and region that it names.';
-COMMENT ON COLUMN prm.metric_standing.market_median IS 'The median of the market.';
+COMMENT ON COLUMN prm.metric_standing.market_median IS 'The median of the market; empty where its benchmark is not partner_visible.';
 COMMENT ON COLUMN prm.metric_standing.market_percentile IS 'Percentile in the market.';
 COMMENT ON COLUMN prm.metric_standing.taken_at IS 'When this was written down.';
 
+-- The row number, which nobody reads and nobody computes, keeps the planner from joining programmes with metrics or partners first and
+-- measuring everything once for each of those; a programme that is asked for is still the only one that is measured. Other views too.
 CREATE OR REPLACE VIEW prm.v_partner_metric WITH (security_invoker = true) AS
   SELECT p.program_id, p.partner_id, p.name AS partner, m.metric, m.label, m.unit, v.value, v.observed_at
-  FROM prm.program g
-  CROSS JOIN LATERAL prm._metric_values(g.program_id, NULL, prm.now()) v
-  JOIN prm.metric m ON m.program_id = g.program_id AND m.metric = v.metric
-  JOIN prm.partner p ON p.program_id = g.program_id AND p.partner_id = v.partner_id;
+  FROM (
+    SELECT g.program_id, x.partner_id, x.metric, x.value, x.observed_at, row_number() OVER (PARTITION BY g.program_id) AS number
+    FROM prm.program g CROSS JOIN LATERAL prm._metric_values(g.program_id, NULL, prm.now()) x) v
+  JOIN prm.metric m ON m.program_id = v.program_id AND m.metric = v.metric
+  JOIN prm.partner p ON p.program_id = v.program_id AND p.partner_id = v.partner_id;
 COMMENT ON VIEW prm.v_partner_metric IS 'Every metric of every partner at prm.now(), a row for each value that is known. For one partner partner_metrics() is quicker.';
 COMMENT ON COLUMN prm.v_partner_metric.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_partner_metric.partner_id IS 'The partner.';

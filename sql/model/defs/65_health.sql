@@ -9,6 +9,7 @@ COMMENT ON COLUMN prm.health_model.partner_kind IS 'The kind of partner it is fo
 COMMENT ON COLUMN prm.health_model.segment IS 'The segment it is for, one of prm.segment; empty: for everybody. A segment that a model is for cannot be deleted.';
 COMMENT ON COLUMN prm.health_model.priority IS 'Where a partner is in several segments with a model: the highest goes first, then the name.';
 COMMENT ON COLUMN prm.health_model.is_active IS 'Whether it is in force.';
+COMMENT ON COLUMN prm.health_model.partner_visible IS 'Whether partners read their own score by it. Single metrics they see where prm.metric.partner_visible says so; of a model with few metrics the score tells of those too.';
 COMMENT ON COLUMN prm.health_model.band_ties IS 'Where a score on a band''s lower bound belongs: high (to that band) or low (to the band below; the lowest band holds its own bound).';
 COMMENT ON COLUMN prm.health_model.rollup IS 'How a partner takes over the scores of the partners below it: mean, revenue_weighted (by revenue_12m; the mean where nobody has any) or minimum. Empty: it does not.';
 COMMENT ON COLUMN prm.health_model.rollup_own IS 'Whether its own score counts beside theirs; where it does not, it still does when none of them has a score.';
@@ -113,3 +114,39 @@ COMMENT ON COLUMN prm.health_snapshot.parts IS 'What each metric contributed, as
 COMMENT ON COLUMN prm.health_snapshot.version IS 'The version of the model.';
 COMMENT ON COLUMN prm.health_snapshot.performance IS 'The score of the performance groups alone.';
 COMMENT ON COLUMN prm.health_snapshot.relationship IS 'The score of the relationship groups alone.';
+
+CREATE OR REPLACE VIEW prm.v_health WITH (security_invoker = true) AS
+  SELECT h.program_id, p.partner_id, p.name AS partner, h.model, h.score, coalesce(h.band, 'unknown') AS band, h.coverage, h.performance, h.relationship,
+    b.score AS score_before, b.band AS band_before, trim_scale(h.score - b.score) AS change, c.metric, m.label AS metric_label, c.effect
+  -- As in v_partner_metric: all partners at once, once for each programme.
+  FROM (
+    SELECT g.program_id, x.partner_id, x.model, x.score, x.band, x.coverage, x.performance, x.relationship, x.parts, row_number() OVER (PARTITION BY g.program_id) AS number
+    FROM prm.program g CROSS JOIN LATERAL prm._health_scores(g.program_id, NULL, prm.now(), true) x) h
+  JOIN prm.partner p ON p.program_id = h.program_id AND p.partner_id = h.partner_id
+  LEFT JOIN (
+    SELECT g.program_id, x.partner_id, x.model, x.score, x.band, x.parts, row_number() OVER (PARTITION BY g.program_id) AS number
+    FROM prm.program g CROSS JOIN LATERAL prm._health_scores(g.program_id, NULL, prm.now() - interval '30 days', true) x) b
+    ON b.program_id = h.program_id AND b.partner_id = h.partner_id AND b.model = h.model
+  LEFT JOIN LATERAL (
+    -- The one that moved the score most in the direction in which it went.
+    SELECT coalesce(n.key, o.key) AS metric, trim_scale(coalesce(n.value::numeric, 0) - coalesce(o.value::numeric, 0)) AS effect
+    FROM jsonb_each_text(h.parts) n FULL JOIN jsonb_each_text(b.parts) o ON o.key = n.key
+    WHERE (coalesce(n.value::numeric, 0) - coalesce(o.value::numeric, 0)) * sign(h.score - b.score) > 0
+    ORDER BY abs(coalesce(n.value::numeric, 0) - coalesce(o.value::numeric, 0)) DESC, 1 LIMIT 1) c ON h.score <> b.score
+  LEFT JOIN prm.metric m ON m.program_id = h.program_id AND m.metric = c.metric;
+COMMENT ON VIEW prm.v_health IS 'The health of each partner at prm.now() and 30 days before, and the metric that moved it most. Computed for all partners at once; for one partner health() and health_changes() are quicker, and say all.';
+COMMENT ON COLUMN prm.v_health.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_health.partner_id IS 'The partner.';
+COMMENT ON COLUMN prm.v_health.partner IS 'Its name.';
+COMMENT ON COLUMN prm.v_health.model IS 'The health model that it is scored by.';
+COMMENT ON COLUMN prm.v_health.score IS '0 to 100; empty: nothing is known.';
+COMMENT ON COLUMN prm.v_health.band IS 'The band of the score; unknown without one.';
+COMMENT ON COLUMN prm.v_health.coverage IS 'Share of the weight of the model for which a value is known, 0 to 1.';
+COMMENT ON COLUMN prm.v_health.performance IS 'The score of the groups of performance.';
+COMMENT ON COLUMN prm.v_health.relationship IS 'The score of the groups of relationship.';
+COMMENT ON COLUMN prm.v_health.score_before IS 'The score 30 days before, by the same model; empty: there was none.';
+COMMENT ON COLUMN prm.v_health.band_before IS 'The band then.';
+COMMENT ON COLUMN prm.v_health.change IS 'score less score_before; negative: it fell.';
+COMMENT ON COLUMN prm.v_health.metric IS 'The metric that moved the score most in the direction in which it went; empty where it did not move.';
+COMMENT ON COLUMN prm.v_health.metric_label IS 'Its name for people.';
+COMMENT ON COLUMN prm.v_health.effect IS 'By how many points it moved the score.';

@@ -65,14 +65,14 @@ CREATE OR REPLACE TRIGGER prm_40_tiers_update AFTER UPDATE ON prm.certificate
 CREATE OR REPLACE FUNCTION prm.health_score(partner prm.partner) RETURNS numeric
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT h.score FROM prm._health_scores((health_score.partner).program_id, ARRAY[(health_score.partner).partner_id], prm.now()) h;
+  SELECT h.score FROM prm._row_health((health_score.partner).program_id, (health_score.partner).partner_id) h;
 END;
 COMMENT ON FUNCTION prm.health_score(prm.partner) IS 'The health of the partner now, 0 to 100; NULL: nothing is known. For many partners v_partner is quicker.';
 
 CREATE OR REPLACE FUNCTION prm.health_band(partner prm.partner) RETURNS text
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT coalesce((SELECT h.band FROM prm._health_scores((health_band.partner).program_id, ARRAY[(health_band.partner).partner_id], prm.now()) h), 'unknown');
+  SELECT coalesce((SELECT h.band FROM prm._row_health((health_band.partner).program_id, (health_band.partner).partner_id) h), 'unknown');
 END;
 COMMENT ON FUNCTION prm.health_band(prm.partner) IS 'The band of the partner''s health now; unknown without a score. For many partners v_partner is quicker.';
 
@@ -89,8 +89,7 @@ COMMENT ON FUNCTION prm.next_tier(prm.partner) IS 'The tier of ladder main above
 CREATE OR REPLACE FUNCTION prm.revenue_12m(partner prm.partner) RETURNS numeric
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT v.value FROM prm._metric_values((revenue_12m.partner).program_id, ARRAY[(revenue_12m.partner).partner_id], prm.now(), ARRAY['revenue_12m']) v
-    WHERE v.metric = 'revenue_12m';
+  SELECT v.value FROM prm._row_metric((revenue_12m.partner).program_id, (revenue_12m.partner).partner_id, 'revenue_12m') v;
 END;
 COMMENT ON FUNCTION prm.revenue_12m(prm.partner) IS 'Won revenue of the partner in the last 12 months, in the programme''s currency. For many partners v_partner is quicker.';
 

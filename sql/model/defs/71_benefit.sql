@@ -71,13 +71,14 @@ CREATE OR REPLACE TRIGGER prm_40_caps AFTER UPDATE ON prm.enrolment REFERENCING 
 
 CREATE OR REPLACE VIEW prm.v_entitlement WITH (security_invoker = true) AS
   SELECT DISTINCT ON (g.program_id, g.partner_id, g.benefit) g.program_id, g.partner_id, g.benefit, g.kind, g.value, coalesce(e.cap_tier = g.tier AND e.tier <> g.tier, false) AS is_capped,
-    g.ladder, g.tier, g.certification, lower(g.valid) AS valid_from, upper(g.valid) AS valid_until, g.segment
+    g.ladder, g.tier, g.certification, lower(g.valid) AS valid_from, upper(g.valid) AS valid_until, g.segment, n.name AS partner
   FROM prm.benefit_grant g
+  JOIN prm.partner n ON n.program_id = g.program_id AND n.partner_id = g.partner_id
   LEFT JOIN prm.enrolment e ON e.program_id = g.program_id AND e.partner_id = g.partner_id AND e.ladder = g.ladder
   WHERE g.valid @> prm.now()
   ORDER BY g.program_id, g.partner_id, g.benefit, CASE WHEN g.kind IN ('discount', 'mdf_share', 'lead_priority') THEN g.value::numeric END DESC NULLS LAST,
     g.ladder IS NULL, g.ladder <> 'main', g.ladder, g.certification, g.segment;
-COMMENT ON VIEW prm.v_entitlement IS 'What each partner is entitled to now, by the tiers that count (the lower of held and cap), by certificates and by segments: one row per benefit, the one that counts where several give it. entitlement() asks for one, explain_entitlement() also names what does not count.';
+COMMENT ON VIEW prm.v_entitlement IS 'What each partner is entitled to now, by the tiers that count (the lower of held and cap), by certificates and by segments: one row per benefit, the one that counts where several give it. entitlement() asks for one, explain_entitlement() also names what does not count. A partner reads its own rows.';
 COMMENT ON COLUMN prm.v_entitlement.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_entitlement.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.v_entitlement.benefit IS 'The benefit.';
@@ -90,6 +91,55 @@ COMMENT ON COLUMN prm.v_entitlement.certification IS 'The certification that giv
 COMMENT ON COLUMN prm.v_entitlement.valid_from IS 'Since when it has it.';
 COMMENT ON COLUMN prm.v_entitlement.valid_until IS 'When it ends, as far as is known now; empty: with its cause.';
 COMMENT ON COLUMN prm.v_entitlement.segment IS 'The segment that gives it; empty for a tier or a certification.';
+COMMENT ON COLUMN prm.v_entitlement.partner IS 'Name of the partner.';
+
+CREATE OR REPLACE VIEW prm.v_benefit_use WITH (security_invoker = true) AS
+  SELECT e.program_id, e.partner_id, e.partner, e.benefit, e.kind, e.value, e.ladder, e.tier, e.certification, e.valid_from, e.valid_until,
+    CASE WHEN k.is_known OR a.is_known THEN coalesce(k.uses, 0) + coalesce(u.uses, 0) END AS uses,
+    greatest(k.last_at, u.last_at) AS last_used_at, CASE WHEN k.is_known OR a.is_known THEN coalesce(k.uses, 0) + coalesce(u.uses, 0) > 0 END AS is_used
+  FROM prm.v_entitlement e
+  CROSS JOIN LATERAL (SELECT prm._year_before(e.program_id, prm.now()) AS since OFFSET 0) w
+  CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM prm.usage_activity x WHERE x.program_id = e.program_id AND x.activity = e.benefit) AS is_known) a
+  LEFT JOIN LATERAL (
+    SELECT count(*) AS uses, max(x.at) AS last_at FROM prm.usage_event x
+    WHERE a.is_known AND x.program_id = e.program_id AND x.partner_id = e.partner_id AND x.activity = e.benefit AND x.at > w.since AND x.at <= prm.now()) u ON true
+  LEFT JOIN LATERAL (
+    -- A discount is seen in the lines of deals: without any line nothing is known of it.
+    SELECT count(*) FILTER (WHERE l.is_discounted) AS uses, max(d.created_at) FILTER (WHERE l.is_discounted) AS last_at, coalesce(bool_or(l.is_discounted IS NOT NULL), true) AS is_known
+    FROM prm.deal d
+    CROSS JOIN LATERAL (SELECT bool_or(y.discount > 0 OR y.net < y.list_amount) AS is_discounted FROM prm.deal_line y WHERE y.program_id = d.program_id AND y.deal_id = d.deal_id) l
+    WHERE e.kind = 'discount' AND d.program_id = e.program_id AND d.partner_id = e.partner_id AND d.created_at > w.since AND d.created_at <= prm.now()
+    HAVING e.kind = 'discount'
+    UNION ALL
+    SELECT count(*), max(r.requested_at), true FROM prm.mdf_request r
+    WHERE e.kind = 'mdf_share' AND r.program_id = e.program_id AND r.partner_id = e.partner_id AND r.requested_at > w.since AND r.requested_at <= prm.now()
+    HAVING e.kind = 'mdf_share'
+    UNION ALL
+    SELECT count(*), max(x.at), true FROM (
+      SELECT d.created_at AS at FROM prm.deal d WHERE d.program_id = e.program_id AND d.partner_id = e.partner_id AND d.product_family = e.value
+      UNION ALL
+      SELECT r.created_at FROM prm.registration r WHERE r.program_id = e.program_id AND r.partner_id = e.partner_id AND r.product_family = e.value) x
+    WHERE e.kind = 'product_access' AND x.at > w.since AND x.at <= prm.now()
+    HAVING e.kind = 'product_access'
+    UNION ALL
+    SELECT count(*), max(l.created_at), true FROM prm.lead l
+    WHERE e.kind = 'lead_priority' AND l.program_id = e.program_id AND l.partner_id = e.partner_id AND l.created_at > w.since AND l.created_at <= prm.now()
+    HAVING e.kind = 'lead_priority') k ON true;
+COMMENT ON VIEW prm.v_benefit_use IS 'Whether partners use what they are entitled to: a row for each benefit of v_entitlement, with its uses in the last 12 months. A discount is used by deals with lines below list price, marketing funds by requests, product access by deals and registrations of the family, lead priority by leads; any benefit by usage events whose activity has its name.';
+COMMENT ON COLUMN prm.v_benefit_use.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_benefit_use.partner_id IS 'The partner.';
+COMMENT ON COLUMN prm.v_benefit_use.partner IS 'Its name.';
+COMMENT ON COLUMN prm.v_benefit_use.benefit IS 'The benefit.';
+COMMENT ON COLUMN prm.v_benefit_use.kind IS 'discount, mdf_share, support_level, product_access, lead_priority or other.';
+COMMENT ON COLUMN prm.v_benefit_use.value IS 'Its value, as text.';
+COMMENT ON COLUMN prm.v_benefit_use.ladder IS 'The ladder that gives it; empty for a certification.';
+COMMENT ON COLUMN prm.v_benefit_use.tier IS 'The tier that gives it.';
+COMMENT ON COLUMN prm.v_benefit_use.certification IS 'The certification that gives it; empty for a tier.';
+COMMENT ON COLUMN prm.v_benefit_use.valid_from IS 'Since when it has it.';
+COMMENT ON COLUMN prm.v_benefit_use.valid_until IS 'When it ends, as far as is known now; empty: with its cause.';
+COMMENT ON COLUMN prm.v_benefit_use.uses IS 'How often it was used in the last 12 months; empty: nobody can know, because no activity has its name, or no deal has lines.';
+COMMENT ON COLUMN prm.v_benefit_use.last_used_at IS 'The last use in that time.';
+COMMENT ON COLUMN prm.v_benefit_use.is_used IS 'Whether there was any; empty: nobody can know.';
 
 -- Product access: where some benefit opens a product family, only who has it registers deals for that family.
 CREATE OR REPLACE FUNCTION prm._registration_access() RETURNS trigger

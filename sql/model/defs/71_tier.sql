@@ -147,12 +147,14 @@ COMMENT ON COLUMN prm.v_tier_approval.decision_reason IS 'Why.';
 COMMENT ON COLUMN prm.v_tier_approval.asks_again_on IS 'A refusal stands until this day; empty: while the partner qualifies for the same tier.';
 
 CREATE OR REPLACE VIEW prm.v_tier_mismatch WITH (security_invoker = true) AS
-  SELECT g.program_id, m.partner_id, p.name AS partner, m.ladder, m.held AS held_tier, m.cap AS cap_tier, m.effective AS effective_tier, m.qualified AS qualified_tier,
-    m.direction, m.why, m.until, g.currency, m.revenue_12m, m.discount_at_stake, m.mdf_at_stake, m.commission_at_stake,
+  SELECT m.program_id, m.partner_id, p.name AS partner, m.ladder, m.held AS held_tier, m.cap AS cap_tier, m.effective AS effective_tier, m.qualified AS qualified_tier,
+    m.direction, m.why, m.until, m.currency, m.revenue_12m, m.discount_at_stake, m.mdf_at_stake, m.commission_at_stake,
     m.discount_at_stake + m.mdf_at_stake + m.commission_at_stake AS money_at_stake
-  FROM prm.program g
-  CROSS JOIN LATERAL prm._tier_mismatches(g.program_id) m
-  JOIN prm.partner p ON p.program_id = g.program_id AND p.partner_id = m.partner_id;
+  -- As in v_partner_metric: all partners at once, once for each programme.
+  FROM (
+    SELECT g.program_id, g.currency, x.*, row_number() OVER (PARTITION BY g.program_id) AS number
+    FROM prm.program g CROSS JOIN LATERAL prm._tier_mismatches(g.program_id) x) m
+  JOIN prm.partner p ON p.program_id = m.program_id AND p.partner_id = m.partner_id;
 COMMENT ON VIEW prm.v_tier_mismatch IS 'Partners that count for another tier than they meet at prm.now(), and what that costs in a year. Computed for all partners at once.';
 COMMENT ON COLUMN prm.v_tier_mismatch.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_tier_mismatch.partner_id IS 'The partner.';
@@ -314,3 +316,26 @@ COMMENT ON COLUMN prm.tier_plan.due_on IS 'When it should be done; empty: at no 
 COMMENT ON COLUMN prm.tier_plan.state IS 'open, reached or dropped.';
 COMMENT ON COLUMN prm.tier_plan.created_by IS 'Who made it.';
 COMMENT ON COLUMN prm.tier_plan.closed_at IS 'When it ended.';
+
+CREATE OR REPLACE VIEW prm.v_tier_history WITH (security_invoker = true) AS
+  SELECT h.program_id, h.tier_history_id, h.partner_id, p.name AS partner, h.ladder, h.from_tier, h.to_tier,
+    CASE WHEN h.from_tier IS NOT DISTINCT FROM h.to_tier THEN 'same' WHEN h.to_tier IS NULL OR t.rank < f.rank THEN 'down' WHEN h.from_tier IS NULL OR t.rank > f.rank THEN 'up' END AS direction,
+    h.outcome, h.reason, h.metrics::text AS metrics, h.actor, h.at
+  FROM prm.tier_history h
+  JOIN prm.partner p ON p.program_id = h.program_id AND p.partner_id = h.partner_id
+  LEFT JOIN prm.tier f ON f.program_id = h.program_id AND f.ladder = h.ladder AND f.tier = h.from_tier
+  LEFT JOIN prm.tier t ON t.program_id = h.program_id AND t.ladder = h.ladder AND t.tier = h.to_tier;
+COMMENT ON VIEW prm.v_tier_history IS 'What happened to the tiers of partners, each with its reason and the metrics that it was based on.';
+COMMENT ON COLUMN prm.v_tier_history.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_tier_history.tier_history_id IS 'Number of the row.';
+COMMENT ON COLUMN prm.v_tier_history.partner_id IS 'The partner.';
+COMMENT ON COLUMN prm.v_tier_history.partner IS 'Its name.';
+COMMENT ON COLUMN prm.v_tier_history.ladder IS 'The ladder.';
+COMMENT ON COLUMN prm.v_tier_history.from_tier IS 'The tier before; empty: none.';
+COMMENT ON COLUMN prm.v_tier_history.to_tier IS 'The tier after; empty: none.';
+COMMENT ON COLUMN prm.v_tier_history.direction IS 'up, down, or same where the tier stayed (at risk, grace, pinned, capped ...); empty where a tier is gone since.';
+COMMENT ON COLUMN prm.v_tier_history.outcome IS 'What happened: promote, at_risk, grace, demote, pinned, capped ...';
+COMMENT ON COLUMN prm.v_tier_history.reason IS 'Why, in words.';
+COMMENT ON COLUMN prm.v_tier_history.metrics IS 'The metrics that it was based on, JSON.';
+COMMENT ON COLUMN prm.v_tier_history.actor IS 'Who, or which job, did it.';
+COMMENT ON COLUMN prm.v_tier_history.at IS 'When.';

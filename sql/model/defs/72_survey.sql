@@ -1,7 +1,7 @@
 
 -- Surveys: what follows from an answer, the due list, and the scores as views.
 
-COMMENT ON COLUMN prm.task.partner_id IS 'The partner whose people are to do it, or whom it is about; NULL: neither.';
+COMMENT ON COLUMN prm.task.partner_id IS 'The partner whose people are to do it, and who reads it; NULL: it is for the vendor''s people, whomever it is about (machine, subject_id), and no partner reads it.';
 COMMENT ON COLUMN prm.task.cause_key IS 'What caused it, where one cause makes one task: nps/17, drop/4 ...';
 
 COMMENT ON TABLE prm.survey IS 'Surveys with one recommendation question, of the customers about their partner, or of the partner''s people about the vendor.';
@@ -15,7 +15,7 @@ COMMENT ON COLUMN prm.survey.every IS 'How often run_jobs() opens a wave, one da
 COMMENT ON COLUMN prm.survey.open_days IS 'How many days a wave takes answers.';
 COMMENT ON COLUMN prm.survey.spread_days IS 'The asks of a wave are spread over this many further days; 0: all on the first.';
 COMMENT ON COLUMN prm.survey.min_gap_days IS 'Nobody is asked again, by any survey, within this many days.';
-COMMENT ON COLUMN prm.survey.min_answers IS 'Anonymity: views and metrics show nothing of fewer answers than this.';
+COMMENT ON COLUMN prm.survey.min_answers IS 'Anonymity: views and metrics show nothing of fewer answers than this, v_nps also nothing from which that could be reckoned.';
 COMMENT ON COLUMN prm.survey.alert_to IS 'For whom the task is that a detractor opens: owner (the vendor''s people, see alert_role), partner (its people), none.';
 COMMENT ON COLUMN prm.survey.alert_role IS 'The database role whose members do the task; NULL: anybody.';
 COMMENT ON COLUMN prm.survey.alert_due IS 'When the task is due, from the answer on.';
@@ -106,36 +106,17 @@ COMMENT ON COLUMN prm.v_survey_due.asked_at IS 'When the message was written.';
 COMMENT ON COLUMN prm.v_survey_due.is_due IS 'Whether the time has come and nobody has asked.';
 
 CREATE OR REPLACE VIEW prm.v_nps WITH (security_invoker = true) AS
-  SELECT g.program_id, g.survey, g.dimension, g.member, g.partner_id, g.survey_wave_id,
-    CASE WHEN g.answers >= g.min_answers THEN g.answers END AS answers,
-    CASE WHEN g.answers >= g.min_answers THEN g.promoters END AS promoters,
-    CASE WHEN g.answers >= g.min_answers THEN g.answers - g.promoters - g.detractors END AS passives,
-    CASE WHEN g.answers >= g.min_answers THEN g.detractors END AS detractors,
-    CASE WHEN g.answers >= g.min_answers THEN round(g.score, 4) END AS nps,
-    CASE WHEN g.answers >= g.min_answers THEN round(g.margin, 4) END AS margin,
-    g.answers < g.min_answers AS is_hidden
-  FROM (
-    SELECT r.program_id, r.survey, d.dimension, d.member, d.partner_id, d.survey_wave_id, s.min_answers, count(*) AS answers,
-      count(*) FILTER (WHERE r.score >= 9) AS promoters, count(*) FILTER (WHERE r.score <= 6) AS detractors,
-      prm.nps(r.score) AS score, prm.nps_margin(r.score) AS margin
-    FROM prm.survey_response r
-    JOIN prm.survey s ON s.program_id = r.program_id AND s.survey = r.survey
-    JOIN prm.program g ON g.program_id = r.program_id
-    JOIN prm.partner p ON p.program_id = r.program_id AND p.partner_id = r.partner_id
-    LEFT JOIN prm.customer c ON c.program_id = r.program_id AND c.customer_id = r.customer_id
-    CROSS JOIN LATERAL (VALUES
-      ('all', 'all', NULL::bigint, NULL::bigint),
-      ('partner', r.partner_id::text, r.partner_id, NULL),
-      ('wave', r.survey_wave_id::text, NULL, r.survey_wave_id),
-      ('partner_wave', CASE WHEN r.survey_wave_id IS NOT NULL THEN format('%s/%s', r.partner_id, r.survey_wave_id) END, r.partner_id, r.survey_wave_id),
-      ('month', to_char(r.answered_at AT TIME ZONE g.time_zone, 'YYYY-MM'), NULL, NULL),
-      ('partner_kind', p.kind, NULL, NULL),
-      ('tier', p.tier, NULL, NULL),
-      ('country', coalesce(c.country, p.country), NULL, NULL),
-      ('customer_segment', c.segment, NULL, NULL)) AS d(dimension, member, partner_id, survey_wave_id)
-    WHERE d.member IS NOT NULL
-    GROUP BY r.program_id, r.survey, d.dimension, d.member, d.partner_id, d.survey_wave_id, s.min_answers) g;
-COMMENT ON VIEW prm.v_nps IS 'Net promoter scores of each survey: of all answers, and for each partner, wave, partner in a wave, month, kind of partner, tier, country and customer segment. Groups with fewer answers than the survey''s min_answers are shown without figures.';
+  SELECT p.program_id, g.survey, g.dimension, g.member, g.partner_id, g.survey_wave_id,
+    CASE WHEN NOT g.is_hidden THEN g.answers END AS answers,
+    CASE WHEN NOT g.is_hidden THEN g.promoters END AS promoters,
+    CASE WHEN NOT g.is_hidden THEN g.answers - g.promoters - g.detractors END AS passives,
+    CASE WHEN NOT g.is_hidden THEN g.detractors END AS detractors,
+    CASE WHEN NOT g.is_hidden THEN round(g.score, 4) END AS nps,
+    CASE WHEN NOT g.is_hidden THEN round(g.margin, 4) END AS margin,
+    g.is_hidden
+  FROM prm.program p
+  CROSS JOIN LATERAL prm._nps_groups(p.program_id) g;
+COMMENT ON VIEW prm.v_nps IS 'Net promoter scores of each survey: of all answers, and for each partner, wave, partner in a wave, month, kind of partner, tier, country and customer segment. Groups with fewer answers than the survey''s min_answers are shown without figures, and so are as many of the smallest others that no hidden one, and nothing of fewer answers, is what remains when the figures shown are subtracted from each other: see _nps_hidden().';
 COMMENT ON COLUMN prm.v_nps.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_nps.survey IS 'The survey.';
 COMMENT ON COLUMN prm.v_nps.dimension IS 'What the answers are grouped by: all, partner, wave, partner_wave, month, partner_kind, tier, country (of the customer, else the partner), customer_segment.';
@@ -148,4 +129,4 @@ COMMENT ON COLUMN prm.v_nps.passives IS 'Answers of 7 and 8.';
 COMMENT ON COLUMN prm.v_nps.detractors IS 'Answers of 0 to 6.';
 COMMENT ON COLUMN prm.v_nps.nps IS 'Percentage of promoters less that of detractors, -100 to 100.';
 COMMENT ON COLUMN prm.v_nps.margin IS 'Margin of error at 95 %, in points; NULL for one answer.';
-COMMENT ON COLUMN prm.v_nps.is_hidden IS 'Whether there are too few answers to show figures.';
+COMMENT ON COLUMN prm.v_nps.is_hidden IS 'Whether no figures are shown: there are too few answers, or they would tell those of a group that has too few.';

@@ -114,6 +114,38 @@ COMMENT ON COLUMN prm.campaign_member.held_out IS 'Whether it is in the group wi
 COMMENT ON COLUMN prm.campaign_member.progress IS 'The count so far.';
 COMMENT ON COLUMN prm.campaign_member.rewarded_at IS 'When it was rewarded; NULL: not.';
 
+COMMENT ON TABLE prm.board IS 'Leaderboards that partners may look at with my_leaderboard().';
+COMMENT ON COLUMN prm.board.board IS 'The board.';
+COMMENT ON COLUMN prm.board.label IS 'Name for people.';
+COMMENT ON COLUMN prm.board.metric IS 'By what partners are ranked, as in leaderboard(): points, revenue, deals_won, leads, usage, usage:ACTIVITY, or a row of prm.metric.';
+COMMENT ON COLUMN prm.board.window_kind IS 'Over which window, as in prm.metric.window_kind: month_to_date, last_quarter, rolling_30_days ...; empty: over all time, or that of the metric.';
+COMMENT ON COLUMN prm.board.partner_kind IS 'Only partners of this kind are on it and see it; empty: all.';
+COMMENT ON COLUMN prm.board.tier IS 'Only partners that hold this tier on ladder main; empty: all.';
+COMMENT ON COLUMN prm.board.country IS 'Only partners of this country; empty: all.';
+COMMENT ON COLUMN prm.board.places IS 'Of others only the first so many places are shown; empty: all. Its own place a partner always sees.';
+COMMENT ON COLUMN prm.board.shows IS 'What a partner sees of others. own: only how many they are. places: a row for each, without its name. names: with its name.';
+COMMENT ON COLUMN prm.board.shows_values IS 'Whether it sees their values too; without names only where at least five partners are on the board. Two boards over the same metric, one with names and one with values, tell both.';
+COMMENT ON COLUMN prm.board.is_active IS 'False: no partner sees it.';
+
+CREATE OR REPLACE FUNCTION prm._board_defined() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+BEGIN
+  IF NEW.metric IN ('points', 'revenue', 'deals_won', 'leads', 'usage') OR NEW.metric LIKE 'usage:_%' THEN
+    RETURN NEW;
+  ELSIF NOT EXISTS (SELECT 1 FROM prm.metric m WHERE m.program_id = NEW.program_id AND m.metric = NEW.metric) THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('there is no leaderboard by "%s"', NEW.metric), DETAIL = format('Programme %s has no such metric.', NEW.program_id),
+      HINT = 'Rank by points, revenue, deals_won, leads, usage, usage:ACTIVITY, or a row of prm.metric.', SCHEMA = 'prm', TABLE = 'board', COLUMN = 'metric';
+  ELSIF NEW.window_kind IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the window of metric "%s" is its own', NEW.metric),
+      DETAIL = 'Over how long a metric counts is part of its definition.', HINT = 'Leave window_kind out.', SCHEMA = 'prm', TABLE = 'board', COLUMN = 'window_kind';
+  END IF;
+  RETURN NEW;
+END
+$prm$;
+COMMENT ON FUNCTION prm._board_defined() IS 'Row trigger of prm.board: refuses (22023) what leaderboard() would refuse when it is asked.';
+CREATE OR REPLACE TRIGGER prm_10_defined BEFORE INSERT OR UPDATE ON prm.board FOR EACH ROW EXECUTE FUNCTION prm._board_defined();
+
 COMMENT ON TABLE prm.streak_rule IS 'Streaks: days on which something was done, without a gap.';
 COMMENT ON COLUMN prm.streak_rule.streak IS 'The streak.';
 COMMENT ON COLUMN prm.streak_rule.label IS 'Name for people.';
@@ -395,3 +427,19 @@ COMMENT ON COLUMN prm.v_badge.label IS 'Its name for people.';
 COMMENT ON COLUMN prm.v_badge.awarded_at IS 'Since when.';
 COMMENT ON COLUMN prm.v_badge.reason IS 'What for.';
 
+CREATE OR REPLACE VIEW prm.v_streak WITH (security_invoker = true) AS
+  SELECT s.program_id, s.partner_id, p.name AS partner, s.streak, r.label, s.days, s.longest, s.freezes, s.state, s.through_on
+  FROM prm.streak s
+  JOIN prm.streak_rule r ON r.program_id = s.program_id AND r.streak = s.streak
+  JOIN prm.partner p ON p.program_id = s.program_id AND p.partner_id = s.partner_id;
+COMMENT ON VIEW prm.v_streak IS 'How many days in a row partners did something, a row for each partner and streak.';
+COMMENT ON COLUMN prm.v_streak.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_streak.partner_id IS 'The partner.';
+COMMENT ON COLUMN prm.v_streak.partner IS 'Its name.';
+COMMENT ON COLUMN prm.v_streak.streak IS 'The streak.';
+COMMENT ON COLUMN prm.v_streak.label IS 'Its name for people.';
+COMMENT ON COLUMN prm.v_streak.days IS 'Days so far; 0: it is broken.';
+COMMENT ON COLUMN prm.v_streak.longest IS 'The longest there was.';
+COMMENT ON COLUMN prm.v_streak.freezes IS 'Days that may still be missed.';
+COMMENT ON COLUMN prm.v_streak.state IS 'active or broken.';
+COMMENT ON COLUMN prm.v_streak.through_on IS 'The last day that was counted.';

@@ -25,6 +25,7 @@ COMMENT ON COLUMN prm.adoption_policy.adopter_days IS 'An adopter is active on a
 COMMENT ON COLUMN prm.adoption_policy.adopter_key_events IS '... with at least so many key activities.';
 COMMENT ON COLUMN prm.adoption_policy.drop_percent IS 'A fall of events by this much is a drop.';
 COMMENT ON COLUMN prm.adoption_policy.drop_min_events IS 'Only where there were at least so many events before.';
+COMMENT ON COLUMN prm.adoption_policy.rescue_to IS 'For whom the rescue tasks are: owner (the vendor''s people, with the reasons and suggestions) or partner (its people, told only that activity fell).';
 COMMENT ON COLUMN prm.adoption_policy.rescue_role IS 'The database role whose members do the rescue tasks; NULL: anybody.';
 COMMENT ON COLUMN prm.adoption_policy.rescue_due IS 'When they are due.';
 
@@ -88,3 +89,27 @@ COMMENT ON COLUMN prm.v_adoption.has_dropped IS 'Whether that is a drop by the p
 COMMENT ON COLUMN prm.v_adoption.last_at IS 'The last event ever.';
 COMMENT ON COLUMN prm.v_adoption.unanswered IS 'Surveys its people were asked in the window and did not answer.';
 
+CREATE OR REPLACE VIEW prm.v_usage_drop WITH (security_invoker = true) AS
+  SELECT d.program_id, d.usage_drop_id, d.partner_id, p.name AS partner, d.detected_on, d.before, d.after, round(100 * (1 - d.after::numeric / d.before), 2) AS drop_percent, d.reasons, d.suggestion,
+    k.task_id, k.state AS task_state, k.done_by, k.done_at, d.recovered_on, d.recovered_on - d.detected_on AS days_to_recover, d.recovered_on IS NULL AS is_open
+  FROM prm.usage_drop d
+  JOIN prm.partner p ON p.program_id = d.program_id AND p.partner_id = d.partner_id
+  LEFT JOIN prm.task k ON k.program_id = d.program_id AND k.cause_key = format('drop/%s', d.usage_drop_id);
+COMMENT ON VIEW prm.v_usage_drop IS 'Drops of usage, what was suggested against each, and whether it helped.';
+COMMENT ON COLUMN prm.v_usage_drop.program_id IS 'The programme.';
+COMMENT ON COLUMN prm.v_usage_drop.usage_drop_id IS 'Number of the drop.';
+COMMENT ON COLUMN prm.v_usage_drop.partner_id IS 'The partner.';
+COMMENT ON COLUMN prm.v_usage_drop.partner IS 'Its name.';
+COMMENT ON COLUMN prm.v_usage_drop.detected_on IS 'The day on which it was noticed.';
+COMMENT ON COLUMN prm.v_usage_drop.before IS 'Events in the window before.';
+COMMENT ON COLUMN prm.v_usage_drop.after IS 'Events in the window after it.';
+COMMENT ON COLUMN prm.v_usage_drop.drop_percent IS 'By how much they fell, in percent.';
+COMMENT ON COLUMN prm.v_usage_drop.reasons IS 'What was known of why, in words.';
+COMMENT ON COLUMN prm.v_usage_drop.suggestion IS 'What was suggested.';
+COMMENT ON COLUMN prm.v_usage_drop.task_id IS 'The rescue task, for complete_task().';
+COMMENT ON COLUMN prm.v_usage_drop.task_state IS 'open or done.';
+COMMENT ON COLUMN prm.v_usage_drop.done_by IS 'Who did it.';
+COMMENT ON COLUMN prm.v_usage_drop.done_at IS 'When it was done.';
+COMMENT ON COLUMN prm.v_usage_drop.recovered_on IS 'The day on which the usage was seen to be back; empty: not yet.';
+COMMENT ON COLUMN prm.v_usage_drop.days_to_recover IS 'Days from one to the other.';
+COMMENT ON COLUMN prm.v_usage_drop.is_open IS 'Whether it has not recovered yet.';

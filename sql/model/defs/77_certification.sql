@@ -97,6 +97,8 @@ COMMENT ON FUNCTION prm._track_enrolment_row() IS 'Trigger of track_enrolment: f
 CREATE OR REPLACE FUNCTION prm._attempt_row() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
+DECLARE
+  the_highest numeric;
 BEGIN
   NEW.partner_id := prm._person_partner(NEW.program_id, NEW.partner_user_id, 'exam_attempt');
   -- An attempt is judged by the mark of its time, whatever it is raised to later.
@@ -107,6 +109,11 @@ BEGIN
         DETAIL = format('Programme %s has no such exam.', NEW.program_id), HINT = 'SELECT exam FROM prm.exam lists them.',
         SCHEMA = 'prm', TABLE = 'exam_attempt', COLUMN = 'exam';
     END IF;
+  END IF;
+  SELECT e.max_score INTO the_highest FROM prm.exam e WHERE e.program_id = NEW.program_id AND e.exam = NEW.exam;
+  IF TG_OP = 'INSERT' AND NEW.score > the_highest THEN
+    RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = format('score %s is above the highest of exam "%s"', trim_scale(NEW.score), NEW.exam),
+      DETAIL = format('The highest there is, is %s.', trim_scale(the_highest)), HINT = 'Correct the score, or raise prm.exam.max_score.', SCHEMA = 'prm', TABLE = 'exam_attempt', COLUMN = 'score';
   END IF;
   RETURN NEW;
 END

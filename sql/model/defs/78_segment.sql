@@ -8,6 +8,7 @@ COMMENT ON COLUMN prm.segment.description IS 'What it is for.';
 COMMENT ON COLUMN prm.segment.criteria IS 'Who belongs to it: a jsonpath comparison over {partner, metrics, certifications, health}, strict, so that an absent field satisfies nothing; NULL: a static segment, whose members are set by hand.';
 COMMENT ON COLUMN prm.segment.touch_model IS 'How its partners are cared for: high (a person of their own), tech (by the portal), pooled (a shared team); NULL: it does not say.';
 COMMENT ON COLUMN prm.segment.position IS 'Place in lists; where one segment must be chosen among several, the lowest wins.';
+COMMENT ON COLUMN prm.segment.partner_visible IS 'Whether partners are told that they are in it, by my_segments() and in what they are compared with; nothing else of it is theirs to read.';
 COMMENT ON COLUMN prm.segment.is_active IS 'False: refresh_segments() ends its memberships by criteria.';
 
 COMMENT ON TABLE prm.segment_member IS 'Who is, or was, in a segment when. Who is in it now: valid @> prm.now(). Written by refresh_segments(), add_segment_member() and remove_segment_member().';
@@ -167,15 +168,16 @@ COMMENT ON COLUMN prm.v_segment_member.since IS 'Since when.';
 COMMENT ON COLUMN prm.v_segment_member.until IS 'Until when; empty: until further notice.';
 
 CREATE OR REPLACE VIEW prm.v_ipp_score WITH (security_invoker = true) AS
-  SELECT m.program_id, s.partner_id, p.name AS partner, p.state, m.model, m.version, s.score
-  FROM prm.ipp_model m
-  CROSS JOIN LATERAL (
-    SELECT x.partner_id, sum(x.points) AS score
-    FROM (SELECT array_agg(q.partner_id) AS ids, array_agg(prm.now()) AS moments FROM prm.partner q WHERE q.program_id = m.program_id) a
+  SELECT s.program_id, s.partner_id, p.name AS partner, p.state, s.model, s.version, s.score
+  -- Grouped here, so that the points are counted once for each model and not for each partner.
+  FROM (
+    SELECT m.program_id, m.model, m.version, x.partner_id, sum(x.points) AS score
+    FROM prm.ipp_model m
+    CROSS JOIN LATERAL (SELECT array_agg(q.partner_id) AS ids, array_agg(prm.now()) AS moments FROM prm.partner q WHERE q.program_id = m.program_id) a
     CROSS JOIN LATERAL prm._ipp_points(m.program_id, m.model, m.version, a.ids, a.moments) x
-    GROUP BY x.partner_id) s
-  JOIN prm.partner p ON p.program_id = m.program_id AND p.partner_id = s.partner_id
-  WHERE m.is_active;
+    WHERE m.is_active
+    GROUP BY m.program_id, m.model, m.version, x.partner_id) s
+  JOIN prm.partner p ON p.program_id = s.program_id AND p.partner_id = s.partner_id;
 COMMENT ON VIEW prm.v_ipp_score IS 'How near every partner and prospect is to the ideal partner, by the versions in force, at prm.now(). For one partner ipp_score() also says why.';
 COMMENT ON COLUMN prm.v_ipp_score.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_ipp_score.partner_id IS 'The partner.';

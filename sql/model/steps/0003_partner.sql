@@ -16,6 +16,7 @@ CREATE TABLE prm.ladder (
   program_id bigint NOT NULL REFERENCES prm.program (program_id) ON DELETE CASCADE,
   ladder text NOT NULL,
   label text NOT NULL,
+  CONSTRAINT ladder_name_check CHECK (btrim(ladder) <> '' AND length(ladder) <= 200),
   CONSTRAINT ladder_pkey PRIMARY KEY (program_id, ladder)
 );
 
@@ -25,6 +26,7 @@ CREATE TABLE prm.tier (
   tier text NOT NULL,
   rank integer NOT NULL,
   label text NOT NULL,
+  CONSTRAINT tier_name_check CHECK (btrim(tier) <> '' AND length(tier) <= 200),
   CONSTRAINT tier_pkey PRIMARY KEY (program_id, ladder, tier),
   CONSTRAINT tier_rank_key UNIQUE (program_id, ladder, rank),
   CONSTRAINT tier_ladder_fkey FOREIGN KEY (program_id, ladder) REFERENCES prm.ladder (program_id, ladder) ON DELETE CASCADE

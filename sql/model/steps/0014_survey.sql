@@ -25,6 +25,7 @@ CREATE TABLE prm.survey (
   alert_role text,
   alert_due interval NOT NULL DEFAULT '1 day',
   is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT survey_name_check CHECK (btrim(survey) <> '' AND length(survey) <= 200),
   CONSTRAINT survey_pkey PRIMARY KEY (program_id, survey),
   CONSTRAINT survey_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),
   CONSTRAINT survey_asks_check CHECK (asks IN ('customer', 'partner')),

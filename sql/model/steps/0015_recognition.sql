@@ -11,10 +11,12 @@ CREATE TABLE prm.badge (
   threshold numeric,
   points numeric NOT NULL DEFAULT 0,
   is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT badge_name_check CHECK (btrim(badge) <> '' AND length(badge) <= 200),
   CONSTRAINT badge_pkey PRIMARY KEY (program_id, badge),
   CONSTRAINT badge_metric_fkey FOREIGN KEY (program_id, metric) REFERENCES prm.metric (program_id, metric),
   CONSTRAINT badge_metric_check CHECK (num_nonnulls(metric, threshold) IN (0, 2)),
-  CONSTRAINT badge_points_check CHECK (points >= 0 AND points < 'Infinity')
+  CONSTRAINT badge_points_check CHECK (points >= 0 AND points < 'Infinity'),
+  CONSTRAINT badge_threshold_check CHECK (threshold > '-Infinity' AND threshold < 'Infinity')
 );
 
 CREATE TABLE prm.badge_award (
@@ -46,6 +48,7 @@ CREATE TABLE prm.point_rule (
   valid daterange NOT NULL DEFAULT daterange(NULL, NULL),
   is_active boolean NOT NULL DEFAULT true,
   expires_days integer,
+  CONSTRAINT point_rule_name_check CHECK (btrim(point_rule) <> '' AND length(point_rule) <= 200),
   CONSTRAINT point_rule_pkey PRIMARY KEY (program_id, point_rule),
   CONSTRAINT point_rule_source_check CHECK (source IN ('earning', 'usage')),
   CONSTRAINT point_rule_points_check CHECK (points > 0 AND points < 'Infinity' AND growth_factor > 0 AND growth_factor < 'Infinity'),
@@ -100,6 +103,7 @@ CREATE TABLE prm.mission (
   points numeric NOT NULL DEFAULT 0,
   badge text,
   is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT mission_name_check CHECK (btrim(mission) <> '' AND length(mission) <= 200),
   CONSTRAINT mission_pkey PRIMARY KEY (program_id, mission),
   CONSTRAINT mission_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),
   CONSTRAINT mission_badge_fkey FOREIGN KEY (program_id, badge) REFERENCES prm.badge (program_id, badge),
@@ -118,6 +122,7 @@ CREATE TABLE prm.mission_step (
   measure text NOT NULL,
   kind text,
   goal numeric NOT NULL DEFAULT 1,
+  CONSTRAINT mission_step_name_check CHECK (btrim(step) <> '' AND length(step) <= 200),
   CONSTRAINT mission_step_pkey PRIMARY KEY (program_id, mission, step),
   CONSTRAINT mission_step_mission_fkey FOREIGN KEY (program_id, mission) REFERENCES prm.mission (program_id, mission) ON DELETE CASCADE,
   CONSTRAINT mission_step_measure_check CHECK (measure IN ('leads', 'deals_won', 'earning', 'usage', 'certificates', 'points', 'manual')),
@@ -170,6 +175,7 @@ CREATE TABLE prm.campaign (
   lag_days integer NOT NULL DEFAULT 30,
   retained_days integer NOT NULL DEFAULT 30,
   is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT campaign_name_check CHECK (btrim(campaign) <> '' AND length(campaign) <= 200),
   CONSTRAINT campaign_pkey PRIMARY KEY (program_id, campaign),
   CONSTRAINT campaign_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),
   CONSTRAINT campaign_badge_fkey FOREIGN KEY (program_id, badge) REFERENCES prm.badge (program_id, badge),
@@ -177,7 +183,7 @@ CREATE TABLE prm.campaign (
   CONSTRAINT campaign_measure_check CHECK (measure IN ('leads', 'deals_won', 'earning', 'usage', 'certificates', 'points')),
   CONSTRAINT campaign_goal_check CHECK (goal > 0 AND goal < 'Infinity'),
   CONSTRAINT campaign_points_check CHECK (points >= 0 AND points < 'Infinity'),
-  CONSTRAINT campaign_holdout_check CHECK (holdout_percent BETWEEN 0 AND 90),
+  CONSTRAINT campaign_holdout_check CHECK (holdout_percent = 0 OR (holdout_percent >= 1 AND holdout_percent <= 90)),
   CONSTRAINT campaign_cost_check CHECK (cost >= 0 AND cost < 'Infinity'),
   CONSTRAINT campaign_days_check CHECK (lag_days >= 0 AND retained_days > 0)
 );
@@ -195,6 +201,28 @@ CREATE TABLE prm.campaign_member (
   CONSTRAINT campaign_member_reward_check CHECK (NOT held_out OR rewarded_at IS NULL)
 );
 
+-- Leaderboards that partners may look at, and what they see of each other there.
+CREATE TABLE prm.board (
+  program_id bigint NOT NULL REFERENCES prm.program (program_id) ON DELETE CASCADE,
+  board text NOT NULL,
+  label text NOT NULL,
+  metric text NOT NULL DEFAULT 'points',
+  window_kind text,
+  partner_kind text,
+  tier text,
+  country text,
+  places integer,
+  shows text NOT NULL DEFAULT 'own',
+  shows_values boolean NOT NULL DEFAULT false,
+  is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT board_pkey PRIMARY KEY (program_id, board),
+  CONSTRAINT board_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),
+  CONSTRAINT board_window_check CHECK (window_kind ~
+    '^(rolling_[1-9][0-9]{0,3}_days?|rolling_[1-9][0-9]{0,2}_(week|month)s?|rolling_[1-9][0-9]?_years?|(month|quarter|half|year)_to_date|last_(month|quarter|half|year))$'),
+  CONSTRAINT board_places_check CHECK (places >= 1),
+  CONSTRAINT board_shows_check CHECK (shows IN ('own', 'places', 'names'))
+);
+
 CREATE TABLE prm.streak_rule (
   program_id bigint NOT NULL REFERENCES prm.program (program_id) ON DELETE CASCADE,
   streak text NOT NULL,
@@ -204,6 +232,7 @@ CREATE TABLE prm.streak_rule (
   working_days_only boolean NOT NULL DEFAULT false,
   is_active boolean NOT NULL DEFAULT true,
   freezes_per text NOT NULL DEFAULT 'ever',
+  CONSTRAINT streak_rule_name_check CHECK (btrim(streak) <> '' AND length(streak) <= 200),
   CONSTRAINT streak_rule_pkey PRIMARY KEY (program_id, streak),
   CONSTRAINT streak_rule_freezes_check CHECK (freezes >= 0),
   CONSTRAINT streak_rule_per_check CHECK (freezes_per IN ('ever', 'month'))

@@ -8,6 +8,7 @@ CREATE TABLE prm.usage_activity (
   kind text NOT NULL DEFAULT 'other',
   is_key boolean NOT NULL DEFAULT false,
   weight numeric NOT NULL DEFAULT 1,
+  CONSTRAINT usage_activity_name_check CHECK (btrim(activity) <> '' AND length(activity) <= 200),
   CONSTRAINT usage_activity_pkey PRIMARY KEY (program_id, activity),
   CONSTRAINT usage_activity_kind_check CHECK (kind IN ('login', 'content', 'other')),
   CONSTRAINT usage_activity_weight_check CHECK (weight >= 0 AND weight < 'Infinity')
@@ -50,12 +51,14 @@ CREATE TABLE prm.adoption_policy (
   adopter_key_events integer NOT NULL DEFAULT 4,
   drop_percent numeric NOT NULL DEFAULT 50,
   drop_min_events integer NOT NULL DEFAULT 5,
+  rescue_to text NOT NULL DEFAULT 'owner',
   rescue_role text,
   rescue_due interval NOT NULL DEFAULT '3 days',
   CONSTRAINT adoption_policy_pkey PRIMARY KEY (program_id, policy),
   CONSTRAINT adoption_policy_policy_check CHECK (policy = 'standard'),
   CONSTRAINT adoption_policy_days_check CHECK (window_days >= 1 AND window_days <= 3650 AND activation_days > 0 AND adopter_days >= 1 AND adopter_key_events >= 0),
-  CONSTRAINT adoption_policy_drop_check CHECK (drop_percent > 0 AND drop_percent <= 100 AND drop_min_events >= 1),
+  CONSTRAINT adoption_policy_drop_check CHECK (drop_percent >= 1 AND drop_percent <= 100 AND drop_min_events >= 1),
+  CONSTRAINT adoption_policy_rescue_to_check CHECK (rescue_to IN ('owner', 'partner')),
   CONSTRAINT adoption_policy_due_check CHECK (rescue_due >= interval '0')
 );
 

@@ -11,6 +11,7 @@ CREATE TABLE prm.certification (
   reminder_days integer[] NOT NULL DEFAULT '{60,30,7}',
   reminder_channel text NOT NULL DEFAULT 'email',
   is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT certification_name_check CHECK (btrim(certification) <> '' AND length(certification) <= 200),
   CONSTRAINT certification_pkey PRIMARY KEY (program_id, certification),
   CONSTRAINT certification_valid_months_check CHECK (valid_months > 0),
   CONSTRAINT certification_renewal_days_check CHECK (renewal_days >= 0),
@@ -88,6 +89,7 @@ CREATE TABLE prm.course (
   hours numeric,
   url text,
   is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT course_name_check CHECK (btrim(course) <> '' AND length(course) <= 200),
   CONSTRAINT course_pkey PRIMARY KEY (program_id, course),
   CONSTRAINT course_hours_check CHECK (hours >= 0 AND hours < 'Infinity')
 );
@@ -99,6 +101,7 @@ CREATE TABLE prm.exam (
   pass_mark numeric NOT NULL DEFAULT 70,
   max_score numeric NOT NULL DEFAULT 100,
   is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT exam_name_check CHECK (btrim(exam) <> '' AND length(exam) <= 200),
   CONSTRAINT exam_pkey PRIMARY KEY (program_id, exam),
   CONSTRAINT exam_mark_check CHECK (pass_mark >= 0 AND pass_mark <= max_score AND max_score < 'Infinity')
 );
@@ -110,6 +113,7 @@ CREATE TABLE prm.track (
   label text NOT NULL,
   certification text,
   is_active boolean NOT NULL DEFAULT true,
+  CONSTRAINT track_name_check CHECK (btrim(track) <> '' AND length(track) <= 200),
   CONSTRAINT track_pkey PRIMARY KEY (program_id, track),
   CONSTRAINT track_certification_fkey FOREIGN KEY (program_id, certification) REFERENCES prm.certification (program_id, certification)
 );

@@ -10,11 +10,13 @@ CREATE TABLE prm.health_model (
   segment text,
   priority integer NOT NULL DEFAULT 0,
   is_active boolean NOT NULL DEFAULT true,
+  partner_visible boolean NOT NULL DEFAULT true,
   band_ties text NOT NULL DEFAULT 'high',
   rollup text,
   rollup_own boolean NOT NULL DEFAULT true,
   options jsonb NOT NULL DEFAULT '{}',
   created_at timestamptz NOT NULL DEFAULT now(),
+  CONSTRAINT health_model_name_check CHECK (btrim(model) <> '' AND length(model) <= 200),
   CONSTRAINT health_model_pkey PRIMARY KEY (program_id, model),
   CONSTRAINT health_model_kind_fkey FOREIGN KEY (program_id, partner_kind) REFERENCES prm.partner_kind (program_id, kind),
   CONSTRAINT health_model_kind_check CHECK (kind IN ('weighted', 'additive', 'rules')),
@@ -44,6 +46,7 @@ CREATE TABLE prm.health_metric (
   knock_out_above numeric,
   knock_out_cap numeric,
   options jsonb NOT NULL DEFAULT '{}',
+  CONSTRAINT health_metric_name_check CHECK (btrim(group_name) <> '' AND length(group_name) <= 200),
   CONSTRAINT health_metric_pkey PRIMARY KEY (program_id, model, metric),
   CONSTRAINT health_metric_model_fkey FOREIGN KEY (program_id, model) REFERENCES prm.health_model (program_id, model) ON DELETE CASCADE,
   CONSTRAINT health_metric_metric_fkey FOREIGN KEY (program_id, metric) REFERENCES prm.metric (program_id, metric),
@@ -57,6 +60,8 @@ CREATE TABLE prm.health_metric (
   CONSTRAINT health_metric_half_life_check CHECK (half_life > interval '0'),
   CONSTRAINT health_metric_max_age_check CHECK (max_age > interval '0'),
   CONSTRAINT health_metric_per_unit_check CHECK (how <> 'per_unit' OR (missing <> 'neutral' AND half_life IS NULL AND options = '{}')),
+  CONSTRAINT health_metric_finite_check CHECK (knock_out_below > '-Infinity' AND knock_out_below < 'Infinity' AND knock_out_above > '-Infinity' AND knock_out_above < 'Infinity'
+    AND knock_out_cap > '-Infinity' AND knock_out_cap < 'Infinity'),
   CONSTRAINT health_metric_knock_out_check CHECK ((knock_out_cap IS NOT NULL) = (knock_out_below IS NOT NULL OR knock_out_above IS NOT NULL))
 );
 
@@ -66,7 +71,9 @@ CREATE TABLE prm.health_band (
   band text NOT NULL,
   lower numeric NOT NULL,
   rank integer NOT NULL,
+  CONSTRAINT health_band_name_check CHECK (btrim(band) <> '' AND length(band) <= 200),
   CONSTRAINT health_band_pkey PRIMARY KEY (program_id, model, band),
+  CONSTRAINT health_band_lower_check CHECK (lower > '-Infinity' AND lower < 'Infinity'),
   CONSTRAINT health_band_lower_key UNIQUE (program_id, model, lower),
   CONSTRAINT health_band_model_fkey FOREIGN KEY (program_id, model) REFERENCES prm.health_model (program_id, model) ON DELETE CASCADE
 );

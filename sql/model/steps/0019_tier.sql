@@ -24,6 +24,8 @@ CREATE TABLE prm.tier_requirement (
   CONSTRAINT tier_requirement_pkey PRIMARY KEY (program_id, ladder, tier, track, metric),
   CONSTRAINT tier_requirement_tier_fkey FOREIGN KEY (program_id, ladder, tier) REFERENCES prm.tier (program_id, ladder, tier) ON DELETE CASCADE,
   CONSTRAINT tier_requirement_op_check CHECK (op IN ('>=', '<=')),
+  -- What keeps a tier is never harder than what gives it.
+  CONSTRAINT tier_requirement_keep_check CHECK (CASE op WHEN '>=' THEN keep_threshold <= threshold ELSE keep_threshold >= threshold END),
   CONSTRAINT tier_requirement_weight_check CHECK (weight >= 0 AND weight < 'Infinity'),
   CONSTRAINT tier_requirement_finite_check CHECK (threshold > '-Infinity' AND threshold < 'Infinity' AND keep_threshold > '-Infinity' AND keep_threshold < 'Infinity'
     AND floor > '-Infinity' AND floor < 'Infinity')
@@ -222,10 +224,13 @@ CREATE TABLE prm.benefit (
   CONSTRAINT benefit_pkey PRIMARY KEY (program_id, benefit_id),
   CONSTRAINT benefit_tier_fkey FOREIGN KEY (program_id, ladder, tier) REFERENCES prm.tier (program_id, ladder, tier) ON DELETE CASCADE,
   CONSTRAINT benefit_certification_fkey FOREIGN KEY (program_id, certification) REFERENCES prm.certification (program_id, certification) ON DELETE CASCADE,
+  CONSTRAINT benefit_name_check CHECK (btrim(benefit) <> '' AND length(benefit) <= 200 AND btrim(value) <> ''),
   CONSTRAINT benefit_source_check CHECK (num_nonnulls(tier, certification, segment) = 1),
   CONSTRAINT benefit_min_people_check CHECK (min_people >= 1),
   CONSTRAINT benefit_kind_check CHECK (kind IN ('discount', 'mdf_share', 'support_level', 'product_access', 'lead_priority', 'other')),
   CONSTRAINT benefit_value_check CHECK (kind NOT IN ('discount', 'mdf_share', 'lead_priority') OR value ~ '^[0-9]{1,12}([.][0-9]{1,12})?$'),
+  -- Percentages, as commission rules read them.
+  CONSTRAINT benefit_share_check CHECK (CASE WHEN kind IN ('discount', 'mdf_share') AND value ~ '^[0-9]{1,12}([.][0-9]{1,12})?$' THEN value::numeric <= 100 ELSE true END),
   CONSTRAINT benefit_valid_check CHECK (NOT isempty(valid)),
   CONSTRAINT benefit_overlap EXCLUDE USING gist (program_id WITH =, ladder WITH =, coalesce(tier, '') WITH =, coalesce(certification, '') WITH =, coalesce(segment, '') WITH =, benefit WITH =, valid WITH &&)
 );

@@ -10,9 +10,10 @@ CREATE TABLE prm.segment (
   touch_model text,
   position integer NOT NULL DEFAULT 0,
   is_active boolean NOT NULL DEFAULT true,
+  partner_visible boolean NOT NULL DEFAULT false,
   created_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT segment_pkey PRIMARY KEY (program_id, segment),
-  CONSTRAINT segment_name_check CHECK (btrim(segment) <> ''),
+  CONSTRAINT segment_name_check CHECK (btrim(segment) <> '' AND length(segment) <= 200),
   CONSTRAINT segment_touch_model_check CHECK (touch_model IN ('high', 'tech', 'pooled'))
 );
 
@@ -48,6 +49,7 @@ CREATE TABLE prm.ipp_model (
   label text NOT NULL,
   is_active boolean NOT NULL DEFAULT true,
   created_at timestamptz NOT NULL DEFAULT now(),
+  CONSTRAINT ipp_model_name_check CHECK (btrim(model) <> '' AND length(model) <= 200),
   CONSTRAINT ipp_model_pkey PRIMARY KEY (program_id, model, version),
   CONSTRAINT ipp_model_version_check CHECK (version >= 1)
 );
@@ -62,6 +64,7 @@ CREATE TABLE prm.ipp_criterion (
   criteria text NOT NULL,
   weight numeric NOT NULL DEFAULT 1,
   position integer NOT NULL DEFAULT 0,
+  CONSTRAINT ipp_criterion_name_check CHECK (btrim(criterion) <> '' AND length(criterion) <= 200),
   CONSTRAINT ipp_criterion_pkey PRIMARY KEY (program_id, model, version, criterion),
   CONSTRAINT ipp_criterion_model_fkey FOREIGN KEY (program_id, model, version) REFERENCES prm.ipp_model (program_id, model, version) ON DELETE CASCADE,
   CONSTRAINT ipp_criterion_weight_check CHECK (weight > 0 AND weight < 'Infinity')
