@@ -25,10 +25,10 @@ DECLARE
 BEGIN
   RETURN QUERY
     SELECT s.track, s.metric, CASE WHEN s.is_shown THEN s.have END, s.need, CASE WHEN s.is_shown THEN s.missing END, s.met,
-      CASE WHEN s.is_shown THEN s.lapses_on END, CASE WHEN s.is_shown THEN s.points END, s.weight, s.alternative_group
+      CASE WHEN s.is_shown THEN s.lapses_on END, CASE WHEN s.is_shown THEN s.points END, s.weight, s.alternative_group, s.floor
     FROM (
       -- The score of a track would tell of the one metric in it that is hidden.
-      SELECT g.track, g.metric, g.have, g.need, g.missing, g.met, g.lapses_on, g.points, g.weight, g.alternative_group,
+      SELECT g.track, g.metric, g.have, g.need, g.missing, g.met, g.lapses_on, g.points, g.weight, g.alternative_group, g.floor,
         CASE WHEN k.is_score THEN bool_and(k.is_score OR coalesce(m.partner_visible, false)) OVER (PARTITION BY g.track) ELSE coalesce(m.partner_visible, false) END AS is_shown
       FROM prm._tier_gap(_own_tier_gap.program_id, the_self, _own_tier_gap.tier, _own_tier_gap.options) g
       CROSS JOIN LATERAL (SELECT g.points IS NOT NULL AND g.weight IS NULL AS is_score) k
