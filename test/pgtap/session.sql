@@ -1,7 +1,7 @@
 -- Who acts, when, in which programme; and who may do what.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(60);
+SELECT plan(63);
 
 -- The programme in force.
 SELECT throws_ok('SELECT prm.current_program()', '55000', 'there is no programme yet', 'no programme: a clear error');
@@ -110,6 +110,19 @@ SELECT throws_ok(format($$INSERT INTO prm.deal (partner_id, name, amount, closed
   'a partner does not set when a deal was closed', 'and may date no more back than it');
 SET LOCAL ROLE prm_test_stranger;
 SELECT throws_ok('SELECT * FROM prm.lead', '42501', NULL, 'a stranger sees nothing');
+RESET ROLE;
+-- Whoever is made a member of an application's role, or is no longer one, in a session that has asked before.
+GRANT USAGE ON SCHEMA prm TO prm_test_stranger;
+SET LOCAL ROLE prm_test_stranger;
+SELECT is(prm.current_partner(), NULL, 'a stranger acts for nobody');
+RESET ROLE;
+GRANT prm_test_app TO prm_test_stranger;
+SET LOCAL ROLE prm_test_stranger;
+SELECT is(prm.current_partner(), :birch::bigint, 'as a member of the application''s role it does');
+RESET ROLE;
+REVOKE prm_test_app FROM prm_test_stranger;
+SET LOCAL ROLE prm_test_stranger;
+SELECT is(prm.current_partner(), NULL, 'and no longer, once that is taken back');
 RESET ROLE;
 SELECT set_config('prm.partner_id', '', true) IS NOT NULL AS chosen \gset
 SELECT prm.revoke_access('prm_test_analyst');
