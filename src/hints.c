@@ -46,7 +46,7 @@ rule_of_check(const char *table, const char *constraint)
 	Oid schema = get_namespace_oid("prm", true);
 	Oid relation = OidIsValid(schema) && table != NULL ? get_relname_relid(table, schema) : InvalidOid;
 	Oid check = OidIsValid(relation) ? get_relation_constraint_oid(relation, constraint, true) : InvalidOid;
-	char *rule;
+	char *rule, *letter, *to;
 	size_t length;
 
 	if (!OidIsValid(check))
@@ -58,9 +58,15 @@ rule_of_check(const char *table, const char *constraint)
 	if (strncmp(rule, "CHECK (", 7) != 0 || rule[length - 1] != ')' || length > MAX_RULE_LENGTH)
 		return NULL;
 	rule[length - 1] = '\0';
-	for (char *letter = rule; *letter != '\0'; letter++)
-		if (*letter == '\n')
-			*letter = ' ';
+	/* Some rules come in several lines, indented. */
+	for (letter = to = rule + 7; *letter != '\0'; letter++)
+	{
+		char next = *letter == '\n' ? ' ' : *letter;
+
+		if (next != ' ' || (to > rule + 7 && to[-1] != ' '))
+			*to++ = next;
+	}
+	*to = '\0';
 	return rule + 7;
 }
 

@@ -380,7 +380,7 @@ BEGIN
   IF to_regclass('prm.escalation_role') IS NOT NULL AND to_regclass('prm.machine_state') IS NOT NULL AND to_regclass('prm.machine') IS NOT NULL THEN
     RETURN QUERY SELECT c.severity, c.object, c.message, c.fix FROM prm._check_escalations() c;
   END IF;
-  IF NOT EXISTS (SELECT 1 FROM unnest(ARRAY['metric', 'metric_benchmark', 'segment', 'tier_requirement', 'tier_policy', 'tier_track', 'tier_market', 'health_model', 'mission_step', 'campaign', 'point_rule',
+  IF NOT EXISTS (SELECT 1 FROM unnest(ARRAY['metric', 'tier_requirement', 'tier_policy', 'tier_track', 'tier_market', 'mission_step', 'campaign', 'point_rule',
       'streak_rule', 'survey', 'adoption_policy', 'usage_activity', 'earning_kind']) AS n(name) WHERE to_regclass('prm.' || n.name) IS NULL) THEN
     RETURN QUERY SELECT c.severity, c.object, c.message, c.fix FROM prm._check_definitions() c;
   END IF;

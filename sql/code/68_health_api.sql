@@ -222,6 +222,38 @@ $prm$;
 COMMENT ON FUNCTION prm.health_changes(bigint, timestamptz, bigint) IS
 'What changed in the health of a partner since a moment: a row for each metric with value, score and contribution then and now, and its effect, the greatest first. Then is reckoned from the history of the metrics and by the version of the model that was in use. The effects sum to the change of the score exactly; they are NULL where there was no score then, or is none now. Errors: 42704 unknown partner, 22023 a moment that is not past.';
 
+CREATE TYPE prm.health_move AS (partner_id bigint, partner text, model text, score numeric, band text, coverage numeric, performance numeric, relationship numeric, score_before numeric, band_before text,
+  change numeric, metric text, metric_label text, effect numeric);
+COMMENT ON TYPE prm.health_move IS 'The health of a partner now and 30 days before, and the metric that moved it most; internal, a row of the view v_health.';
+
+CREATE FUNCTION prm._health_moves(program_id bigint) RETURNS SETOF prm.health_move
+LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+    WITH now_scores AS MATERIALIZED (SELECT x.* FROM prm._health_scores(_health_moves.program_id, NULL, prm.now(), true) x),
+    then_scores AS MATERIALIZED (SELECT x.partner_id, x.model, x.score, x.band, x.parts FROM prm._health_scores(_health_moves.program_id, NULL, prm.now() - interval '30 days', true) x),
+    -- By the same model, or it is another score.
+    moved AS MATERIALIZED (
+      SELECT n.partner_id, n.model, n.score, n.band, n.coverage, n.performance, n.relationship, n.parts, t.score AS score_before, t.band AS band_before, t.parts AS parts_before
+      FROM now_scores n LEFT JOIN then_scores t ON t.partner_id = n.partner_id AND t.model = n.model)
+    SELECT h.partner_id, p.name, h.model, h.score, coalesce(h.band, 'unknown'), h.coverage, h.performance, h.relationship, h.score_before, h.band_before,
+      trim_scale(h.score - h.score_before), c.metric, c.label, c.effect
+    FROM moved h
+    CROSS JOIN LATERAL (SELECT x.name FROM prm.partner x WHERE x.program_id = _health_moves.program_id AND x.partner_id = h.partner_id OFFSET 0) p
+    LEFT JOIN LATERAL (
+      -- The one that moved the score most in the direction in which it went.
+      SELECT d.metric, d.effect, m.label
+      FROM (
+        SELECT coalesce(n.key, o.key) AS metric, trim_scale(coalesce(n.value::numeric, 0) - coalesce(o.value::numeric, 0)) AS effect
+        FROM jsonb_each_text(h.parts) n FULL JOIN jsonb_each_text(h.parts_before) o ON o.key = n.key) d
+      LEFT JOIN prm.metric m ON m.program_id = _health_moves.program_id AND m.metric = d.metric
+      WHERE d.effect * sign(h.score - h.score_before) > 0
+      ORDER BY abs(d.effect) DESC, d.metric LIMIT 1) c ON h.score <> h.score_before;
+END
+$prm$;
+COMMENT ON FUNCTION prm._health_moves(bigint) IS 'The health of all partners now and 30 days before, and the metric that moved each most, for the view v_health: both moments in one pass each.';
+
 CREATE FUNCTION prm.health_trend(partner_id bigint, points integer DEFAULT 12, program_id bigint DEFAULT prm.current_program()) RETURNS SETOF prm.health_trend_row
 LANGUAGE plpgsql STABLE ROWS 12 SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
 #variable_conflict use_column

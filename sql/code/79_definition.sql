@@ -81,6 +81,13 @@ BEGIN
     LEFT JOIN prm.tier_policy y ON y.program_id = r.program_id AND y.ladder = r.ladder
     LEFT JOIN prm.tier_track k ON k.program_id = r.program_id AND k.ladder = r.ladder AND k.tier = r.tier AND k.track = r.track
     WHERE coalesce(k.mode, y.mode) = 'score' AND coalesce(k.mark, y.mark) IS NULL ORDER BY 2, 3;
+  RETURN QUERY
+    SELECT 'warning', format('tier %s of ladder %s (programme %s)', r.tier, r.ladder, r.program_id),
+      format('who reaches it is at risk at once: %s takes %s to keep, and only %s to reach', r.metric, trim_scale(r.keep_threshold), trim_scale(r.threshold)),
+      format('UPDATE prm.tier_requirement SET keep_threshold = %s WHERE program_id = %s AND ladder = %L AND tier = %L AND track = %L AND metric = %L;',
+        trim_scale(r.threshold), r.program_id, r.ladder, r.tier, r.track, r.metric)
+    FROM prm.tier_requirement r WHERE CASE r.op WHEN '>=' THEN r.keep_threshold > r.threshold ELSE r.keep_threshold < r.threshold END
+    ORDER BY r.program_id, r.ladder, r.tier, r.track, r.metric;
   -- Names of things that may be defined later, so no foreign key asks for them.
   RETURN QUERY
     SELECT 'warning', format('%s (programme %s)', n.what, n.program_id), format('it names %s "%s", which does not exist', n.kind, n.name), n.fix
@@ -104,4 +111,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm._check_definitions() IS
-'What check() says of definitions that can never work: tiers that ask for metrics which do not exist, or for a score without a mark, and rows that name metrics, activities, kinds or roles which do not exist.';
+'What check() says of definitions that can never work: tiers that ask for metrics which do not exist, or for a score without a mark, or for more to be kept than to be reached, and rows that name metrics, activities, kinds or roles which do not exist.';

@@ -4,7 +4,8 @@ BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 SELECT * FROM no_plan();
 SELECT set_config('prm.clock', '2026-05-10 12:00+00', true);
-SELECT prm.create_program('Views', 'reseller', 'EUR', 'UTC') AS program \gset
+SELECT prm.create_program('Views', 'reseller', 'EUR', 'UTC') AS program, prm.create_program('Another', 'reseller') AS another \gset
+INSERT INTO prm.partner (program_id, name) VALUES (:another, 'Elsewhere');
 SELECT set_config('prm.program_id', :'program', true);
 INSERT INTO prm.partner (name, joined_on) SELECT 'Partner ' || n, '2025-01-01' FROM generate_series(1, 12) n;
 SELECT prm.fire('partner', partner_id, 'admit'), prm.fire('partner', partner_id, 'activate') FROM prm.partner WHERE program_id = :program \g /dev/null

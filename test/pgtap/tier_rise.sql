@@ -21,7 +21,7 @@ BEGIN
   INSERT INTO prm.ladder (ladder, label) VALUES ('second', 'Second');
   INSERT INTO prm.tier (ladder, tier, rank, label) SELECT l, 't' || t, t, 't' || t FROM unnest('{main,second}'::text[]) l CROSS JOIN generate_series(1, 4) t;
   INSERT INTO prm.tier_requirement (ladder, tier, track, metric, op, threshold)
-    SELECT l, 't' || t, 'track ' || k, m.metric, CASE WHEN random() < 0.1 THEN '<=' ELSE '>=' END, round((m.usual * t * random() * 0.7)::numeric, 2)
+    SELECT l, 't' || t, 'track ' || k, m.metric, CASE WHEN random() < 0.1 THEN '<=' ELSE '>=' END, least(round((m.usual * t * random() * 0.7)::numeric, 2), CASE WHEN m.metric IN ('covered', 'win_share') THEN 1 END)
     FROM unnest('{main,second}'::text[]) l CROSS JOIN generate_series(1, 4) t CROSS JOIN generate_series(1, 2) k
     CROSS JOIN (VALUES ('won_month', 2), ('revenue_month', 300), ('revenue_quarter', 300), ('revenue_ever', 900), ('sales_people', 1), ('any_people', 1), ('covered', 0.4),
       ('heads', 1.5), ('average', 80), ('win_share', 0.4), ('pushed', 20), ('nowhere', 0)) AS m(metric, usual)

@@ -201,15 +201,14 @@ COMMENT ON COLUMN prm.metric_standing.market_median IS 'The median of the market
 COMMENT ON COLUMN prm.metric_standing.market_percentile IS 'Percentile in the market.';
 COMMENT ON COLUMN prm.metric_standing.taken_at IS 'When this was written down.';
 
--- The row number, which nobody reads and nobody computes, keeps the planner from joining programmes with metrics or partners first and
--- measuring everything once for each of those; a programme that is asked for is still the only one that is measured. Other views too.
+-- What is named is looked up for each row of the function: a join that began with partners or metrics would measure everything once for each
+-- of them, which without statistics the planner does. Other views too.
 CREATE OR REPLACE VIEW prm.v_partner_metric WITH (security_invoker = true) AS
-  SELECT p.program_id, p.partner_id, p.name AS partner, m.metric, m.label, m.unit, v.value, v.observed_at
-  FROM (
-    SELECT g.program_id, x.partner_id, x.metric, x.value, x.observed_at, row_number() OVER (PARTITION BY g.program_id) AS number
-    FROM prm.program g CROSS JOIN LATERAL prm._metric_values(g.program_id, NULL, prm.now()) x) v
-  JOIN prm.metric m ON m.program_id = v.program_id AND m.metric = v.metric
-  JOIN prm.partner p ON p.program_id = v.program_id AND p.partner_id = v.partner_id;
+  SELECT g.program_id, v.partner_id, p.name AS partner, v.metric, m.label, m.unit, v.value, v.observed_at
+  FROM prm.program g
+  CROSS JOIN LATERAL prm._metric_values(g.program_id, NULL, prm.now()) v
+  CROSS JOIN LATERAL (SELECT x.label, x.unit FROM prm.metric x WHERE x.program_id = g.program_id AND x.metric = v.metric OFFSET 0) m
+  CROSS JOIN LATERAL (SELECT x.name FROM prm.partner x WHERE x.program_id = g.program_id AND x.partner_id = v.partner_id OFFSET 0) p;
 COMMENT ON VIEW prm.v_partner_metric IS 'Every metric of every partner at prm.now(), a row for each value that is known. For one partner partner_metrics() is quicker.';
 COMMENT ON COLUMN prm.v_partner_metric.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_partner_metric.partner_id IS 'The partner.';

@@ -116,24 +116,9 @@ COMMENT ON COLUMN prm.health_snapshot.performance IS 'The score of the performan
 COMMENT ON COLUMN prm.health_snapshot.relationship IS 'The score of the relationship groups alone.';
 
 CREATE OR REPLACE VIEW prm.v_health WITH (security_invoker = true) AS
-  SELECT h.program_id, p.partner_id, p.name AS partner, h.model, h.score, coalesce(h.band, 'unknown') AS band, h.coverage, h.performance, h.relationship,
-    b.score AS score_before, b.band AS band_before, trim_scale(h.score - b.score) AS change, c.metric, m.label AS metric_label, c.effect
-  -- As in v_partner_metric: all partners at once, once for each programme.
-  FROM (
-    SELECT g.program_id, x.partner_id, x.model, x.score, x.band, x.coverage, x.performance, x.relationship, x.parts, row_number() OVER (PARTITION BY g.program_id) AS number
-    FROM prm.program g CROSS JOIN LATERAL prm._health_scores(g.program_id, NULL, prm.now(), true) x) h
-  JOIN prm.partner p ON p.program_id = h.program_id AND p.partner_id = h.partner_id
-  LEFT JOIN (
-    SELECT g.program_id, x.partner_id, x.model, x.score, x.band, x.parts, row_number() OVER (PARTITION BY g.program_id) AS number
-    FROM prm.program g CROSS JOIN LATERAL prm._health_scores(g.program_id, NULL, prm.now() - interval '30 days', true) x) b
-    ON b.program_id = h.program_id AND b.partner_id = h.partner_id AND b.model = h.model
-  LEFT JOIN LATERAL (
-    -- The one that moved the score most in the direction in which it went.
-    SELECT coalesce(n.key, o.key) AS metric, trim_scale(coalesce(n.value::numeric, 0) - coalesce(o.value::numeric, 0)) AS effect
-    FROM jsonb_each_text(h.parts) n FULL JOIN jsonb_each_text(b.parts) o ON o.key = n.key
-    WHERE (coalesce(n.value::numeric, 0) - coalesce(o.value::numeric, 0)) * sign(h.score - b.score) > 0
-    ORDER BY abs(coalesce(n.value::numeric, 0) - coalesce(o.value::numeric, 0)) DESC, 1 LIMIT 1) c ON h.score <> b.score
-  LEFT JOIN prm.metric m ON m.program_id = h.program_id AND m.metric = c.metric;
+  SELECT g.program_id, h.partner_id, h.partner, h.model, h.score, h.band, h.coverage, h.performance, h.relationship, h.score_before, h.band_before, h.change, h.metric, h.metric_label, h.effect
+  FROM prm.program g
+  CROSS JOIN LATERAL prm._health_moves(g.program_id) h;
 COMMENT ON VIEW prm.v_health IS 'The health of each partner at prm.now() and 30 days before, and the metric that moved it most. Computed for all partners at once; for one partner health() and health_changes() are quicker, and say all.';
 COMMENT ON COLUMN prm.v_health.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_health.partner_id IS 'The partner.';

@@ -147,14 +147,12 @@ COMMENT ON COLUMN prm.v_tier_approval.decision_reason IS 'Why.';
 COMMENT ON COLUMN prm.v_tier_approval.asks_again_on IS 'A refusal stands until this day; empty: while the partner qualifies for the same tier.';
 
 CREATE OR REPLACE VIEW prm.v_tier_mismatch WITH (security_invoker = true) AS
-  SELECT m.program_id, m.partner_id, p.name AS partner, m.ladder, m.held AS held_tier, m.cap AS cap_tier, m.effective AS effective_tier, m.qualified AS qualified_tier,
-    m.direction, m.why, m.until, m.currency, m.revenue_12m, m.discount_at_stake, m.mdf_at_stake, m.commission_at_stake,
+  SELECT g.program_id, m.partner_id, p.name AS partner, m.ladder, m.held AS held_tier, m.cap AS cap_tier, m.effective AS effective_tier, m.qualified AS qualified_tier,
+    m.direction, m.why, m.until, g.currency, m.revenue_12m, m.discount_at_stake, m.mdf_at_stake, m.commission_at_stake,
     m.discount_at_stake + m.mdf_at_stake + m.commission_at_stake AS money_at_stake
-  -- As in v_partner_metric: all partners at once, once for each programme.
-  FROM (
-    SELECT g.program_id, g.currency, x.*, row_number() OVER (PARTITION BY g.program_id) AS number
-    FROM prm.program g CROSS JOIN LATERAL prm._tier_mismatches(g.program_id) x) m
-  JOIN prm.partner p ON p.program_id = m.program_id AND p.partner_id = m.partner_id;
+  FROM prm.program g
+  CROSS JOIN LATERAL prm._tier_mismatches(g.program_id) m
+  CROSS JOIN LATERAL (SELECT x.name FROM prm.partner x WHERE x.program_id = g.program_id AND x.partner_id = m.partner_id OFFSET 0) p;
 COMMENT ON VIEW prm.v_tier_mismatch IS 'Partners that count for another tier than they meet at prm.now(), and what that costs in a year. Computed for all partners at once.';
 COMMENT ON COLUMN prm.v_tier_mismatch.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_tier_mismatch.partner_id IS 'The partner.';

@@ -128,14 +128,12 @@ COMMENT ON COLUMN prm.v_exam_attempts.next_at IS 'From when on the next is possi
 COMMENT ON COLUMN prm.v_exam_attempts.reason IS 'Why not now.';
 
 CREATE OR REPLACE VIEW prm.v_certificate_impact WITH (security_invoker = true) AS
-  SELECT i.program_id, i.partner_id, p.name AS partner, i.certificate_id, i.partner_user_id, u.name AS person, i.certification, i.lapses_on, i.ladder, i.tier, i.track,
+  SELECT g.program_id, i.partner_id, p.name AS partner, i.certificate_id, i.partner_user_id, u.name AS person, i.certification, i.lapses_on, i.ladder, i.tier, i.track,
     i.metric, i.op, i.need, i.have, i.have_after, i.requirement_fails, i.tier_falls, i.to_tier, i.benefits
-  -- As in v_partner_metric: all certificates at once, once for each programme.
-  FROM (
-    SELECT g.program_id, x.*, row_number() OVER (PARTITION BY g.program_id) AS number
-    FROM prm.program g CROSS JOIN LATERAL prm._certificate_impacts(g.program_id, NULL) x) i
-  JOIN prm.partner p ON p.program_id = i.program_id AND p.partner_id = i.partner_id
-  JOIN prm.partner_user u ON u.program_id = i.program_id AND u.partner_user_id = i.partner_user_id;
+  FROM prm.program g
+  CROSS JOIN LATERAL prm._certificate_impacts(g.program_id, NULL) i
+  CROSS JOIN LATERAL (SELECT x.name FROM prm.partner x WHERE x.program_id = g.program_id AND x.partner_id = i.partner_id OFFSET 0) p
+  CROSS JOIN LATERAL (SELECT x.name FROM prm.partner_user x WHERE x.program_id = g.program_id AND x.partner_user_id = i.partner_user_id OFFSET 0) u;
 COMMENT ON VIEW prm.v_certificate_impact IS 'What depends on each certificate that ends: which requirement fails, which tier falls and which benefits go on the day after. For one partner certificate_impact() is quicker.';
 COMMENT ON COLUMN prm.v_certificate_impact.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_certificate_impact.partner_id IS 'The partner.';

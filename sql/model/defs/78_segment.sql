@@ -177,7 +177,7 @@ CREATE OR REPLACE VIEW prm.v_ipp_score WITH (security_invoker = true) AS
     CROSS JOIN LATERAL prm._ipp_points(m.program_id, m.model, m.version, a.ids, a.moments) x
     WHERE m.is_active
     GROUP BY m.program_id, m.model, m.version, x.partner_id) s
-  JOIN prm.partner p ON p.program_id = s.program_id AND p.partner_id = s.partner_id;
+  CROSS JOIN LATERAL (SELECT x.name, x.state FROM prm.partner x WHERE x.program_id = s.program_id AND x.partner_id = s.partner_id OFFSET 0) p;
 COMMENT ON VIEW prm.v_ipp_score IS 'How near every partner and prospect is to the ideal partner, by the versions in force, at prm.now(). For one partner ipp_score() also says why.';
 COMMENT ON COLUMN prm.v_ipp_score.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_ipp_score.partner_id IS 'The partner.';

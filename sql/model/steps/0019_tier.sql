@@ -24,8 +24,6 @@ CREATE TABLE prm.tier_requirement (
   CONSTRAINT tier_requirement_pkey PRIMARY KEY (program_id, ladder, tier, track, metric),
   CONSTRAINT tier_requirement_tier_fkey FOREIGN KEY (program_id, ladder, tier) REFERENCES prm.tier (program_id, ladder, tier) ON DELETE CASCADE,
   CONSTRAINT tier_requirement_op_check CHECK (op IN ('>=', '<=')),
-  -- What keeps a tier is never harder than what gives it.
-  CONSTRAINT tier_requirement_keep_check CHECK (CASE op WHEN '>=' THEN keep_threshold <= threshold ELSE keep_threshold >= threshold END),
   CONSTRAINT tier_requirement_weight_check CHECK (weight >= 0 AND weight < 'Infinity'),
   CONSTRAINT tier_requirement_finite_check CHECK (threshold > '-Infinity' AND threshold < 'Infinity' AND keep_threshold > '-Infinity' AND keep_threshold < 'Infinity'
     AND floor > '-Infinity' AND floor < 'Infinity')
