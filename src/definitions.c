@@ -5,7 +5,8 @@
  * rules ...) carries the statement trigger prm_definition_changed, ENABLE ALWAYS so that logical replication fires it too. It
  * invalidates the relcache entry of one anchor, the table prm.program, by its logical OID. That message is transactional:
  * other sessions get it at commit, the own transaction at the next command, and an abort replays it, so a rolled-back change
- * is never seen. The callback only counts a generation up; whoever caches compares generations and rebuilds.
+ * is never seen. The callback only counts a generation up; whoever caches compares generations and rebuilds. So does a change of
+ * roles and their members, on which profiles depend.
  *
  * Two hazards. A cache that was built under REPEATABLE READ or SERIALIZABLE comes from an old snapshot and the message that
  * would have outdated it may already have been consumed, so it must not outlive its transaction: prm_definitions_loaded()
@@ -18,6 +19,7 @@
 #include "commands/trigger.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 static uint64 generation = 1;
 static Oid anchor = InvalidOid;
@@ -30,6 +32,13 @@ relation_changed(Datum arg, Oid relation)
 {
 	if (!OidIsValid(relation) || relation == anchor)
 		generation++;
+}
+
+/* Who is a member of which role decides who may act for partners, so it is a definition, too. */
+static void
+roles_changed(Datum arg, int cache, uint32 hash)
+{
+	generation++;
 }
 
 static void
@@ -63,6 +72,8 @@ prm_definition_generation(void)
 	if (!registered)
 	{
 		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_changed, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
 		RegisterXactCallback(transaction_ended, NULL);
 		registered = true;
 	}

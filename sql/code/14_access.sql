@@ -85,10 +85,11 @@ BEGIN
     END IF;
     IF the_apps IS NOT NULL THEN
       EXECUTE format('CREATE POLICY prm_app ON prm.%I TO %s USING (%s)', target.relation, the_apps,
-        CASE WHEN target.relation = 'mdf_fund' THEN 'coalesce(partner_id, prm.current_partner()) = prm.current_partner() OR prm.current_partner() IS NULL'
-             WHEN target.relation = 'board' THEN 'is_active OR prm.current_partner() IS NULL'
-             WHEN target.relation = 'benefit' THEN 'segment IS NULL OR prm.current_partner() IS NULL'
-             WHEN target.partner_column THEN 'partner_id = coalesce(prm.current_partner(), partner_id) OR prm.current_partner() IS NULL'
+        -- Two programmes may have partners of one number: it acts for that of the programme in force.
+        CASE WHEN target.relation = 'mdf_fund' THEN 'prm.current_partner() IS NULL OR program_id = prm.current_program() AND coalesce(partner_id, prm.current_partner()) = prm.current_partner()'
+             WHEN target.relation = 'board' THEN 'prm.current_partner() IS NULL OR program_id = prm.current_program() AND is_active'
+             WHEN target.relation = 'benefit' THEN 'prm.current_partner() IS NULL OR segment IS NULL'
+             WHEN target.partner_column THEN 'prm.current_partner() IS NULL OR program_id = prm.current_program() AND partner_id = prm.current_partner()'
              ELSE 'true' END);
     END IF;
     IF the_partners IS NOT NULL THEN

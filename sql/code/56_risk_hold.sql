@@ -98,7 +98,9 @@ BEGIN
   WITH written AS (
     INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, earning_event_id, credit_type, plan_id, rule_id,
         lineage_id, level, cause_entry_id, sequence_no, earned_on, eligible_at, reason, idempotency_key, explain, recorded_at)
-      SELECT _cancel_unsettled.program_id, l.partner_id, l.payee_id, l.legal_entity, 'reversal', l.component, -t.net, l.currency, l.earning_event_id, l.credit_type,
+      SELECT _cancel_unsettled.program_id, l.partner_id, l.payee_id, l.legal_entity, 'reversal',
+        -- Without a plan the component says whether a fund's money or a draw is canceled.
+        CASE WHEN l.kind = 'adjustment' AND l.plan_id IS NULL THEN 'base' ELSE l.component END, -t.net, l.currency, l.earning_event_id, l.credit_type,
         l.plan_id, l.rule_id, l.lineage_id, l.level, l.entry_id, g.reversals + 1, (prm.now() AT TIME ZONE the_zone)::date, l.eligible_at,
         CASE WHEN b.risk_event_id IS NULL THEN 'canceled before' ELSE concat_ws(': ', 'canceled, the partner is banned', b.reason) END, format('cancel/%s/%s', l.entry_id, g.reversals + 1),
         jsonb_strip_nulls(jsonb_build_object('plan', l.explain ->> 'plan', 'rule', l.explain ->> 'rule', 'cause', l.entry_id, 'earned', l.amount,

@@ -17,13 +17,17 @@ BEGIN
     FROM prm.draw_agreement a
     CROSS JOIN LATERAL (SELECT prm._payee_of(_post_draws.program_id, a.partner_id, a.currency, _post_draws.period_end) AS payee_id) y
     CROSS JOIN LATERAL prm._settlement_terms(_post_draws.program_id, ARRAY[y.payee_id], ARRAY[a.currency]) t
-    CROSS JOIN LATERAL (SELECT concat_ws('/', 'draw', a.partner_id, a.currency, t.period_kind, prm.period_start(_post_draws.period_end, t.period_kind, the_fiscal)) AS key) k
+    CROSS JOIN LATERAL (SELECT prm.period_start(_post_draws.period_end, t.period_kind, the_fiscal) AS first_day) f
+    CROSS JOIN LATERAL (SELECT concat_ws('/', 'draw', a.partner_id, a.currency, t.period_kind, f.first_day) AS key) k
     WHERE a.program_id = _post_draws.program_id AND a.valid @> _post_draws.period_end AND a.partner_id <> ALL ((_post_draws.held).partners || (_post_draws.held).banned)
       AND (_post_draws.forced OR t.period_kind = _post_draws.period_kind) AND (_post_draws.payee_id IS NULL OR y.payee_id = _post_draws.payee_id)
       -- Whoever has left draws no more, even where its agreement has no end; a forced close is its last.
       AND (_post_draws.forced OR NOT EXISTS (SELECT 1 FROM prm.partner p JOIN prm.machine_state s ON s.program_id = p.program_id AND s.machine = 'partner' AND s.state = p.state
         WHERE p.program_id = a.program_id AND p.partner_id = a.partner_id AND s.is_final))
       AND NOT EXISTS (SELECT 1 FROM prm.ledger l WHERE l.program_id = _post_draws.program_id AND l.idempotency_key = k.key)
+      -- What was settled by another kind of period had its draws then: after a change of the profile the first whole period counts.
+      AND NOT EXISTS (SELECT 1 FROM prm.statement s WHERE s.program_id = _post_draws.program_id AND s.payee_id = y.payee_id AND s.currency = a.currency
+        AND s.period_end >= f.first_day AND s.period_kind <> t.period_kind AND s.state <> 'cancelled' AND NOT s.is_forced)
   ), item AS MATERIALIZED (
     SELECT a.key, o.partner_id, o.entry_id, o.amount, o.counted
     FROM agreement a
@@ -56,7 +60,8 @@ BEGIN
       CROSS JOIN LATERAL (SELECT coalesce(n.sum, 0) AS earned) e
       CROSS JOIN LATERAL (
         SELECT coalesce(sum(l.amount), 0) AS debt FROM prm.ledger l
-        WHERE l.program_id = _post_draws.program_id AND l.partner_id = a.partner_id AND l.kind IN ('draw', 'payout') AND l.kind = 'draw' AND l.component = 'recoverable' AND l.currency = a.currency) b
+        WHERE l.program_id = _post_draws.program_id AND l.partner_id = a.partner_id AND (l.kind IN ('draw', 'payout', 'carry') OR l.kind = 'reversal' AND l.plan_id IS NULL)
+          AND l.kind IN ('draw', 'reversal') AND l.component = 'recoverable' AND l.currency = a.currency) b
     ) d
     WHERE d.posted <> 0
     ORDER BY d.partner_id

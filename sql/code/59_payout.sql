@@ -68,7 +68,7 @@ BEGIN
     FROM prm.statement s
     WHERE s.program_id = the_program AND s.state NOT IN ('paid', 'carried', 'cancelled')
       AND (the_payee IS NULL OR s.payee_id = the_payee) AND (the_currency IS NULL OR s.currency = the_currency)
-      AND (_create_payouts.options -> 'legal_entity' IS NULL OR s.legal_entity = _create_payouts.options ->> 'legal_entity')
+      AND (_create_payouts.options ->> 'legal_entity' IS NULL OR s.legal_entity = _create_payouts.options ->> 'legal_entity')
       AND NOT EXISTS (SELECT 1 FROM prm.payout_statement c WHERE c.program_id = the_program AND c.statement_id = s.statement_id AND c.released_at IS NULL)
   ), term AS MATERIALIZED (
     SELECT t.* FROM prm._settlement_terms(the_program, (SELECT array_agg(o.payee_id) FROM open o), (SELECT array_agg(o.currency) FROM open o)) t
@@ -403,13 +403,23 @@ BEGIN
   END IF;
   PERFORM prm._lock_calendar(the_program, true);
   INSERT INTO prm.ledger (program_id, partner_id, payee_id, legal_entity, kind, component, amount, currency, earned_on, eligible_at, reason, idempotency_key, explain)
-    SELECT the_program, s.partner_id, s.payee_id, s.legal_entity, 'adjustment', 'write_off', -s.total - s.receivable, s.currency, the_today, prm.now(),
+    SELECT the_program, s.partner_id, s.payee_id, s.legal_entity, 'adjustment', 'write_off', w.amount, s.currency, the_today, prm.now(),
       format('debt of statement %s written off after %s days', s.statement_id, t.write_off_days), concat_ws('/', 'write_off', s.statement_id),
-      jsonb_build_object('statement', s.statement_id, 'total', s.total, 'receivable', s.receivable)
-    FROM prm.statement s
+      jsonb_build_object('statement', s.statement_id, 'total', s.total, 'receivable', s.receivable, 'given_up', g.amount)
+    FROM (
+      SELECT i.*, -i.total - i.receivable AS debt,
+        coalesce(sum(-i.total - i.receivable) OVER (PARTITION BY i.payee_id, i.legal_entity, i.currency ORDER BY i.statement_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+      FROM prm.statement i WHERE i.program_id = the_program AND i.state IN ('settled', 'approved', 'invoiced') AND i.total < 0 AND -i.total > i.receivable) s
     CROSS JOIN LATERAL prm._settlement_terms(the_program, ARRAY[s.payee_id], ARRAY[s.currency]) t
-    WHERE s.program_id = the_program AND s.state IN ('settled', 'approved', 'invoiced') AND s.total < 0 AND -s.total > s.receivable
-      AND t.debt_policy = 'write_off' AND coalesce(s.debt_since, s.period_end) + t.write_off_days < the_today
+    -- What was given up of a debt that has been carried on since, and is on no statement yet, is in this one and not given up twice.
+    CROSS JOIN LATERAL (
+      SELECT coalesce(sum(o.amount), 0) AS amount FROM prm.ledger_open o
+      CROSS JOIN LATERAL (SELECT i.component, i.explain FROM prm.ledger i
+        WHERE i.program_id = the_program AND i.entry_id = o.entry_id AND i.kind = 'adjustment' AND i.component = 'write_off' OFFSET 0) l
+      JOIN prm.statement d ON d.program_id = the_program AND d.statement_id = (l.explain ->> 'statement')::bigint AND d.state = 'carried'
+      WHERE o.program_id = the_program AND o.partner_id = s.partner_id AND o.payee_id = s.payee_id AND o.currency = s.currency AND o.legal_entity = coalesce(s.legal_entity, '')) g
+    CROSS JOIN LATERAL (SELECT s.debt - least(s.debt, greatest(g.amount - s.before, 0)) AS amount) w
+    WHERE t.debt_policy = 'write_off' AND coalesce(s.debt_since, s.period_end) + t.write_off_days < the_today AND w.amount > 0
       AND NOT EXISTS (SELECT 1 FROM prm.payout_statement c WHERE c.program_id = the_program AND c.statement_id = s.statement_id AND c.released_at IS NULL)
     ORDER BY s.statement_id
     ON CONFLICT (program_id, idempotency_key) DO NOTHING;
@@ -460,9 +470,10 @@ BEGIN
     UNION ALL
     SELECT l.currency, 0, 0, 0, coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout' OR l.kind = 'carry' AND l.component = 'closed'), 0),
       -coalesce(sum(l.amount) FILTER (WHERE l.kind = 'payout' AND l.component = 'payout'), 0), 0,
-      coalesce(sum(l.amount) FILTER (WHERE l.kind = 'draw' AND l.component = 'recoverable'), 0)
+      coalesce(sum(l.amount) FILTER (WHERE l.kind IN ('draw', 'reversal') AND l.component = 'recoverable'), 0)
     FROM prm.ledger l
-    WHERE l.program_id = the_program AND l.partner_id = partner_balance.partner_id AND l.kind IN ('draw', 'payout', 'carry')
+    WHERE l.program_id = the_program AND l.partner_id = partner_balance.partner_id
+      AND (l.kind IN ('draw', 'payout', 'carry') OR l.kind = 'reversal' AND l.plan_id IS NULL)
     GROUP BY l.currency
   ) x
   GROUP BY x.currency ORDER BY x.currency;

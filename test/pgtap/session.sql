@@ -1,7 +1,7 @@
 -- Who acts, when, in which programme; and who may do what.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(60);
+SELECT plan(65);
 
 -- The programme in force.
 SELECT throws_ok('SELECT prm.current_program()', '55000', 'there is no programme yet', 'no programme: a clear error');
@@ -76,6 +76,11 @@ SELECT is((SELECT string_agg(p.proname, ', ' ORDER BY p.proname) FROM prm._acces
   '_book_recalculation, _write_adjustment, _write_segment_members', 'administrators may by these alone');
 INSERT INTO prm.partner_login (role_name, partner_id) VALUES ('prm_test_partner', :alder);
 INSERT INTO prm.lead (partner_id, company) VALUES (:alder, 'Own'), (:birch, 'Rival');
+-- The other programme has a partner of the same number.
+SELECT program_id AS second FROM prm.program WHERE name = 'Second' \gset
+INSERT INTO prm.partner (program_id, partner_id, name) VALUES (:second, :birch, 'Another Birch');
+INSERT INTO prm.lead (program_id, partner_id, company) VALUES (:second, :birch, 'Foreign');
+INSERT INTO prm.mdf_fund (program_id, name, currency, year_start) VALUES (:second, 'Foreign', 'USD', '2026-01-01');
 
 SET LOCAL ROLE prm_test_partner;
 SELECT is(prm.current_partner(), :alder::bigint, 'a partner''s role acts for its partner');
@@ -97,16 +102,31 @@ CREATE TEMP TABLE prm_test_leads AS SELECT 'L1' AS id, 'Imported' AS name;
 SELECT is((SELECT outcome FROM prm.import('lead', 'prm_test_leads', format('{"external_ref": "id", "company": "name", "partner_id": {"value": "%s"}}', :alder)::jsonb)), 'inserted', 'it imports its leads');
 DELETE FROM prm_test_leads;
 SET LOCAL ROLE prm_test_analyst;
-SELECT is((SELECT count(*) FROM prm.lead), 3::bigint, 'an analyst sees all');
+SELECT is((SELECT count(*) FROM prm.lead), 4::bigint, 'an analyst sees all');
 SELECT throws_ok($$UPDATE prm.partner SET name = 'x'$$, '42501', NULL, 'and changes nothing');
 SELECT is(prm.current_partner(), NULL, 'the setting does not make an analyst a partner');
 SET LOCAL ROLE prm_test_app;
 SELECT is(prm.current_partner(), :birch::bigint, 'an application chooses the partner');
-SELECT results_eq('SELECT company FROM prm.lead', ARRAY['Rival'], 'and sees what that partner sees');
+SELECT results_eq('SELECT company FROM prm.lead', ARRAY['Rival'], 'and sees what that partner sees, and nothing of its namesake in another programme');
+SELECT is_empty('SELECT name FROM prm.mdf_fund WHERE name = ''Foreign''', 'nor the funds there');
+SELECT throws_ok(format('INSERT INTO prm.lead (program_id, partner_id, company) VALUES (%s, %s, %L)', :second, :birch, 'Sneaked'), '42501', NULL, 'nor does it write there');
 SELECT throws_ok(format($$INSERT INTO prm.deal (partner_id, name, amount, closed_at) VALUES (%s, 'Old', 5, '2001-01-01')$$, :birch), '42501',
   'a partner does not set when a deal was closed', 'and may date no more back than it');
 SET LOCAL ROLE prm_test_stranger;
 SELECT throws_ok('SELECT * FROM prm.lead', '42501', NULL, 'a stranger sees nothing');
+RESET ROLE;
+-- Whoever is made a member of an application's role, or is no longer one, in a session that has asked before.
+GRANT USAGE ON SCHEMA prm TO prm_test_stranger;
+SET LOCAL ROLE prm_test_stranger;
+SELECT is(prm.current_partner(), NULL, 'a stranger acts for nobody');
+RESET ROLE;
+GRANT prm_test_app TO prm_test_stranger;
+SET LOCAL ROLE prm_test_stranger;
+SELECT is(prm.current_partner(), :birch::bigint, 'as a member of the application''s role it does');
+RESET ROLE;
+REVOKE prm_test_app FROM prm_test_stranger;
+SET LOCAL ROLE prm_test_stranger;
+SELECT is(prm.current_partner(), NULL, 'and no longer, once that is taken back');
 RESET ROLE;
 SELECT set_config('prm.partner_id', '', true) IS NOT NULL AS chosen \gset
 SELECT prm.revoke_access('prm_test_analyst');

@@ -123,5 +123,61 @@ SELECT is((SELECT sum(amount) FROM prm.ledger WHERE program_id = :program), 0.00
 SELECT is(pg_temp.sound(), NULL, 'and the books are sound');
 SELECT pg_temp.at('2025-03-03 12:00+00');
 SELECT is(pg_temp.closing('2025-02-28'), 'settled Ann 0.00 USD 2025-02-01', 'nothing is owed of it');
+
+-- Nor is it taxed, or owed, where it was a fund's money or a draw.
+SELECT pg_temp.program('Not earned') AS program \gset
+SELECT pg_temp.at('2025-01-01 12:00+00');
+SELECT pg_temp.partner('Ann') AS ann \gset
+INSERT INTO prm.tax_rule (tax_rule, label, vat_rate) VALUES ('vat', 'VAT', 0.2);
+SELECT pg_temp.profile(:ann, 'month', 500) AS payee \gset
+UPDATE prm.payee SET tax_rule = 'vat' WHERE program_id = :program;
+INSERT INTO prm.draw_agreement (partner_id, currency, amount, valid) VALUES (:ann, 'USD', 60, '[2025-01-01,2025-02-15)');
+INSERT INTO prm.mdf_fund (name, currency, granted, year_start) VALUES ('F', 'USD', 1000, '2025-01-01') RETURNING fund_id AS fund \gset
+INSERT INTO prm.risk_rule (risk_rule, label, kind, parameters) VALUES ('fast', 'Fast', 'velocity', '{"events": 100000, "within": "1 hour"}');
+SELECT prm.request_mdf(:fund, 'fair', 200, '[2025-01-01,2025-01-05)', :ann) AS request \gset
+SELECT prm.approve_mdf(:request), prm.claim_mdf(:request, 200, '{"invoice": "1"}'), prm.reimburse_mdf(:request);
+SELECT pg_temp.at('2025-02-03 12:00+00');
+SELECT is(pg_temp.closing('2025-01-31'), 'below_minimum Ann 160.00 USD 2025-01-01', 'a reimbursement and a draw');
+INSERT INTO prm.risk_event (risk_rule, partner_id, evidence) VALUES ('fast', :ann, '[]') RETURNING risk_event_id AS risk \gset
+SELECT prm.resolve_risk(:risk, 'banned', 'fraud'), prm.resolve_risk(:risk, 'benign', 'it was none');
+SELECT is(pg_temp.balance(:ann), 'USD pending 0 held 0 eligible 0.00 statement 0 paid 0 debt 0 draw 0', 'a ban cancels both, and no draw is left to be repaid');
+SELECT is((SELECT count(*) FROM prm.v_aged_balance WHERE program_id = :program AND side = 'draw' AND total <> 0), 0::bigint, 'by age neither');
+SELECT pg_temp.at('2025-03-03 12:00+00');
+SELECT is(pg_temp.closing('2025-02-28'), 'settled Ann 0.00 USD 2025-02-01', 'they are settled with what cancels them, without a tax');
+SELECT is(pg_temp.sound(), NULL, 'and the books are sound');
+-- A debt is given up once, also where it was carried on before what gives it up is settled.
+SELECT pg_temp.program('Given up') AS program \gset
+SELECT pg_temp.at('2025-01-01 12:00+00');
+SELECT pg_temp.partner('Ann') AS ann \gset
+SELECT pg_temp.plan('ten', 'sell_out', 0, '10%');
+INSERT INTO prm.settlement_profile (debt_policy, write_off_days) VALUES ('write_off', 15);
+SELECT prm.post_adjustment(:ann, -100, 'USD', 'advance') \g /dev/null
+SELECT pg_temp.at('2025-02-02 12:00+00');
+SELECT is(pg_temp.closing('2025-01-31'), 'carry Ann -100.00 USD 2025-01-01', 'a debt');
+SELECT pg_temp.sale(:ann, 'sell_out', 300, '2025-02-10') \g /dev/null
+SELECT pg_temp.at('2025-03-05 12:00+00');
+SELECT is(prm.write_off_debts(), 1::bigint, 'is given up in March');
+SELECT pg_temp.at('2025-03-06 12:00+00');
+SELECT is(pg_temp.closing('2025-02-28'), 'carry Ann -70.00 USD 2025-02-01, pending Ann 100.00 USD 2025-02-01', 'and carried into February, less what was earned');
+SELECT pg_temp.at('2025-03-07 12:00+00');
+SELECT is(prm.write_off_debts(), 0::bigint, 'where it is not given up again');
+SELECT pg_temp.at('2025-04-03 12:00+00');
+SELECT is(pg_temp.closing('2025-03-31'), 'settled Ann 30.00 USD 2025-03-01', 'what was earned is left');
+SELECT is(pg_temp.sound(), NULL, 'and the books are sound');
+-- Periods that were settled month by month have no draw of their quarter.
+SELECT pg_temp.program('Quarters now') AS program \gset
+SELECT pg_temp.at('2025-01-01 12:00+00');
+SELECT pg_temp.partner('Ann') AS ann \gset
+SELECT pg_temp.plan('ten', 'sell_out', 0, '10%');
+INSERT INTO prm.settlement_profile (auto_approve) VALUES (true);
+INSERT INTO prm.draw_agreement (partner_id, currency, amount, valid) VALUES (:ann, 'USD', 60, '[2025-01-01,2026-01-01)');
+SELECT count(pg_temp.sale(:ann, 'sell_out', 1000, day)) AS sales FROM unnest(ARRAY['2025-01-10', '2025-02-10', '2025-03-10', '2025-04-10']) day \gset
+SELECT pg_temp.at('2025-06-03 12:00+00');
+SELECT count(c.outcome) AS closed FROM prm.close_period('2025-05-31') c \gset
+UPDATE prm.settlement_profile SET period_kind = 'quarter' WHERE program_id = :program;
+SELECT pg_temp.at('2025-10-03 12:00+00');
+SELECT is(pg_temp.closing('2025-09-30'), 'settled Ann 60 USD 2025-07-01', 'from months to quarters: the first whole quarter is closed');
+SELECT is(pg_temp.draws(), '2025-05-31 60, 2025-09-30 60', 'and nothing is drawn for what the months have settled');
+SELECT is((SELECT string_agg(outcome, ',') FROM prm.create_payouts(options => '{"legal_entity": null}')), 'paid_out', 'an option that is null is not given');
 SELECT * FROM finish();
 ROLLBACK;

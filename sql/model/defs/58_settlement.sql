@@ -30,7 +30,9 @@ BEGIN
       SELECT n.program_id, n.partner_id, n.entry_id, coalesce(n.payee_id, 0), n.eligible_at,
         greatest(n.earned_on, (n.eligible_at AT TIME ZONE the_zone)::date), 1, n.kind IN ('royalty', 'fee') OR n.kind = 'carry' AND n.component = 'receivable', n.kind IN ('clawback', 'royalty', 'fee', 'carry'),
         n.earning_event_id IS NOT NULL AND coalesce(n.plan_id = ANY (the_deferred), false),
-        CASE WHEN n.kind NOT IN ('commission', 'override', 'bonus', 'adjustment', 'reversal', 'clawback') THEN 0 WHEN n.plan_id = ANY (the_gross) THEN 2 ELSE 1 END, n.amount, n.currency, coalesce(n.legal_entity, ''),
+        -- What cancels a fund's reimbursement or a draw is taxed as little as they are.
+        CASE WHEN n.kind NOT IN ('commission', 'override', 'bonus', 'adjustment', 'reversal', 'clawback')
+          OR n.kind = 'reversal' AND n.plan_id IS NULL AND n.component IN ('reimbursement', 'recoverable', 'guarantee') THEN 0 WHEN n.plan_id = ANY (the_gross) THEN 2 ELSE 1 END, n.amount, n.currency, coalesce(n.legal_entity, ''),
         n.kind = 'carry'
       FROM new_rows n
       WHERE n.program_id = the_program AND (n.kind NOT IN ('payout', 'payout_fee') OR n.component = 'received')

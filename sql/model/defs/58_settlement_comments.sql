@@ -84,7 +84,7 @@ COMMENT ON COLUMN prm.ledger_open.legal_entity IS 'The paying company; empty: no
 COMMENT ON TABLE prm.draw_agreement IS 'What a partner may count on in each period: where it earns less, the rest is drawn; a recoverable draw is repaid from what it earns above it, never from the draw.';
 COMMENT ON COLUMN prm.draw_agreement.partner_id IS 'The partner.';
 COMMENT ON COLUMN prm.draw_agreement.currency IS 'ISO 4217.';
-COMMENT ON COLUMN prm.draw_agreement.amount IS 'Amount for each period of its profile, above zero; all of it also where the partner leaves within the period.';
+COMMENT ON COLUMN prm.draw_agreement.amount IS 'Amount for each period of its profile, above zero; all of it also where the partner leaves within the period. After a change of period_kind the first whole period counts.';
 COMMENT ON COLUMN prm.draw_agreement.is_recoverable IS 'False: the guarantee is a gift.';
 COMMENT ON COLUMN prm.draw_agreement.legal_entity IS 'The paying company.';
 COMMENT ON COLUMN prm.draw_agreement.valid IS 'The last days of the periods for which it holds.';
@@ -145,6 +145,6 @@ COMMENT ON COLUMN prm.payout_statement.partner_id IS 'The partner of the payee.'
 COMMENT ON COLUMN prm.payout_statement.amount IS 'Total of the statement.';
 COMMENT ON COLUMN prm.payout_statement.released_at IS 'When the payout let go of it; NULL: it pays it.';
 
-COMMENT ON TABLE prm.statement_policy IS 'What partners may read on their statements. Without a row: everything.';
+COMMENT ON TABLE prm.statement_policy IS 'What my_statement() tells partners of their statements. Without a row: everything. It is no right: roles of the profile partner read their rows of ledger and earning_event as they are.';
 COMMENT ON COLUMN prm.statement_policy.customer_shown IS 'Names of customers: full, initials or hidden.';
-COMMENT ON COLUMN prm.statement_policy.basis_shown IS 'Whether they read what the commission was taken on, and the schedule.';
+COMMENT ON COLUMN prm.statement_policy.basis_shown IS 'Whether my_statement() shows what the commission was taken on, and the schedule.';

@@ -79,7 +79,8 @@ BEGIN
       SELECT _cancel_statements.program_id, n.earner_id, n.entry_id, coalesce(n.payee_id, 0), n.eligible_at, greatest(n.earned_on, (n.eligible_at AT TIME ZONE the_zone)::date), n.part + 1,
         n.kind IN ('royalty', 'fee') OR n.kind = 'carry' AND n.component = 'receivable', n.kind IN ('clawback', 'royalty', 'fee', 'carry'),
         n.earning_event_id IS NOT NULL AND coalesce(n.plan_id = ANY (the_deferred), false),
-        CASE WHEN n.kind NOT IN ('commission', 'override', 'bonus', 'adjustment', 'reversal', 'clawback') THEN 0 WHEN n.plan_id = ANY (the_gross) THEN 2 ELSE 1 END,
+        CASE WHEN n.kind NOT IN ('commission', 'override', 'bonus', 'adjustment', 'reversal', 'clawback')
+          OR n.kind = 'reversal' AND n.plan_id IS NULL AND n.component IN ('reimbursement', 'recoverable', 'guarantee') THEN 0 WHEN n.plan_id = ANY (the_gross) THEN 2 ELSE 1 END,
         -- The draw of the period that settled them has counted them.
         n.amount, n.currency, coalesce(n.legal_entity, ''), n.kind = 'carry', n.amount
       FROM (SELECT l.earner_id, l.entry_id, l.payee_id, l.legal_entity, l.kind, l.component, l.currency, l.plan_id, l.earning_event_id, l.eligible_at, l.earned_on,

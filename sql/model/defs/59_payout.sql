@@ -192,7 +192,7 @@ CREATE OR REPLACE VIEW prm.v_aged_balance WITH (security_invoker = true) AS
     FROM prm.ledger_open o
     UNION ALL
     SELECT l.program_id, l.partner_id, l.payee_id, l.legal_entity, l.currency, 'draw' AS side, -l.amount, (prm.now() AT TIME ZONE prm._program_time_zone(l.program_id))::date - l.earned_on
-    FROM prm.ledger l WHERE l.kind = 'draw' AND l.component = 'recoverable'
+    FROM prm.ledger l WHERE (l.kind IN ('draw', 'payout', 'carry') OR l.kind = 'reversal' AND l.plan_id IS NULL) AND l.kind IN ('draw', 'reversal') AND l.component = 'recoverable'
   ) x
   JOIN prm.partner p ON p.program_id = x.program_id AND p.partner_id = x.partner_id
   WHERE x.amount <> 0

@@ -3,7 +3,7 @@
 
 COMMENT ON TABLE prm.job_run IS 'What run_jobs() did, a row for each programme, job and run. Runs without work are forgotten after a day, the others after 90.';
 COMMENT ON COLUMN prm.job_run.job_run_id IS 'Number of the run.';
-COMMENT ON COLUMN prm.job_run.job IS 'one of the names of _job_names(): outbox_leases, timers, subscriptions, risks, tier_due, metrics, tiers, health, risk_review, machine_versions, outbox_purge, timer_purge, job_log.';
+COMMENT ON COLUMN prm.job_run.job IS 'Its name, one of prm._job_names(), which tells the order in which they run.';
 COMMENT ON COLUMN prm.job_run.business_day IS 'The business day it was for, in the programme''s time zone, by prm.now().';
 COMMENT ON COLUMN prm.job_run.started_at IS 'When its first batch began, wall clock.';
 COMMENT ON COLUMN prm.job_run.ended_at IS 'When it ended, wall clock; NULL while it runs.';
@@ -18,7 +18,7 @@ FROM prm.job_run r;
 COMMENT ON VIEW prm.v_job_run IS 'What run_jobs() did and how long it took. One row for each programme, job and run.';
 COMMENT ON COLUMN prm.v_job_run.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_job_run.job_run_id IS 'Number of the run.';
-COMMENT ON COLUMN prm.v_job_run.job IS 'one of the names of _job_names(): outbox_leases, timers, subscriptions, risks, tier_due, metrics, tiers, health, risk_review, machine_versions, outbox_purge, timer_purge, job_log.';
+COMMENT ON COLUMN prm.v_job_run.job IS 'Its name, one of prm._job_names(), which tells the order in which they run.';
 COMMENT ON COLUMN prm.v_job_run.business_day IS 'The business day it was for.';
 COMMENT ON COLUMN prm.v_job_run.started_at IS 'When it began.';
 COMMENT ON COLUMN prm.v_job_run.ended_at IS 'When it ended; NULL while it runs.';

@@ -176,8 +176,8 @@ INSERT INTO prm.ledger_open (program_id, partner_id, entry_id, payee_id, eligibl
   FROM prm.ledger l JOIN prm.program p ON p.program_id = l.program_id
   WHERE l.kind NOT IN ('payout', 'payout_fee');
 
--- What was paid and drawn, without looking at what was earned.
-CREATE INDEX ledger_paid_idx ON prm.ledger (program_id, partner_id) WHERE kind IN ('draw', 'payout', 'carry');
+-- What was paid and drawn, without looking at what was earned; a ban cancels draws, too.
+CREATE INDEX ledger_paid_idx ON prm.ledger (program_id, partner_id) WHERE kind IN ('draw', 'payout', 'carry') OR kind = 'reversal' AND plan_id IS NULL;
 CREATE INDEX ledger_hold_holder_idx ON prm.ledger_hold (program_id, partner_id) WHERE action = 'place';
 
 -- What a partner may count on each period; recoverable draws are paid back from what it earns above them.
