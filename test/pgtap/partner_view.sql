@@ -53,6 +53,13 @@ SELECT is((SELECT string_agg(format('%s %s', benefit, is_used), ', ' ORDER BY be
   'course , discount_percent f, early_access f, funds f, hotline f, leads t', 'another partner''s use is its own');
 SELECT is((SELECT string_agg(DISTINCT partner, ',') FROM prm.v_entitlement WHERE program_id = :program AND partner_id = :ann), 'Partner 1', 'entitlements name the partner');
 
+-- The first win.
+UPDATE prm.deal SET state = 'won', closed_at = '2026-06-10 12:00+00' WHERE program_id = :program AND name = 'Two';
+UPDATE prm.deal SET state = 'won', closed_at = '2026-06-12 12:00+00' WHERE program_id = :program AND name = 'Three';
+UPDATE prm.deal SET state = 'lost', closed_at = '2026-06-01 12:00+00' WHERE program_id = :program AND name = 'One';
+SELECT is((SELECT format('%s %s', first_win_at = '2026-06-10 12:00+00', days_to_first_win) FROM prm.v_activation WHERE program_id = :program AND partner_id = :ann), 't 525.50', 'the first deal that was won, and how long that took');
+SELECT is((SELECT first_win_at FROM prm.v_activation WHERE program_id = :program AND partner_id = :bob), NULL, 'nothing won yet');
+
 -- What happened to tiers, streaks and drops of usage.
 SELECT prm.pin_tier(:bob, 'gold', NULL, 'strategic') AS pinned \gset
 SELECT prm.pin_tier(:bob, NULL, NULL, 'over') AS unpinned \gset
