@@ -64,8 +64,8 @@ SELECT * FROM prm.earning_ingest('[
   {"external_ref": "INV-3", "kind": "invoiced", "partner_ref": "P-2", "amount": -500, "occurred_at": "2026-06-30"}]');
 SELECT * FROM prm.earning_ingest('[{"external_ref": "INV-1", "kind": "invoiced", "partner_ref": "P-1", "amount": 505, "occurred_at": "2026-06-30"}]');
 SELECT prm.earning_ingest('{"external_ref": "INV-1"}');
-SELECT l.entry_id, l.amount, r.released, r.collected, r.collectable FROM prm.ledger l, prm._released(651, ARRAY[l.entry_id]) r
-  WHERE l.program_id = 651 AND l.plan_id = 6502;
+SELECT r.entry_id, r.amount, r.released, r.collected, r.collectable FROM prm.v_released r JOIN prm.ledger l USING (program_id, entry_id)
+  WHERE r.program_id = 651 AND l.plan_id = 6502;
 INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) SELECT 'collected', applies_to_id, 1, 'USD', prm.now() FROM prm.earning_event WHERE external_ref = 'PAY-1';
 SELECT prm.cancel_event(earning_event_id, '') FROM prm.earning_event WHERE external_ref = 'INV-1';
 SELECT prm.cancel_event(earning_event_id, 'the customer was never real') AS refund FROM prm.earning_event WHERE external_ref = 'INV-1' \gset

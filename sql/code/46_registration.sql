@@ -1,15 +1,6 @@
 
 -- Registrations: whether a sale was registered by its partner when it was made.
 
-CREATE FUNCTION prm._is_registered(program_id bigint, partner_id bigint, customer_id bigint, product_family text, at timestamptz) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
-  SELECT EXISTS (SELECT 1 FROM prm.registration r
-    WHERE r.program_id = _is_registered.program_id AND r.partner_id = _is_registered.partner_id AND r.customer_id = _is_registered.customer_id
-      AND r.product_family = _is_registered.product_family AND r.protected @> _is_registered.at)
-$prm$;
-COMMENT ON FUNCTION prm._is_registered(bigint, bigint, bigint, text, timestamptz) IS
-'Whether a registration of the partner for the customer and the product family was in force at that moment, whatever became of it since.';
-
 CREATE FUNCTION prm._registered_deals(program_id bigint, deal_ids bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column

@@ -1,10 +1,6 @@
 
 -- Earning: facts that come from outside. Rates of exchange, the intake of billing systems, cancellations and manual entries.
 
-CREATE TYPE prm.released_entry AS (entry_id bigint, amount numeric, released numeric, earning_event_id bigint, collected numeric, collectable numeric);
-COMMENT ON TYPE prm.released_entry IS
-'A ledger entry with its amount and how much of it may be paid by now; for plans that pay on collection also the sale, what was collected of it and what there is to collect.';
-
 CREATE FUNCTION prm._exchange_rate(program_id bigint, from_currency text, to_currency text, on_date date) RETURNS numeric
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column

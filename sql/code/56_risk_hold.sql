@@ -198,20 +198,6 @@ $prm$;
 COMMENT ON FUNCTION prm._assess_events(bigint, bigint[]) IS
 'What follows from earning events after they accrued: the risk rules look at them, and what banned partners earned is canceled.';
 
-CREATE FUNCTION prm._held_entries(program_id bigint, entry_ids bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-BEGIN
-  IF NOT EXISTS (SELECT 1 FROM prm._standing_hold h WHERE h.program_id = _held_entries.program_id) THEN
-    RETURN '{}';
-  END IF;
-  RETURN (SELECT coalesce(array_agg(v.entry_id ORDER BY v.entry_id), '{}')
-    FROM unnest(_held_entries.entry_ids) AS t(entry_id)
-    CROSS JOIN LATERAL (SELECT i.entry_id FROM prm.v_entry_hold i WHERE i.program_id = _held_entries.program_id AND i.entry_id = t.entry_id AND i.held OFFSET 0) v);
-END
-$prm$;
-COMMENT ON FUNCTION prm._held_entries(bigint, bigint[]) IS 'Which of the ledger entries are held now, in order. For close_period(); v_entry_hold has the reasons.';
-
 CREATE FUNCTION prm._work_risks(program_id bigint, batch integer) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column

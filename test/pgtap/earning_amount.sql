@@ -64,7 +64,7 @@ SELECT throws_ok(format('INSERT INTO prm.commission_rule (plan_id, schedule) VAL
 SELECT is((SELECT array_agg(format('%s@%s', trim_scale((x ->> 'amount')::numeric), trim_scale((x ->> 'rate')::numeric)) ORDER BY (x ->> 'part')::integer)
   FROM prm.ledger l, jsonb_array_elements(l.explain -> 'parts') x WHERE l.program_id = :program AND l.kind = 'commission'
     AND l.earning_event_id = pg_temp.event('p' || (SELECT number FROM acceptance WHERE name = 'BRK-004'))), ARRAY['10000@0.01', '40000@0.02', '10000@0.03'], 'BRK-004 the parts are stored');
-SELECT throws_ok(format($$INSERT INTO prm.commission_rule (plan_id, schedule, measure) VALUES (%s, 'marginal 0: 1%%, 10: 2%%', 'quantity')$$, :plan), NULL, NULL, 'BRK-021 marginal brackets of one measure on another are refused');
+SELECT throws_ok(format($$INSERT INTO prm.commission_rule (plan_id, schedule, measure) VALUES (%s, 'marginal 0: 1%%, 10: 2%%', 'quantity')$$, :plan), '23514', NULL, 'BRK-021 marginal brackets of one measure on another are refused');
 
 -- Compound: two components.
 SELECT pg_temp.plan('compound') AS plan \gset
@@ -143,9 +143,9 @@ INSERT INTO prm.quota (partner_id, measure, window_kind, amount, valid) VALUES (
 SELECT pg_temp.sell('over quota', 'Ann', 110000);
 SELECT is(pg_temp.earned('over quota'), 'Ann 8800.00', 'BRK-019 the whole at the bracket of the attainment');
 SELECT throws_ok(format($$INSERT INTO prm.commission_rule (plan_id, schedule, measure, accumulate, window_kind) VALUES (%s, 'marginal 0: 6%%, 1: 8%%', 'attainment', 'cumulative', 'year')$$, :plan),
-  NULL, NULL, 'BRK-019 marginal on the attainment is refused');
-SELECT throws_ok(format($$INSERT INTO prm.commission_rule (plan_id, schedule, measure, accumulate) VALUES (%s, 'slab 0: 6%%, 1: 8%%', 'attainment', 'transaction')$$, :plan), NULL, NULL, 'attainment needs a window');
-SELECT throws_ok(format($$INSERT INTO prm.commission_rule (plan_id, schedule, accumulate) VALUES (%s, '6%%', 'cumulative')$$, :plan), NULL, NULL, 'and so does everything that accumulates');
+  '23514', NULL, 'BRK-019 marginal on the attainment is refused');
+SELECT throws_ok(format($$INSERT INTO prm.commission_rule (plan_id, schedule, measure, accumulate) VALUES (%s, 'slab 0: 6%%, 1: 8%%', 'attainment', 'transaction')$$, :plan), '23514', NULL, 'attainment needs a window');
+SELECT throws_ok(format($$INSERT INTO prm.commission_rule (plan_id, schedule, accumulate) VALUES (%s, '6%%', 'cumulative')$$, :plan), '23514', NULL, 'and so does everything that accumulates');
 SELECT pg_temp.partner('Late', NULL, NULL, '2026-07-02') AS late \gset
 INSERT INTO prm.quota (partner_id, measure, window_kind, amount, valid) VALUES (:late, 'amount', 'year', 73000, '[2026-01-01,2027-01-01)');
 SELECT pg_temp.sell('late 1', 'Late', 36599, '{"occurred_at": "2026-08-01 00:00+00"}'), pg_temp.sell('late 2', 'Late', 1, '{"occurred_at": "2026-08-02 00:00+00"}'), pg_temp.sell('late 3', 'Late', 100, '{"occurred_at": "2026-08-03 00:00+00"}');

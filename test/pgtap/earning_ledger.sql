@@ -155,8 +155,7 @@ SELECT pg_temp.plan('on payment', 'invoiced', '{"pay_on": "collected"}') AS onpa
 SELECT pg_temp.only('on payment');
 INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (:onpayment, '20%');
 CREATE FUNCTION pg_temp.released(the_event bigint) RETURNS numeric[] LANGUAGE sql AS $$
-  SELECT array_agg(r.released ORDER BY r.entry_id) FROM prm._released(prm.current_program(), (SELECT array_agg(l.entry_id) FROM prm.ledger l JOIN prm.earning_event e USING (program_id, earning_event_id)
-    WHERE l.program_id = prm.current_program() AND the_event IN (e.earning_event_id, e.applies_to_id))) r $$;
+  SELECT array_agg(r.released ORDER BY r.entry_id) FROM prm.v_released r WHERE r.program_id = prm.current_program() AND r.earning_event_id = the_event $$;
 CREATE FUNCTION pg_temp.pay(the_event bigint, the_amount numeric) RETURNS bigint LANGUAGE sql AS $$
   INSERT INTO prm.earning_event (kind, applies_to_id, amount, currency, occurred_at) VALUES ('collected', the_event, the_amount, 'USD', prm.now()) RETURNING earning_event_id $$;
 CREATE FUNCTION pg_temp.give_back(the_event bigint, the_amount numeric) RETURNS bigint LANGUAGE sql AS $$
@@ -181,6 +180,9 @@ SELECT throws_ok(format('INSERT INTO prm.earning_event (kind, applies_to_id, amo
 SELECT is((SELECT array_agg(format('%s %s', v.released, v.collectable) ORDER BY v.entry_id) FROM prm.v_released v WHERE v.program_id = :program),
   ARRAY['20.00 150', '-10.00 150', '20.00 0', '-20.00 0'], 'v_released shows the same');
 SELECT is(pg_temp.net(:payment), 'nothing', 'a collection earns nothing of itself');
+INSERT INTO prm.earning_event (kind, partner_id, amount, currency, occurred_at) VALUES ('invoiced', :ann, 3, 'USD', '2026-06-01') RETURNING earning_event_id AS small \gset
+SELECT pg_temp.pay(:small, 0.125);
+SELECT is(pg_temp.released(:small), ARRAY[0.03], 'half a cent is not lost in the quotient: 0.60 * 0.125 / 3, as close_period() reckons');
 SELECT pg_temp.plan('cash', 'collected') AS cash \gset
 INSERT INTO prm.commission_rule (plan_id, schedule) VALUES (:cash, '5%');
 SELECT pg_temp.only('cash');

@@ -116,7 +116,7 @@ SELECT throws_ok(format('INSERT INTO prm.mdf_claim (request_id, partner_id, amou
 SELECT throws_ok(q, '42501', NULL, 'a partner may not: ' || left(q, 40)) FROM unnest(ARRAY['SELECT prm.approve_mdf(1)', 'SELECT prm.reject_mdf(1, ''x'')', 'SELECT prm.reimburse_mdf(1)', 'SELECT prm.grant_mdf(1, 1, ''x'')', 'SELECT prm.post_mdf()',
   'INSERT INTO prm.mdf_fund (name) VALUES (''x'')', 'UPDATE prm.mdf_fund SET granted = 1', 'INSERT INTO prm.mdf_entry DEFAULT VALUES', 'SELECT prm._mdf_fund_row()', format('SELECT prm._post_mdf(%s, 1)', prm.current_program()),
   'UPDATE prm.mdf_request SET state = ''approved''', 'DELETE FROM prm.mdf_claim']) q;
-SELECT throws_ok(format('SELECT prm.fire(''mdf_request'', %s, ''approve'')', :mine), NULL, NULL, 'nor fire an approval');
+SELECT throws_ok(format('SELECT prm.fire(''mdf_request'', %s, ''approve'')', :mine), '42501', 'permission denied for table mdf_request', 'nor fire an approval');
 RESET ROLE;
 CREATE ROLE prm_mdf_manager;
 SELECT prm.grant_access('prm_mdf_manager', 'manager');

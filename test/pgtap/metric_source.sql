@@ -53,7 +53,7 @@ CREATE VIEW "Reports of sales".wrong AS SELECT 'a'::text AS partner_id, 1 AS val
 SELECT throws_like($$ INSERT INTO prm.metric (metric, label, source, relation) VALUES ('x', 'x', 'view', '"Reports of sales".wrong') $$, '%has no column partner_id of an integer type', 'a wrong key');
 CREATE VIEW "Reports of sales".text AS SELECT 1 AS partner_id, 'a'::text AS value;
 SELECT throws_like($$ INSERT INTO prm.metric (metric, label, source, relation) VALUES ('x', 'x', 'view', '"Reports of sales".text') $$, '%has no column value of a numeric type', 'no number');
-SELECT throws_ok($$ INSERT INTO prm.metric (metric, label, source, relation) VALUES ('x', 'x', 'view', 'pg_class; DROP TABLE prm.deal') $$, NULL, NULL, 'text is never executed');
+SELECT throws_ok($$ INSERT INTO prm.metric (metric, label, source, relation) VALUES ('x', 'x', 'view', 'pg_class; DROP TABLE prm.deal') $$, '22023', 'the relation of metric "x" does not exist', 'text is never executed');
 SELECT throws_ok($$ INSERT INTO prm.metric (metric, label, source, relation) VALUES ('x', 'x', 'view', 'prm.metric_pkey') $$, '22023', NULL, 'an index is no source');
 -- The name is stored with its schema, whatever the search_path was.
 SET LOCAL search_path = "Reports of sales", public;

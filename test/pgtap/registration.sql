@@ -97,11 +97,14 @@ SELECT is((SELECT upper(protected) FROM prm.registration WHERE registration_id =
 SELECT throws_ok(format('UPDATE prm.program SET registration_policy = ''open'' WHERE program_id = %s', :program), '23514', NULL, 'an unknown policy');
 SELECT throws_ok(format('UPDATE prm.program SET registration_protection = ''0 days'' WHERE program_id = %s', :program), '23514', NULL, 'no time at all');
 
--- Booking asks whether the sale was registered.
-SELECT is(prm._is_registered(:program, :ann, :acme, 'software', '2026-02-01'), true, 'in force then');
-SELECT is(prm._is_registered(:program, :ann, :acme, 'software', '2026-04-01 11:00+00'), true, 'in force then, by the next one');
-SELECT is(prm._is_registered(:program, :ann, :acme, 'software', '2026-04-12'), false, 'not after it was canceled');
-SELECT is(prm._is_registered(:program, :bob, :acme, 'software', '2026-02-01'), false, 'not the rival''s');
+-- Booking asks whether the sale was registered. Said in the plainest way, for comparison:
+CREATE FUNCTION pg_temp.registered(the_program bigint, the_partner bigint, the_customer bigint, the_family text, the_moment timestamptz) RETURNS boolean LANGUAGE sql AS $$
+  SELECT EXISTS (SELECT 1 FROM prm.registration r WHERE r.program_id = the_program AND r.partner_id = the_partner AND r.customer_id = the_customer
+    AND r.product_family = the_family AND r.protected @> the_moment) $$;
+SELECT is(pg_temp.registered(:program, :ann, :acme, 'software', '2026-02-01'), true, 'in force then');
+SELECT is(pg_temp.registered(:program, :ann, :acme, 'software', '2026-04-01 11:00+00'), true, 'in force then, by the next one');
+SELECT is(pg_temp.registered(:program, :ann, :acme, 'software', '2026-04-12'), false, 'not after it was canceled');
+SELECT is(pg_temp.registered(:program, :bob, :acme, 'software', '2026-02-01'), false, 'not the rival''s');
 SELECT is(pg_temp.win('bob software', :bob, :acme, 'software'), true, 'registered');
 SELECT is(pg_temp.win('bob variant', :bob, :acme, NULL, 'suite-pro'), true, 'by the family of the product of the variant');
 SELECT is(pg_temp.win('ann software', :ann, :acme, 'software'), false, 'the other partner is not');
@@ -115,7 +118,7 @@ INSERT INTO prm.deal (name, partner_id, customer_id, product_family, amount, cur
 UPDATE prm.registration SET deal_id = :direct WHERE registration_id = :fourth;
 SELECT is(prm._registered_deals(:program, ARRAY[:direct, :lines]::bigint[]), ARRAY[:lines, :direct]::bigint[], 'by the deal that it names; the set-wise twin');
 SELECT is((SELECT array_agg(d.deal_id) FROM prm.deal d WHERE d.program_id = :program AND d.name NOT IN ('bob direct', 'bob lines', 'bob variant') AND (d.deal_id = ANY (prm._registered_deals(:program, ARRAY[d.deal_id])))
-    <> coalesce(prm._is_registered(:program, d.partner_id, d.customer_id, d.product_family, d.closed_at), false)), NULL, 'both say the same');
+    <> coalesce(pg_temp.registered(:program, d.partner_id, d.customer_id, d.product_family, d.closed_at), false)), NULL, 'both say the same');
 
 -- Messages, deadlines and historical rows work as for the other machines.
 INSERT INTO prm.outbox_rule (source, event, event_type, fields) VALUES ('registration', 'approve', 'registration.approved', '{product_family,partner_id}');

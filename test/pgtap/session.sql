@@ -1,7 +1,7 @@
 -- Who acts, when, in which programme; and who may do what.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(58);
+SELECT plan(60);
 
 -- The programme in force.
 SELECT throws_ok('SELECT prm.current_program()', '55000', 'there is no programme yet', 'no programme: a clear error');
@@ -70,6 +70,10 @@ SELECT throws_ok($$SELECT prm.grant_access('prm_nobody', 'analyst')$$, '42704', 
 SELECT throws_ok($$SELECT prm.grant_access('prm_test_analyst', 'boss')$$, '22023', 'there is no profile "boss"', 'no such profile');
 SELECT lives_ok($$SELECT prm.grant_access('prm_test_partner', 'partner'), prm.grant_access('prm_test_analyst', 'analyst'), prm.grant_access('prm_test_app', 'app')$$,
   'profiles are given');
+SELECT is((SELECT string_agg(format('%s %s', r.rolname, p.proname), ', ' ORDER BY r.rolname, p.proname) FROM pg_roles r, pg_proc p WHERE r.rolname ~ '^prm_test_' AND p.pronamespace = 'prm'::regnamespace
+  AND p.prosecdef AND p.provolatile = 'v' AND has_function_privilege(r.rolname, p.oid, 'EXECUTE')), NULL, 'none of which may write with the owner''s rights');
+SELECT is((SELECT string_agg(p.proname, ', ' ORDER BY p.proname) FROM prm._access_functions('admin') f JOIN pg_proc p ON p.oid = f WHERE p.provolatile = 'v' OR p.prorettype = 'trigger'::regtype),
+  '_book_recalculation, _write_adjustment, _write_segment_members', 'administrators may by these alone');
 INSERT INTO prm.partner_login (role_name, partner_id) VALUES ('prm_test_partner', :alder);
 INSERT INTO prm.lead (partner_id, company) VALUES (:alder, 'Own'), (:birch, 'Rival');
 

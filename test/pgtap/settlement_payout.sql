@@ -74,6 +74,15 @@ SELECT pg_temp.at('2025-09-01 12:00+00');
 SELECT is((SELECT sum(amount) FROM prm.close_period('2025-08-31') WHERE statement_id IS NOT NULL AND payee = 'Cid'), 30.00, 'STL-014 when all that is left of the sale is collected, all that is left of the commission is paid');
 SELECT is((SELECT string_agg(format('%s/%s', part, l.amount), ', ' ORDER BY l.entry_id, part) FROM prm.statement_line l JOIN prm.ledger e ON e.program_id = l.program_id AND e.entry_id = l.entry_id WHERE e.partner_id = :cid),
   '1/20.00, 2/40.00, 1/-10.00', 'STL-014 in parts');
+SELECT pg_temp.partner('Dot') AS dot \gset
+SELECT pg_temp.at('2025-10-01 12:00+00');
+SELECT pg_temp.sale(:dot, 'invoiced', 600, '2025-09-02') AS sold \gset
+SELECT pg_temp.collect(:sold, 600, '2025-09-03') AS cheque \gset
+SELECT pg_temp.refund(:cheque, 600, '2025-09-04') AS bounced \gset
+SELECT is((SELECT string_agg(outcome || ' ' || amount, ', ') FROM prm.close_period('2025-09-30') WHERE payee = 'Dot'), 'uncollected 60.00', 'a payment that bounced releases nothing');
+SELECT pg_temp.collect(:sold, 300, '2025-10-03') AS half, pg_temp.at('2025-11-01 12:00+00');
+SELECT is((SELECT amount FROM prm.close_period('2025-10-31') WHERE payee = 'Dot' AND outcome = 'settled'), 30.00, 'what is paid then does');
+SELECT is((SELECT released FROM prm.v_released WHERE earning_event_id = :sold), 30.00, 'v_released says the same');
 SELECT is((SELECT string_agg(rule, ',') FROM prm._audit_settlement(:program)), NULL, 'the books are sound');
 
 -- ---- PAY -----------------------------------------------------------------------------------------------------------

@@ -89,6 +89,10 @@ SELECT is((SELECT array_agg(value) FROM prm.partner_metrics(2) WHERE metric IN (
 INSERT INTO prm.survey_response (survey, partner_id, score, answered_at) VALUES ('people', 2, 9, '2026-06-16 00:00+02'), ('customers', 1, 0, '2025-06-16 12:00+02');
 SELECT is((SELECT array_agg(value) FROM prm.partner_metrics(2) WHERE metric = 'partner_nps'), '{0}', 'partner_nps: one of each');
 SELECT is((SELECT array_agg(value) FROM prm.partner_metrics(1) WHERE metric = 'customer_nps'), '{25}', 'an answer of a year ago counts no more');
+SAVEPOINT answered;
+SELECT prm.nps_response(1, 0, 'customers', 'at this very moment') AS this_moment \gset
+SELECT is((SELECT array_agg(value) FROM prm.partner_metrics(1) WHERE metric = 'customer_nps'), '{0}', 'one of this very moment does');
+ROLLBACK TO answered;
 UPDATE prm.metric SET source = 'built_in' WHERE program_id = :program AND metric = 'nps';
 SELECT is((SELECT array_agg(value) FROM prm.partner_metrics(1) WHERE metric = 'nps'), '{25}', 'nps may be computed instead of pushed');
 

@@ -84,48 +84,12 @@ REVOKE ALL ON FUNCTION prm._collect(bigint, bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION prm._collect(bigint, bigint[]) IS
 'Counts collections on the events that they pay. Error 23514 where a collection names a refund or another collection, or is in another currency.';
 
--- How much of ledger entries their plan releases to be paid. Set-wise, by keys.
-CREATE OR REPLACE FUNCTION prm._released(program_id bigint, entry_ids bigint[]) RETURNS SETOF prm.released_entry
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-DECLARE
-  the_rounding text;
-BEGIN
-  SELECT p.rounding INTO the_rounding FROM prm.program p WHERE p.program_id = _released.program_id;
-  RETURN QUERY
-  SELECT l.entry_id, l.amount,
-    CASE
-      WHEN l.pay_on IS DISTINCT FROM 'collected' THEN l.amount
-      -- Nothing is left of the sale: what was earned and what was taken back are free together, and cancel each other out.
-      WHEN s.net <= 0 THEN l.amount
-      WHEN coalesce(s.collected, 0) <= 0 THEN 0
-      ELSE prm.round_money(l.amount * least(s.collected / s.net, 1), l.currency, the_rounding)
-    END, CASE WHEN l.pay_on = 'collected' THEN s.earning_event_id END, s.collected, s.net
-  FROM unnest(_released.entry_ids) AS i(entry_id)
-  CROSS JOIN LATERAL (
-    SELECT e.entry_id, e.amount, e.currency, e.earning_event_id,
-      (SELECT p.pay_on FROM prm.commission_plan p WHERE p.program_id = e.program_id AND p.plan_id = e.plan_id) AS pay_on
-    FROM prm.ledger e WHERE e.program_id = _released.program_id AND e.entry_id = i.entry_id OFFSET 0) l
-  LEFT JOIN LATERAL (
-    -- A refund is released as the sale that it refunds.
-    SELECT o.earning_event_id, c.collected, coalesce(o.amount, 0) - coalesce(r.refunded, 0) AS net
-    FROM prm.earning_event e
-    CROSS JOIN LATERAL (SELECT b.earning_event_id, b.amount FROM prm.earning_event b WHERE b.program_id = _released.program_id
-      AND b.earning_event_id = CASE WHEN e.kind = 'refunded' THEN e.applies_to_id ELSE e.earning_event_id END OFFSET 0) o
-    LEFT JOIN LATERAL (SELECT t.collected FROM prm.collected_total t WHERE t.program_id = _released.program_id AND t.earning_event_id = o.earning_event_id OFFSET 0) c ON true
-    LEFT JOIN LATERAL (SELECT t.refunded FROM prm.refund_total t WHERE t.program_id = _released.program_id AND t.earning_event_id = o.earning_event_id OFFSET 0) r ON true
-    WHERE l.pay_on = 'collected' AND e.program_id = _released.program_id AND e.earning_event_id = l.earning_event_id OFFSET 0) s ON true;
-END
-$prm$;
-REVOKE ALL ON FUNCTION prm._released(bigint, bigint[]) FROM PUBLIC;
-COMMENT ON FUNCTION prm._released(bigint, bigint[]) IS
-'How much of each ledger entry may be paid by now, in its plan: all of it, or where pay_on is collected round(amount * collected / what is left of the sale), never more than all. What a statement pays is this less what earlier statements paid of the entry.';
-
+-- How much of ledger entries their plan releases to be paid, to the cent as close_period() reckons.
 CREATE OR REPLACE VIEW prm.v_released WITH (security_invoker = true) AS
   SELECT l.program_id, l.entry_id, l.partner_id, l.kind, l.currency, l.amount,
     CASE WHEN coalesce(o.amount, 0) - coalesce(r.refunded, 0) <= 0 THEN l.amount
       WHEN coalesce(c.collected, 0) <= 0 THEN 0
-      ELSE prm.round_money(l.amount * least(c.collected / (coalesce(o.amount, 0) - coalesce(r.refunded, 0)), 1), l.currency, g.rounding) END AS released,
+      ELSE prm.round_money(l.amount * least(c.collected, coalesce(o.amount, 0) - coalesce(r.refunded, 0)) / (coalesce(o.amount, 0) - coalesce(r.refunded, 0)), l.currency, g.rounding) END AS released,
     o.earning_event_id, coalesce(c.collected, 0) AS collected, coalesce(o.amount, 0) - coalesce(r.refunded, 0) AS collectable, o.currency AS event_currency
   FROM prm.commission_plan p
   JOIN prm.program g ON g.program_id = p.program_id
