@@ -12,12 +12,13 @@ SELECT prm.fire('partner', partner_id, 'admit'), prm.fire('partner', partner_id,
 SELECT min(partner_id) AS ann, min(partner_id) + 1 AS bob, min(partner_id) + 2 AS eve FROM prm.partner WHERE program_id = :program \gset
 INSERT INTO prm.partner_user (partner_id, name) SELECT partner_id, 'Person of ' || name FROM prm.partner WHERE program_id = :program;
 INSERT INTO prm.certificate (partner_user_id, certification, issued_on) SELECT partner_user_id, 'sales', '2025-03-01' FROM prm.partner_user WHERE program_id = :program;
-INSERT INTO prm.metric (metric, label) VALUES ('mood', 'Mood'), ('care', 'Care');
+INSERT INTO prm.metric (metric, label) VALUES ('mood', 'Mood'), ('care', 'Care'), ('zest', 'Zest');
 DELETE FROM prm.health_metric WHERE program_id = :program;
-INSERT INTO prm.health_metric (model, metric, group_name, how, weight) VALUES ('standard', 'mood', 'all', 'as_is', 3), ('standard', 'care', 'all', 'as_is', 1);
+INSERT INTO prm.health_metric (model, metric, group_name, how, weight) VALUES ('standard', 'mood', 'all', 'as_is', 3), ('standard', 'care', 'all', 'as_is', 1), ('standard', 'zest', 'all', 'as_is', 2);
 
 -- Health now, 30 days before, and what moved it.
 SELECT prm.record_metric(:ann, 'mood', 80), prm.record_metric(:ann, 'care', 40), prm.record_metric(:bob, 'mood', 50);
+SELECT prm.record_metric(:eve + 1, m, 50) FROM unnest('{mood,care,zest}'::text[]) m;
 SELECT set_config('prm.clock', '2026-06-15 12:00+00', true);
 SELECT prm.record_metric(:ann, 'mood', 60), prm.record_metric(:ann, 'care', 60), prm.record_metric(:eve, 'mood', 90);
 SELECT results_eq(format($$ SELECT partner, model, score, band, score_before, band_before, change, metric, metric_label, effect FROM prm.v_health
@@ -28,7 +29,9 @@ SELECT results_eq(format($$ SELECT partner, model, score, band, score_before, ba
 SELECT is((SELECT effect FROM prm.health_changes(:ann, prm.now() - interval '30 days') WHERE metric = 'mood'), -15::numeric, 'health_changes() says the same');
 SELECT prm.record_metric(:bob, 'mood', 52);
 SELECT is((SELECT format('%s %s %s', change, metric, effect) FROM prm.v_health WHERE program_id = :program AND partner_id = :bob), '2 mood 2', 'a rise with what caused it');
-SELECT is((SELECT count(*) FROM prm.v_health WHERE program_id = :program AND score IS NULL AND band = 'unknown'), 9::bigint, 'those of whom nothing is known are there');
+SELECT prm.record_metric(:eve + 1, 'mood', 35), prm.record_metric(:eve + 1, 'care', 20), prm.record_metric(:eve + 1, 'zest', 80);
+SELECT is((SELECT format('%s %s %s', change, metric, effect) FROM prm.v_health WHERE program_id = :program AND partner_id = :eve + 1), '-2.5 mood -7.5', 'what rose most is no cause of a fall');
+SELECT is((SELECT count(*) FROM prm.v_health WHERE program_id = :program AND score IS NULL AND band = 'unknown'), 8::bigint, 'those of whom nothing is known are there');
 
 -- Benefits and their use.
 INSERT INTO prm.benefit (tier, benefit, kind, value) VALUES ('certified', 'early_access', 'product_access', 'beta'), ('certified', 'leads', 'lead_priority', '3'), ('certified', 'funds', 'mdf_share', '2'),
@@ -52,6 +55,13 @@ SELECT is((SELECT max(last_used_at) FROM prm.v_benefit_use WHERE program_id = :p
 SELECT is((SELECT string_agg(format('%s %s', benefit, is_used), ', ' ORDER BY benefit) FROM prm.v_benefit_use WHERE program_id = :program AND partner_id = :bob),
   'course , discount_percent f, early_access f, funds f, hotline f, leads t', 'another partner''s use is its own');
 SELECT is((SELECT string_agg(DISTINCT partner, ',') FROM prm.v_entitlement WHERE program_id = :program AND partner_id = :ann), 'Partner 1', 'entitlements name the partner');
+
+-- The first win.
+UPDATE prm.deal SET state = 'won', closed_at = '2026-06-10 12:00+00' WHERE program_id = :program AND name = 'Two';
+UPDATE prm.deal SET state = 'won', closed_at = '2026-06-12 12:00+00' WHERE program_id = :program AND name = 'Three';
+UPDATE prm.deal SET state = 'lost', closed_at = '2026-06-01 12:00+00' WHERE program_id = :program AND name = 'One';
+SELECT is((SELECT format('%s %s', first_win_at = '2026-06-10 12:00+00', days_to_first_win) FROM prm.v_activation WHERE program_id = :program AND partner_id = :ann), 't 525.50', 'the first deal that was won, and how long that took');
+SELECT is((SELECT first_win_at FROM prm.v_activation WHERE program_id = :program AND partner_id = :bob), NULL, 'nothing won yet');
 
 -- What happened to tiers, streaks and drops of usage.
 SELECT prm.pin_tier(:bob, 'gold', NULL, 'strategic') AS pinned \gset

@@ -42,7 +42,8 @@ COMMENT ON COLUMN prm.usage_drop.recovered_on IS 'When usage was back; NULL: not
 CREATE OR REPLACE VIEW prm.v_activation WITH (security_invoker = true) AS
   SELECT p.program_id, p.partner_id, p.name AS partner, s.started_at, s.until, u.first_login_at, u.first_key_at, coalesce(u.logins, 0) AS logins, coalesce(u.key_events, 0) AS key_events,
     round((extract(epoch FROM u.first_login_at - s.started_at) / 3600)::numeric, 2) AS hours_to_login,
-    coalesce(u.logins > 0 AND u.key_events > 0, false) AS is_activated, s.until <= prm.now() AS is_over
+    coalesce(u.logins > 0 AND u.key_events > 0, false) AS is_activated, s.until <= prm.now() AS is_over,
+    w.first_win_at, round((extract(epoch FROM w.first_win_at - s.started_at) / 86400)::numeric, 2) AS days_to_first_win
   FROM prm.partner p
   JOIN prm.program g ON g.program_id = p.program_id
   LEFT JOIN prm.adoption_policy y ON y.program_id = p.program_id
@@ -53,6 +54,10 @@ CREATE OR REPLACE VIEW prm.v_activation WITH (security_invoker = true) AS
       count(*) FILTER (WHERE a.kind = 'login') AS logins, count(*) FILTER (WHERE a.is_key) AS key_events
     FROM prm.usage_event e JOIN prm.usage_activity a ON a.program_id = p.program_id AND a.activity = e.activity
     WHERE e.program_id = p.program_id AND e.partner_id = p.partner_id AND e.at >= s.started_at AND e.at < s.until AND e.at <= prm.now()) u ON true
+  LEFT JOIN LATERAL (
+    SELECT min(d.closed_at) AS first_win_at FROM prm.deal d
+    WHERE d.program_id = p.program_id AND d.partner_id = p.partner_id AND d.closed_at <= prm.now()
+      AND EXISTS (SELECT 1 FROM prm.machine_state m WHERE m.program_id = p.program_id AND m.machine = 'deal' AND m.state = d.state AND m.category = 'won')) w ON true
   WHERE prm._is_live_partner(p.state);
 COMMENT ON VIEW prm.v_activation IS 'Whether partners came and did something in their first days (adoption_policy.activation_days, 7 by default).';
 COMMENT ON COLUMN prm.v_activation.program_id IS 'The programme.';
@@ -67,6 +72,8 @@ COMMENT ON COLUMN prm.v_activation.key_events IS 'Key activities in them.';
 COMMENT ON COLUMN prm.v_activation.hours_to_login IS 'Hours from joining to the first login.';
 COMMENT ON COLUMN prm.v_activation.is_activated IS 'Whether there was a login and a key activity.';
 COMMENT ON COLUMN prm.v_activation.is_over IS 'Whether the first days are over.';
+COMMENT ON COLUMN prm.v_activation.first_win_at IS 'When it won its first deal, also after its first days; empty: not yet.';
+COMMENT ON COLUMN prm.v_activation.days_to_first_win IS 'Days from joining to that: how long it took until the programme was worth something to it.';
 
 CREATE OR REPLACE VIEW prm.v_adoption WITH (security_invoker = true) AS
   SELECT g.program_id, a.partner_id, a.partner, a.class, a.score, a.reasons, a.logins, a.active_days, a.key_events, a.events, a.events_before, a.drop_percent, a.has_dropped, a.last_at, a.unanswered
