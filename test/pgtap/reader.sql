@@ -226,7 +226,7 @@ RESET ROLE;
 UPDATE prm.health_model SET rollup = NULL WHERE program_id = :program;
 -- Models that the vendor keeps to itself, and models whose name tells of a segment.
 INSERT INTO prm.segment (segment, label, position) VALUES ('likely_to_churn', 'Likely to churn', 1), ('stars', 'Stars', 2);
-INSERT INTO prm.segment_member (segment, partner_id, valid, actor) VALUES ('likely_to_churn', 1, '[2026-06-01,)', 'vendor'), ('stars', 1, '[2026-06-02,)', 'vendor'), ('stars', 2, '[2026-06-02,)', 'vendor');
+INSERT INTO prm.segment_member (segment, partner_id, valid, actor) VALUES ('likely_to_churn', 1, '[2026-06-01 00:00+00,)', 'vendor'), ('stars', 1, '[2026-06-02 00:00+00,)', 'vendor'), ('stars', 2, '[2026-06-02 00:00+00,)', 'vendor');
 INSERT INTO prm.health_model (model, label, segment) VALUES ('churn_watch', 'Churn watch', 'likely_to_churn');
 INSERT INTO prm.health_metric (model, metric, group_name, low, high) VALUES ('churn_watch', 'sales', 'results', 0, 100), ('churn_watch', 'calls', 'results', 0, 10);
 SET LOCAL ROLE prm_reader_ann;
