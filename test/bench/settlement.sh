@@ -76,7 +76,8 @@ measure floor >/dev/null
 for ((round = 1; round <= rounds; round++)); do
   if ((round % 2)); then order="close floor"; else order="floor close"; fi
   for kind in $order; do
-    read -r took wrote < <(measure $kind)
+    # Not from a pipe: the VACUUM at the end of one measurement would run into the next.
+    read -r took wrote <<<"$(measure $kind)"
     psql -c "INSERT INTO prm_bench.result VALUES ('close', $round, '$kind', $took)"
     if [ -n "${first:-}" ] && [ "$first" != "$wrote" ]; then echo "FAILED: $kind wrote $wrote, not $first"; exit 1; fi
     first=$wrote
