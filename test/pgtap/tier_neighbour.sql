@@ -190,8 +190,17 @@ END $$;
 SELECT results_eq($$ SELECT benefit, value, to_char(lower(valid) AT TIME ZONE 'Europe/Berlin', 'HH24:MI') || '-' || coalesce(to_char(upper(valid) AT TIME ZONE 'Europe/Berlin', 'HH24:MI'), '') FROM prm.benefit_grant WHERE program_id = prm.current_program() ORDER BY benefit, lower(valid) $$,
   $$ VALUES ('desk', 'mail', '12:00-13:00'), ('desk', 'mail', '13:00-14:00'), ('desk', 'mail', '14:00-15:00'), ('desk', 'mail', '16:00-'), ('discount', '20', '12:00-13:00'), ('discount', '10', '13:00-14:00'),
      ('discount', '20', '14:00-15:00'), ('discount', '10', '16:00-'), ('lounge', 'yes', '12:00-13:00'), ('lounge', 'yes', '14:00-15:00') $$, 'without gaps or overlaps; what was had for no time was never had');
-SELECT is(string_agg(coalesce(prm.entitlement(1, 'discount'), '-'), ' ' ORDER BY h), '- 20 20 10 20 - 10', 'and told at each hour')
-  FROM (SELECT h, set_config('prm.clock', m, true) FROM unnest('{2026-03-02 11:59+01,2026-03-02 12:00+01,2026-03-02 12:59+01,2026-03-02 13:00+01,2026-03-02 14:30+01,2026-03-02 15:00+01,2026-03-02 16:00+01}'::text[]) WITH ORDINALITY x(m, h)) x;
+-- In a loop: where the clock is moved by one part of a statement, planners differ in when the other part looks at it.
+CREATE FUNCTION pg_temp.told(the_moments text[]) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE the_moment text; the_list text[];
+BEGIN
+  FOREACH the_moment IN ARRAY the_moments LOOP
+    PERFORM pg_temp.at(the_moment);
+    the_list := the_list || coalesce(prm.entitlement(1, 'discount'), '-');
+  END LOOP;
+  RETURN array_to_string(the_list, ' ');
+END $$;
+SELECT is(pg_temp.told('{2026-03-02 11:59+01,2026-03-02 12:00+01,2026-03-02 12:59+01,2026-03-02 13:00+01,2026-03-02 14:30+01,2026-03-02 15:00+01,2026-03-02 16:00+01}'), '- 20 20 10 20 - 10', 'and told at each hour');
 
 SELECT * FROM finish();
 ROLLBACK;
