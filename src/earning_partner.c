@@ -97,7 +97,7 @@ static const char *const benefits_query =
 	"     CROSS JOIN LATERAL (SELECT CASE WHEN g.kind IN ('discount', 'mdf_share', 'lead_priority') THEN g.value::numeric END AS measure) m"
 	"     WHERE g.program_id = $1 AND g.partner_id = i.partner_id AND coalesce(lower(g.valid), '-infinity') < i.at"
 	"       AND coalesce(upper(g.valid), 'infinity') >= i.at"
-	"     ORDER BY g.benefit, m.measure DESC NULLS LAST, g.ladder IS NULL, g.ladder <> 'main', g.ladder, g.certification, g.segment) w)"
+	"     ORDER BY g.benefit, m.measure DESC NULLS LAST, g.ladder IS NULL, g.ladder <> 'main', g.ladder, g.certification, g.benefit_grant_id) w)"
 	" FROM unnest($2, $3) WITH ORDINALITY AS i(partner_id, at, place)";
 
 /* ---- history ---------------------------------------------------------------------------------------------------------- */

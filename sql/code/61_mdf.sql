@@ -76,7 +76,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $prm$
     LEFT JOIN LATERAL (SELECT b.value FROM prm.benefit_grant b
       WHERE b.program_id = i.program_id AND b.partner_id = i.partner_id AND b.benefit = f.accrual_benefit AND b.valid @> i.occurred_at
       -- As entitlement() chooses: the highest of numbers, else main, other ladders, certifications, segments.
-      ORDER BY CASE WHEN b.kind IN ('discount', 'mdf_share', 'lead_priority') THEN b.value::numeric END DESC NULLS LAST, b.ladder IS NULL, b.ladder <> 'main', b.ladder, b.certification, b.segment LIMIT 1) g ON true
+      ORDER BY CASE WHEN b.kind IN ('discount', 'mdf_share', 'lead_priority') THEN b.value::numeric END DESC NULLS LAST, b.ladder IS NULL, b.ladder <> 'main', b.ladder, b.certification, b.benefit_grant_id LIMIT 1) g ON true
     WHERE f.program_id = _mdf_tier_accrual.program_id AND f.fund_id = _mdf_tier_accrual.fund_id
     GROUP BY f.accrual_benefit, f.name, f.accrual_rate, g.value) x
 $prm$;

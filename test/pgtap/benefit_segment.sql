@@ -139,6 +139,16 @@ SELECT results_eq($$ SELECT earned_on, string_agg(component || ' ' || amount, ',
   $$ VALUES ('2026-03-03'::date, 'held 1.00, twenty 2.00'), ('2026-03-04', 'held 1.00, ten 4.00'), ('2026-03-05', 'friend 8.00, held 1.00, twenty 2.00'), ('2026-03-06', 'held 1.00, twenty 2.00') $$,
   'a cap, and a segment, count from just after they begin until they end, in what rules see of benefits; the tier of a rule is the one held');
 
+-- Of several segments the one that gave it first speaks, whoever asks: entitlement(), rules, and marketing funds.
+INSERT INTO prm.segment (segment, label) VALUES ('buddies', 'Buddies');
+INSERT INTO prm.benefit (segment, benefit, value) VALUES ('buddies', 'friend', 'no');
+DO $$ BEGIN PERFORM pg_temp.at('2026-03-07 12:00+01'); PERFORM prm.add_segment_member('friends', 1);
+  PERFORM pg_temp.at('2026-03-08 12:00+01'); PERFORM prm.add_segment_member('buddies', 1);
+  PERFORM pg_temp.at('2026-03-09 12:00+01'); PERFORM pg_temp.win(1, 100); END $$;
+SELECT is(prm.entitlement(1, 'friend'), 'yes', 'what it is entitled to');
+SELECT is((SELECT string_agg(component || ' ' || amount, ', ' ORDER BY component) FROM prm.ledger WHERE program_id = prm.current_program() AND earned_on = '2026-03-09'),
+  'friend 8.00, held 1.00, twenty 2.00', 'is what a rule sees');
+
 -- Many at once, in tables that nothing was told of yet: one pass.
 DO $$ BEGIN PERFORM pg_temp.at('2026-03-02 12:00+01'); PERFORM pg_temp.programme('many'); END $$;
 INSERT INTO prm.partner (name, country) SELECT 'p' || i, CASE WHEN i % 2 = 0 THEN 'DE' ELSE 'FR' END FROM generate_series(1, 3000) i;

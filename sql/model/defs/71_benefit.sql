@@ -169,7 +169,7 @@ COMMENT ON COLUMN prm.benefit.benefit_id IS 'Number of the row.';
 COMMENT ON COLUMN prm.benefit.ladder IS 'The ladder of the tier; means nothing for a certification or a segment.';
 COMMENT ON COLUMN prm.benefit.tier IS 'The tier that gives it; empty where a certification or a segment does.';
 COMMENT ON COLUMN prm.benefit.certification IS 'The certification that gives it; empty where a tier or a segment does.';
-COMMENT ON COLUMN prm.benefit.segment IS 'The segment that gives it to its members, by criteria or by hand, from the moment they join until they leave; partners see its name; empty where a tier or a certification does.';
+COMMENT ON COLUMN prm.benefit.segment IS 'The segment that gives it to its members, by criteria or by hand, from the moment they join until they leave; partners are told the benefit, not the segment; empty where a tier or a certification does.';
 COMMENT ON COLUMN prm.benefit.min_people IS 'How many people of the partner must have a valid certificate.';
 COMMENT ON COLUMN prm.benefit.benefit IS 'The benefit: discount_percent, support_level, mdf_percent ...';
 COMMENT ON COLUMN prm.benefit.kind IS 'discount and mdf_share: percent of revenue, they count in v_tier_mismatch; lead_priority: higher comes first; product_access: a product family that only its holders may register deals for; support_level; other.';
