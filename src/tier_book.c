@@ -30,11 +30,16 @@ static SPIPlanPtr requirements_plan = NULL;
 
 #define OF_PROGRAM(alias) alias ".program_id OPERATOR(pg_catalog.=) $1"
 
-/* How far back a won deal may lie and still count: of a metric its window, and where any day of another window counts, that too. */
+/*
+ * How far back a won deal may lie and still count: of a metric its window, and where any day of another window counts, that too.
+ * Of calendar windows one more of what they count: the running one, before them or among them.
+ */
 #define REACH(column)                                                                                                          \
 	"CASE WHEN " column " IS NULL THEN pg_catalog.make_interval() WHEN " column " IN ('lifetime', 'point') THEN NULL"             \
 	" WHEN " column " LIKE 'rolling%' THEN CAST(pg_catalog.replace(pg_catalog.substr(" column ", 9), '_', ' ') AS pg_catalog.interval)" \
-	" WHEN " column " LIKE 'last%' THEN pg_catalog.make_interval(years => 2) ELSE pg_catalog.make_interval(years => 1) END"
+	" ELSE pg_catalog.make_interval(months => (CASE WHEN " column " LIKE '%month%' THEN 1 WHEN " column " LIKE '%quarter%' THEN 3"        \
+	" WHEN " column " LIKE '%half%' THEN 6 ELSE 12 END)"                                                                         \
+	" OPERATOR(pg_catalog.*) (coalesce(CAST(pg_catalog.substring(" column ", '[0-9]+') AS pg_catalog.int4), 1) OPERATOR(pg_catalog.+) 1)) END"
 
 /* Of every version of the machine: deals that closed under an older one are won all the same. */
 static const char *const program_query =
