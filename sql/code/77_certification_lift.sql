@@ -63,8 +63,8 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('%s "%s" does not exist', CASE WHEN training_lift.options ->> 'kind' IS NULL THEN 'certification or course' ELSE the_kind END, coalesce(training_lift.subject, 'NULL')),
       DETAIL = format('Programme %s has none of this name.', the_program), HINT = 'SELECT certification FROM prm.certification and SELECT course FROM prm.course list them.';
   END IF;
-  the_from := coalesce((training_lift.options ->> 'from')::date::timestamp AT TIME ZONE the_zone, '-infinity');
-  the_to := coalesce(((training_lift.options ->> 'to')::date + 1)::timestamp AT TIME ZONE the_zone, 'infinity');
+  the_from := coalesce(prm._option_value('training_lift', training_lift.options, 'from', 'day')::date::timestamp AT TIME ZONE the_zone, '-infinity');
+  the_to := coalesce((prm._option_value('training_lift', training_lift.options, 'to', 'day')::date + interval '1 day') AT TIME ZONE the_zone, 'infinity');
   RETURN QUERY
     WITH trained AS MATERIALIZED (
       SELECT t.partner_id, prm._month_number(t.observed_at, the_zone) AS month, t.observed_at >= the_from AND t.observed_at < the_to AS is_asked FROM prm._trained_on(the_program, the_kind, training_lift.subject) t),
@@ -144,4 +144,4 @@ BEGIN
 END
 $prm$;
 COMMENT ON FUNCTION prm.training_lift(text, integer, jsonb, bigint) IS
-'Whether training pays: what partners won (revenue in the programme''s currency, deals_won, win_rate, average_deal) in the whole months after the one in which somebody there was first certified (or completed a course), less what they won in as many before, against the same change of partners that had nobody so trained until the end of those months (difference in differences). A margin of error of 95 % goes with it. THIS IS NO PROOF OF CAUSE: who sends people to training may be growing anyway. options: kind (certification or course; by default what the name is of), from and to (days of the training). Errors: 42704 unknown certification or course, 22023 unknown option, or not 1 to 60 months.';
+'Whether training pays: what partners won (revenue in the programme''s currency, deals_won, win_rate, average_deal) in the whole months after the one in which somebody there was first certified (or completed a course), less what they won in as many before, against the same change of partners that had nobody so trained until the end of those months (difference in differences). A margin of error of 95 % goes with it. THIS IS NO PROOF OF CAUSE: who sends people to training may be growing anyway. options: kind (certification or course; by default what the name is of), from and to (days of the training). Errors: 42704 unknown certification or course, 22023 unknown option, one that is no day, or not 1 to 60 months.';

@@ -53,6 +53,8 @@ SELECT throws_ok($$ SELECT prm.training_lift('intro', 6, '{"kind": "certificatio
 SELECT throws_ok($$ SELECT prm.training_lift('sales', 0) $$, '22023', NULL, 'no months');
 SELECT throws_ok($$ SELECT prm.training_lift('sales', NULL) $$, '22023', NULL, 'nothing');
 SELECT throws_ok($$ SELECT prm.training_lift('sales', 6, '{"x": 1}') $$, '22023', NULL, 'unknown option');
+SELECT throws_ok($$ SELECT prm.training_lift('sales', 6, '{"from": "soon"}') $$, '22023', 'option "from" of training_lift is no day', 'no day to begin');
+SELECT throws_ok($$ SELECT prm.training_lift('sales', 6, '{"to": "infinity"}') $$, '22023', 'option "to" of training_lift is no day', 'no day to end');
 SELECT throws_ok($$ SELECT prm.training_lift('sales', 6, '{"kind": "exam"}') $$, '22023', NULL, 'unknown kind');
 
 -- By chance: partners certified in several months, against a slow and simple reckoning.
