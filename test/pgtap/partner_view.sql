@@ -106,9 +106,9 @@ BEGIN
   EXECUTE format('EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF, SUMMARY OFF, FORMAT JSON) SELECT * FROM prm.%I %s', the_view, the_programs) INTO the_plan;
   RETURN (SELECT max((n ->> 'Actual Loops')::integer) FROM jsonb_path_query(the_plan::jsonb, 'strict $.**') n WHERE n ->> 'Node Type' = 'Function Scan' AND n ->> 'Function Name' LIKE '\_%');
 END $$;
-SELECT is(pg_temp.calls(v.name, 'WHERE program_id = ' || :program), 1, v.name || ' measures the programme once') FROM unnest(ARRAY['v_partner', 'v_partner_metric', 'v_health', 'v_tier_mismatch', 'v_certificate_impact', 'v_ipp_score', 'v_adoption']) AS v(name);
+SELECT is(pg_temp.calls(v.name, 'WHERE program_id = ' || :program), 1, v.name || ' measures the programme once') FROM unnest(ARRAY['v_partner', 'v_partner_metric', 'v_health', 'v_tier_mismatch', 'v_certificate_impact', 'v_ipp_score', 'v_adoption', 'v_exam_attempts']) AS v(name);
 SELECT is(pg_temp.calls(v.name, ''), (SELECT count(*)::integer FROM prm.program), v.name || ' measures each programme once')
-  FROM unnest(ARRAY['v_partner', 'v_partner_metric', 'v_health', 'v_tier_mismatch', 'v_certificate_impact', 'v_adoption']) AS v(name);
+  FROM unnest(ARRAY['v_partner', 'v_partner_metric', 'v_health', 'v_tier_mismatch', 'v_certificate_impact', 'v_adoption', 'v_exam_attempts']) AS v(name);
 
 SELECT * FROM finish();
 ROLLBACK;

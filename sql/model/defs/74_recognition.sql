@@ -314,9 +314,10 @@ CREATE OR REPLACE TRIGGER prm_45_points AFTER INSERT ON prm.usage_event REFERENC
 CREATE OR REPLACE VIEW prm.v_points WITH (security_invoker = true) AS
   SELECT e.program_id, e.partner_id, p.name AS partner, coalesce(sum(e.points) FILTER (WHERE e.expires_at IS NULL OR e.expires_at > prm.now()), 0) AS points,
     coalesce(sum(e.points) FILTER (WHERE e.points > 0), 0) AS gained, coalesce(-sum(e.points) FILTER (WHERE e.points < 0), 0) AS taken_back,
-    coalesce(sum(e.points) FILTER (WHERE e.at > prm._days_later(e.program_id, prm.now(), -30)), 0) AS points_30d, max(e.at) AS last_at,
+    -- To the hour by the programme's clocks, which is asked only of what lies near: it would be a call for each entry.
+    coalesce(sum(e.points) FILTER (WHERE e.at > prm.now() - interval '744 hours' AND e.at > prm._days_later(e.program_id, prm.now(), -30)), 0) AS points_30d, max(e.at) AS last_at,
     coalesce(sum(e.points) FILTER (WHERE e.expires_at <= prm.now()), 0) AS expired,
-    coalesce(sum(e.points) FILTER (WHERE e.expires_at > prm.now() AND e.expires_at <= prm._days_later(e.program_id, prm.now(), 30)), 0) AS expiring_30d
+    coalesce(sum(e.points) FILTER (WHERE e.expires_at > prm.now() AND e.expires_at <= prm.now() + interval '744 hours' AND e.expires_at <= prm._days_later(e.program_id, prm.now(), 30)), 0) AS expiring_30d
   FROM prm.point_entry e JOIN prm.partner p ON p.program_id = e.program_id AND p.partner_id = e.partner_id
   WHERE e.at <= prm.now()
   GROUP BY e.program_id, e.partner_id, p.name;

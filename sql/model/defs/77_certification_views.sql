@@ -108,9 +108,9 @@ CREATE OR REPLACE VIEW prm.v_exam_attempts WITH (security_invoker = true) AS
   SELECT g.program_id, u.partner_id, p.name AS partner, a.partner_user_id, u.name AS person, a.exam, e.label, a.attempts, a.last_attempt_at, a.passed_at, a.attempts_left, a.is_possible, a.next_at, a.reason
   FROM (SELECT x.program_id FROM prm.exam x GROUP BY x.program_id) g
   CROSS JOIN LATERAL prm._exam_attempts(g.program_id, NULL, NULL) a
-  JOIN prm.exam e ON e.program_id = g.program_id AND e.exam = a.exam
-  JOIN prm.partner_user u ON u.program_id = g.program_id AND u.partner_user_id = a.partner_user_id
-  JOIN prm.partner p ON p.program_id = g.program_id AND p.partner_id = u.partner_id;
+  CROSS JOIN LATERAL (SELECT x.label FROM prm.exam x WHERE x.program_id = g.program_id AND x.exam = a.exam OFFSET 0) e
+  CROSS JOIN LATERAL (SELECT x.name, x.partner_id FROM prm.partner_user x WHERE x.program_id = g.program_id AND x.partner_user_id = a.partner_user_id OFFSET 0) u
+  CROSS JOIN LATERAL (SELECT x.name FROM prm.partner x WHERE x.program_id = g.program_id AND x.partner_id = u.partner_id OFFSET 0) p;
 COMMENT ON VIEW prm.v_exam_attempts IS 'How everybody who is to take or took an exam stands with it at prm.now(): attempts made and left, and when the next is possible. A partner sees its own people. exam_attempts_left() tells it of one person.';
 COMMENT ON COLUMN prm.v_exam_attempts.program_id IS 'The programme.';
 COMMENT ON COLUMN prm.v_exam_attempts.partner_id IS 'The partner.';
