@@ -10,21 +10,11 @@
  */
 #include "calendar.h"
 
+#include "fuzz.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define PROMISE(condition)                                                                                   \
-	do                                                                                                       \
-	{                                                                                                        \
-		if (!(condition))                                                                                    \
-		{                                                                                                    \
-			fprintf(stderr, "line %d: broken promise: %s\n", __LINE__, #condition);                         \
-			abort();                                                                                         \
-		}                                                                                                    \
-	} while (0)
 
 /* A zone with up to four changes of its distance from UTC. */
 typedef struct Zone
@@ -194,26 +184,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifdef PRM_FUZZ_STANDALONE
-#include <time.h>
-
-int
-main(int argc, char **argv)
+static size_t
+fuzz_fill(uint8_t *data, size_t room)
 {
-	time_t end = time(NULL) + (argc > 1 ? atoi(argv[1]) : 5);
-	long runs = 0;
-	uint8_t data[160];
+	size_t size = (size_t) rand() % room;
 
-	srand(1);
-	while (time(NULL) < end)
-	{
-		size_t size = (size_t) (rand() % (int) sizeof(data));
-
-		for (size_t i = 0; i < size; i++)
-			data[i] = rand() % 4 ? (uint8_t) rand() : (uint8_t) "PT0123456789dhms. -"[rand() % 19];
-		LLVMFuzzerTestOneInput(data, size);
-		runs++;
-	}
-	printf("%ld inputs\n", runs);
-	return 0;
+	for (size_t i = 0; i < size; i++)
+		data[i] = rand() % 4 ? (uint8_t) rand() : (uint8_t) "PT0123456789dhms. -"[rand() % 19];
+	return size;
 }
 #endif

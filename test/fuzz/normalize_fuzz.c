@@ -10,22 +10,12 @@
  */
 #include "normalize.h"
 
+#include "fuzz.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define PROMISE(condition)                                                                                   \
-	do                                                                                                       \
-	{                                                                                                        \
-		if (!(condition))                                                                                    \
-		{                                                                                                    \
-			fprintf(stderr, "line %d: broken promise: %s\n", __LINE__, #condition);                         \
-			abort();                                                                                         \
-		}                                                                                                    \
-	} while (0)
 
 #define PIECES 12
 
@@ -262,27 +252,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifdef PRM_FUZZ_STANDALONE
-#include <time.h>
-
-int
-main(int argc, char **argv)
+static size_t
+fuzz_fill(uint8_t *data, size_t room)
 {
-	time_t end = time(NULL) + (argc > 1 ? atoi(argv[1]) : 5);
-	long runs = 0;
-	uint8_t data[160];
+	size_t size = (size_t) rand() % room;
+	bool as_text = rand() % 4 == 0;
 
-	srand(1);
-	while (time(NULL) < end)
-	{
-		size_t size = (size_t) (rand() % (int) sizeof(data));
-		bool as_text = rand() % 4 == 0;
-
-		for (size_t i = 0; i < size; i++)
-			data[i] = as_text ? (uint8_t) "[](),.-0123456789e"[rand() % 18] : (uint8_t) rand();
-		LLVMFuzzerTestOneInput(data, as_text ? size % 9 : size);
-		runs++;
-	}
-	printf("%ld inputs\n", runs);
-	return 0;
+	for (size_t i = 0; i < size; i++)
+		data[i] = as_text ? (uint8_t) "[](),.-0123456789e"[rand() % 18] : (uint8_t) rand();
+	return as_text ? size % 9 : size;
 }
 #endif

@@ -10,21 +10,12 @@
  */
 #include "schedule.h"
 
+#define PRM_FUZZ_OWN_MAIN
+#include "fuzz.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define PROMISE(condition)                                                                                   \
-	do                                                                                                       \
-	{                                                                                                        \
-		if (!(condition))                                                                                    \
-		{                                                                                                    \
-			fprintf(stderr, "line %d: broken promise: %s\n", __LINE__, #condition);                         \
-			abort();                                                                                         \
-		}                                                                                                    \
-	} while (0)
 
 static PrmSchedule schedule;
 static PrmSchedule again;
