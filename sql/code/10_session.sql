@@ -20,6 +20,21 @@ CREATE FUNCTION prm._acting_partner(program_id bigint) RETURNS bigint
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_acting_partner_of';
 COMMENT ON FUNCTION prm._acting_partner(bigint) IS 'current_partner() of a given programme, NULL while a hook acts for the library: for triggers, which judge the programme of the row.';
 
+CREATE FUNCTION prm._self_argument(program_id bigint, tells text, instead text) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
+#variable_conflict use_column
+DECLARE
+  the_self bigint := prm._acting_partner(_self_argument.program_id);
+BEGIN
+  IF the_self IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'no partner acts', DETAIL = format('%s.', _self_argument.tells), HINT = format('SET LOCAL prm.partner_id = ..., or %s.', _self_argument.instead);
+  END IF;
+  RETURN the_self;
+END
+$prm$;
+COMMENT ON FUNCTION prm._self_argument(bigint, text, text) IS
+'The acting partner, for functions that tell a partner of itself. Error 55000 where none acts; tells says what the function tells, instead what staff ask.';
+
 CREATE FUNCTION prm._calling_partner(program_id bigint) RETURNS bigint
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'prm_calling_partner_of';
 COMMENT ON FUNCTION prm._calling_partner(bigint) IS

@@ -57,13 +57,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(my_earnings.program_id);
-  the_partner bigint := prm._acting_partner(the_program);
+  the_partner bigint := prm._self_argument(the_program, 'my_earnings() tells a partner what it earned', 'read prm.v_ledger');
   the_to date := coalesce(my_earnings.date_to, (prm.now() AT TIME ZONE prm._program_time_zone(the_program))::date);
 BEGIN
-  IF the_partner IS NULL THEN
-    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'no partner acts', DETAIL = 'my_earnings() tells a partner what it earned.',
-      HINT = 'SET LOCAL prm.partner_id = ..., or read prm.v_ledger.';
-  END IF;
   RETURN QUERY
   SELECT date_trunc('month', l.earned_on::timestamp)::date, l.currency, l.kind, count(*), sum(l.amount), sum(l.amount - coalesce(o.amount, 0)), coalesce(sum(o.amount), 0)
   FROM prm.ledger l

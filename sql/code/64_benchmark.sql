@@ -29,17 +29,15 @@ LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit 
 #variable_conflict use_column
 DECLARE
   the_day date := (_benchmark.moment AT TIME ZONE prm._program_time_zone(_benchmark.program_id))::date;
-  the_final text[];
 BEGIN
-  -- Who has left or was never let in is nobody's peer.
-  SELECT coalesce(array_agg(DISTINCT s.state), '{}') INTO the_final FROM prm.machine_state s WHERE s.program_id = _benchmark.program_id AND s.machine = 'partner' AND s.is_final;
   RETURN QUERY
     WITH peer AS (
       SELECT v.partner_id, p.name, p.kind, p.region, v.metric, v.value, v.observed_at, m.higher_is_better, CASE WHEN m.higher_is_better THEN v.value ELSE -v.value END AS merit
       FROM prm._metric_values(_benchmark.program_id, NULL, _benchmark.moment, _benchmark.metrics) v
       JOIN prm.metric m ON m.program_id = _benchmark.program_id AND m.metric = v.metric
       JOIN prm.partner p ON p.program_id = _benchmark.program_id AND p.partner_id = v.partner_id
-      WHERE NOT p.state = ANY ((SELECT the_final)::text[])),
+      -- Who has left or was never let in is nobody's peer.
+      WHERE NOT p.state = ANY ((SELECT prm._partner_final_states(_benchmark.program_id))::text[])),
     member AS MATERIALIZED (
       SELECT b.partner_id, b.segment, row_number() OVER (PARTITION BY b.partner_id ORDER BY b.segment IS DISTINCT FROM _benchmark.segment, s.position, b.segment) AS choice
       FROM prm.segment_member b JOIN prm.segment s ON s.program_id = _benchmark.program_id AND s.segment = b.segment

@@ -1,15 +1,6 @@
 
 -- Health, the metrics: which model a partner has, what each of its metrics is worth, and what goes in beside plain metrics.
 
-CREATE FUNCTION prm._partner_final_states(program_id bigint) RETURNS text[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
-#variable_conflict use_column
-BEGIN
-  RETURN ARRAY(SELECT DISTINCT s.state FROM prm.machine_state s WHERE s.program_id = _partner_final_states.program_id AND s.machine = 'partner' AND s.is_final);
-END
-$prm$;
-COMMENT ON FUNCTION prm._partner_final_states(bigint) IS 'The final states of the partner machine, in any of its versions: who is in one has left, or was never let in.';
-
 CREATE FUNCTION prm._health_subjects(program_id bigint, partner_ids bigint[], moment timestamptz) RETURNS SETOF prm.health_subject
 LANGUAGE plpgsql STABLE ROWS 5000 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = auto AS $prm$
 #variable_conflict use_column

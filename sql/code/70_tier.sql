@@ -268,7 +268,7 @@ BEGIN
   SELECT array_agg(x.partner_id), array_agg(x.state) INTO the_left, the_left_states FROM (
     SELECT DISTINCT p.partner_id, p.state FROM unnest(_judge_tiers.met) m
     JOIN prm.partner p ON p.program_id = _judge_tiers.program_id AND p.partner_id = m.partner_id
-    WHERE p.state = ANY (ARRAY(SELECT s.state FROM prm.machine_state s WHERE s.program_id = _judge_tiers.program_id AND s.machine = 'partner' AND s.is_final))) x;
+    WHERE p.state = ANY ((SELECT prm._partner_final_states(_judge_tiers.program_id))::text[])) x;
   RETURN QUERY
     WITH standing AS (
       SELECT m.partner_id, m.ladder, e.tier AS held, h.rank, m.source, o.ended, e.qualified_tier, coalesce(e.standing, 'active') AS standing, e.pinned_until, e.pin_reason,

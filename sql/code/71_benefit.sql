@@ -19,7 +19,7 @@ BEGIN
   END IF;
   -- Who has left, or was never let in, has nothing.
   the_ids := ARRAY(SELECT p.partner_id FROM prm.partner p WHERE p.program_id = _benefits_due.program_id AND p.partner_id = ANY (_benefits_due.partner_ids)
-    AND NOT p.state = ANY (ARRAY(SELECT s.state FROM prm.machine_state s WHERE s.program_id = _benefits_due.program_id AND s.machine = 'partner' AND s.is_final)));
+    AND NOT p.state = ANY ((SELECT prm._partner_final_states(_benefits_due.program_id))::text[]));
   -- What counts is the lower of the tier held and the cap; what is held counts again from the end of the cap on.
   RETURN QUERY
     SELECT e.partner_id, b.benefit, b.kind, e.ladder, w.tier, NULL::text, NULL::text, b.value, w.since, least(w.until, upper(b.valid)::timestamp AT TIME ZONE the_zone)

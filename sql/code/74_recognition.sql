@@ -141,12 +141,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(my_leaderboard.program_id);
-  the_self bigint := prm._acting_partner(the_program);
+  the_self bigint := prm._self_argument(the_program, 'my_leaderboard() tells a partner where it stands', 'SELECT * FROM prm.leaderboard()');
 BEGIN
-  IF the_self IS NULL THEN
-    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'no partner acts', DETAIL = 'my_leaderboard() tells a partner where it stands.',
-      HINT = 'SET LOCAL prm.partner_id = ..., or SELECT * FROM prm.leaderboard().';
-  END IF;
   RETURN QUERY SELECT l.* FROM prm._own_leaderboard(the_self, my_leaderboard.board, the_program) l;
 END
 $prm$;

@@ -328,12 +328,8 @@ LANGUAGE plpgsql STABLE ROWS 5 SET search_path = pg_catalog, pg_temp AS $prm$
 #variable_conflict use_column
 DECLARE
   the_program bigint := prm._check_program(my_segments.program_id);
-  the_self bigint := prm._acting_partner(the_program);
+  the_self bigint := prm._self_argument(the_program, 'my_segments() tells a partner in which segments it is', 'read prm.v_segment_member');
 BEGIN
-  IF the_self IS NULL THEN
-    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'no partner acts', DETAIL = 'my_segments() tells a partner in which segments it is.',
-      HINT = 'SET LOCAL prm.partner_id = ..., or read prm.v_segment_member.';
-  END IF;
   RETURN QUERY SELECT s.* FROM prm._own_segments(the_self, the_program) s;
 END
 $prm$;
